@@ -1,0 +1,2 @@
+//! Lean SSE load client.
+fn main() {}

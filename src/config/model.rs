@@ -1,0 +1,402 @@
+//! The checked configuration: what the rest of Sidestream reads.
+//!
+//! Values of these types exist only after `check` accepted the file. Nothing re-validates them, and
+//! states that make no sense cannot be written down here.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use http::{HeaderName, Method};
+
+/// One whole, valid configuration. A reload replaces it as a unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Sockets that clients connect to, in file order. Changing them needs a restart.
+    pub listeners: Vec<Listener>,
+    /// The apps behind us, by unique name, in file order.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Routes in file order; `route::Table` decides which one a request takes.
+    pub routes: Vec<Arc<Route>>,
+    /// Process-wide bounds.
+    pub limits: Limits,
+    /// How we leave on SIGTERM.
+    pub drain: Drain,
+    /// The admin service.
+    pub admin: Admin,
+    /// Logging.
+    pub log: Log,
+    /// Worker threads; each owns its connections and one shard. Default: the CPUs this process may
+    /// use (cgroup-aware). Changing it needs a restart.
+    pub threads: usize,
+}
+
+/// A socket that accepts clients.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Name in logs and metrics.
+    pub name: String,
+    /// Where it listens.
+    pub address: ListenAddress,
+    /// TLS with ALPN `h2` and `http/1.1`; plain text (HTTP/1 and h2c by prior knowledge) without.
+    pub tls: Option<ListenerTls>,
+}
+
+/// Address of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP address; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// A unix socket, created with the given permission bits (default 0o660).
+    Unix {
+        /// File system path.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+/// Certificate and key of a TLS listener; PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// Private key of the leaf.
+    pub key: PathBuf,
+}
+
+/// An app that we connect to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Unique name.
+    pub name: String,
+    /// Where the app listens.
+    pub address: UpstreamAddress,
+    /// TLS towards the app.
+    pub tls: Option<UpstreamTls>,
+    /// The `Host` header that the app sees.
+    pub host: UpstreamHost,
+    /// Limit on connecting, TLS handshake included. Default 2 s.
+    pub connect_timeout: Duration,
+    /// Pass-through only: the longest silence of the app within a response. Default 60 s.
+    pub read_timeout: Duration,
+    /// Pass-through only: the longest time the app may refuse to take request bytes. Default 30 s.
+    pub write_timeout: Duration,
+    /// How long an unused pass-through connection is kept. Default 60 s.
+    pub idle_timeout: Duration,
+}
+
+/// Address of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamAddress {
+    /// `host:port`; a host name is resolved on each connect.
+    Tcp {
+        /// IP address or name.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// TLS towards an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Name sent as SNI and checked in the certificate. Default: the host of the address.
+    pub server_name: String,
+    /// PEM bundle of the authorities to trust. Default: the system's.
+    pub ca: Option<PathBuf>,
+    /// `false` accepts any certificate; for tests only. Default true.
+    pub verify: bool,
+}
+
+/// What stands in the `Host` header of requests to the app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamHost {
+    /// The client's own (default).
+    Preserve,
+    /// A fixed name.
+    Fixed(String),
+}
+
+/// A match and what to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Unique name, the label in metrics.
+    pub name: String,
+    /// Which requests it takes.
+    pub matches: RouteMatch,
+    /// The app behind it.
+    pub upstream: Arc<Upstream>,
+    /// What happens.
+    pub action: Action,
+}
+
+/// Which requests a route takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteMatch {
+    /// `None`: any host. Compared without port, in lower case.
+    pub host: Option<HostPattern>,
+    /// Path pattern in matchit's syntax: `/prices/{symbol}`, `/files/{*rest}`.
+    pub path: String,
+    /// Empty: any method.
+    pub methods: Vec<Method>,
+}
+
+/// Host pattern of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostPattern {
+    /// The whole name.
+    Exact(String),
+    /// `*.example.com` is kept as `.example.com`; one or more labels before it.
+    Suffix(String),
+}
+
+/// What a route does with its requests.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// GET requests share one upstream SSE connection per channel; other methods pass through.
+    Fanout(Arc<Fanout>),
+    /// One upstream connection per client, answered as it comes.
+    Stream,
+    /// An ordinary reverse proxy.
+    Proxy,
+}
+
+/// Settings of a fan-out route; defaults come from `defaults:` and then from the program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fanout {
+    /// Who shares a channel.
+    pub share: Share,
+    /// What counts as identity under `share: credentials`.
+    pub identity: Identity,
+    /// Which part of the query is keyed and sent.
+    pub query: QuerySelection,
+    /// Query parameter that may carry the last event id on a first connect; never keyed, never sent.
+    /// Default `last_event_id`.
+    pub last_event_id_query: String,
+    /// Whose ids clients see.
+    pub ids: Ids,
+    /// Where a joiner without a last event id starts.
+    pub late_join: LateJoin,
+    /// How a gap is told.
+    pub gap_notice: GapNotice,
+    /// Bounds of the replay ring.
+    pub ring: RingLimits,
+    /// Bounds of one event from the app.
+    pub event: EventLimits,
+    /// How long a cold channel tries to reach the app before joiners are shed. Default 10 s.
+    pub open_wait: Duration,
+    /// How long joiners wait for the app's response head before they get ours. Default 5 s.
+    pub head_wait: Duration,
+    /// What the app's own end of a stream means.
+    pub on_end: OnEnd,
+    /// Bounds of the full-jitter backoff. Default 100 ms to 10 s.
+    pub backoff: Backoff,
+    /// Longest silence of the app before the connection counts as dead. Default: none.
+    pub upstream_silence_max: Option<Duration>,
+    /// How long the upstream is kept after the last subscriber left.
+    /// Default 30 s; 5 s under `share: credentials`.
+    pub linger: Duration,
+    /// Range of the reconnect time told to clients, uniform per client. Default 1 s to 5 s.
+    pub retry: RetryRange,
+    /// A comment line goes to subscribers without a write for this long. Default 15 s, +-10 %.
+    pub heartbeat: Duration,
+    /// When a reader is too slow.
+    pub slow: SlowReader,
+    /// Subscribers of one channel at most. Default: `limits.subscribers_max`.
+    pub channel_subscribers_max: usize,
+    /// Names of response headers of the app's head that go to every subscriber, beyond the built-in list.
+    pub response_headers: Vec<HeaderName>,
+}
+
+/// Who shares a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Only clients with the same credentials (default).
+    Credentials,
+    /// Everyone; no credential is sent to the app.
+    Public,
+}
+
+/// What makes up a client's identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Header names, keyed and sent. Default: `authorization`, `mcp-session-id` (and `cookie` by `cookies`).
+    pub headers: Vec<HeaderName>,
+    /// Cookies, keyed and sent.
+    pub cookies: CookieIdentity,
+}
+
+/// Which cookies belong to the identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CookieIdentity {
+    /// The whole `Cookie` header (default).
+    All,
+    /// Only these names; an empty list sends no cookie.
+    Named(Vec<String>),
+}
+
+/// Which part of the query belongs to the channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QuerySelection {
+    /// The raw query, byte for byte, less the last-event-id parameter (default).
+    All,
+    /// Only these parameters, in the order of the request.
+    Only(Vec<String>),
+}
+
+/// Whose ids clients see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// Ours, `epoch-sequence` (default): right for every app.
+    Local,
+    /// The app's, unchanged: the operator promises that the app never reuses one.
+    Unique,
+}
+
+/// Where a joiner without a last event id starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LateJoin {
+    /// At the next event (default).
+    Live,
+    /// At most this many of the last events first.
+    Last(u32),
+    /// Everything that the ring holds first.
+    All,
+}
+
+/// How a gap is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapNotice {
+    /// `Event` to native EventSource, `Comment` to others (default).
+    Auto,
+    /// `event: sidestream-gap` with JSON.
+    Event,
+    /// A comment line.
+    Comment,
+    /// The stream is closed; the client comes back without a hole it does not know of.
+    Close,
+}
+
+/// Bounds of a replay ring; whichever is met first evicts the oldest event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingLimits {
+    /// Default 1,024.
+    pub events_max: usize,
+    /// Default 1 MiB, accounted as payload + 96 B an event.
+    pub bytes_max: usize,
+    /// Default 10 min.
+    pub age_max: Duration,
+}
+
+/// Bounds of one event from the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventLimits {
+    /// All bytes of one event, comments not counted. Default 256 KiB.
+    pub bytes_max: usize,
+    /// Fields of one event. Default 4,096.
+    pub fields_max: usize,
+    /// Bytes of an `id` value; a longer one is ignored like one with NUL. Default 256.
+    pub id_bytes_max: usize,
+}
+
+/// What the app's own end of a stream means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnEnd {
+    /// Subscribers get the same end (default).
+    Pass,
+    /// An endless feed: connect again, subscribers stay.
+    Reconnect,
+}
+
+/// Bounds of a full-jitter exponential backoff.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Upper bound of the first delay.
+    pub min: Duration,
+    /// Upper bound of every delay.
+    pub max: Duration,
+}
+
+/// Range of a client's reconnect time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryRange {
+    /// Least.
+    pub min: Duration,
+    /// Most.
+    pub max: Duration,
+}
+
+/// When a reader is too slow, and what then. The policy is to disconnect it: it resumes by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlowReader {
+    /// Events behind the newest. Default: the ring's `events_max`.
+    pub events_max: usize,
+    /// Bytes behind the newest. Default: the ring's `bytes_max`.
+    pub bytes_max: usize,
+    /// Time without taking a byte while there is something to take. Default 10 s.
+    pub stall_max: Duration,
+}
+
+/// Process-wide bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Subscribers in total. `None`: as many as the descriptors allow.
+    pub subscribers_max: Option<usize>,
+    /// Client connections. `None`: as many as the descriptors allow.
+    pub connections_max: Option<usize>,
+    /// Live channels. Default 10,000.
+    pub channels_max: usize,
+    /// SETTINGS_MAX_CONCURRENT_STREAMS. Default 1,000; Chromium alone opens up to 256.
+    pub streams_per_connection_max: u32,
+    /// All rings together. `None`: 25 % of the cgroup's memory limit (or of the machine's memory).
+    pub ring_bytes_max: Option<usize>,
+    /// Request head, request line included. Default 32 KiB.
+    pub head_bytes_max: usize,
+    /// Header fields of a request. Default 100.
+    pub head_fields_max: usize,
+    /// Time for a whole request head, from its first byte (on a new connection: from accept). Default 10 s.
+    pub head_timeout: Duration,
+    /// Time for a TLS handshake. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// How long an HTTP/1 connection may idle between requests, and an HTTP/2 one without streams. Default 75 s.
+    pub keepalive_timeout: Duration,
+    /// Kernel send buffer of a client socket, `SO_SNDBUF`. Default 64 KiB.
+    pub tcp_send_buffer_bytes: usize,
+}
+
+/// How we leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// Subscribers are closed evenly over this time. Default 20 s.
+    pub window: Duration,
+    /// What is left then is cut after this further time. Default 5 s.
+    pub margin: Duration,
+}
+
+/// The admin service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Default 127.0.0.1:9901. Must be loopback or a unix socket.
+    pub address: ListenAddress,
+}
+
+/// Logging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A level or a `tracing` filter directive. Default `info`.
+    pub filter: String,
+    /// Form.
+    pub format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// JSON unless standard error is a terminal (default).
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}

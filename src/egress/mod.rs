@@ -1,0 +1,3 @@
+//! The only writers of events.
+
+pub mod shard;

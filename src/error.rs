@@ -1,0 +1,87 @@
+//! The closed list of reasons. They are metric labels and log fields: bounded, lower case, stable.
+
+/// Why a request was refused or a subscriber turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefuseReason {
+    /// The request is not one we may serve (bad path, body on a fan-out GET, ...).
+    BadRequest,
+    /// No route matches.
+    NoRoute,
+    /// The process-wide subscriber cap.
+    SubscribersMax,
+    /// The channel's subscriber cap.
+    ChannelMax,
+    /// The channel-count cap.
+    ChannelsMax,
+    /// The app could not be reached within `open_wait`.
+    UpstreamUnreachable,
+    /// We are draining and the channel does not exist.
+    Draining,
+}
+
+/// Why a subscriber's stream ended. Every end has exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// The client closed or reset.
+    ClientLeft,
+    /// The app ended the stream (`on_end: pass`).
+    UpstreamEnded,
+    /// On reconnect the app answered something else than the stream.
+    UpstreamRefused,
+    /// Too slow: events, bytes or time.
+    Slow,
+    /// `gap_notice: close` met a gap.
+    Gap,
+    /// Drain.
+    Drained,
+    /// A reload removed or tightened the route.
+    Reloaded,
+    /// Something panicked; contained.
+    Internal,
+    /// Writing failed.
+    WriteError,
+}
+
+/// How one try to reach the app went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnectOutcome {
+    /// A stream opened.
+    Opened,
+    /// Connecting failed or timed out.
+    Unreachable,
+    /// Connected, but no usable response head came.
+    NoHead,
+    /// An answer that says: try again (408, 425, 429, 5xx).
+    Retryable,
+    /// An answer that is no event stream.
+    Refused,
+}
+
+macro_rules! labels {
+    ($type:ty { $($variant:ident => $label:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every value, for registering metrics at zero.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// Stable lower-case label.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label),+ }
+            }
+        }
+    };
+}
+
+labels!(RefuseReason {
+    BadRequest => "bad_request", NoRoute => "no_route", SubscribersMax => "subscribers_max",
+    ChannelMax => "channel_max", ChannelsMax => "channels_max",
+    UpstreamUnreachable => "upstream_unreachable", Draining => "draining",
+});
+labels!(EndReason {
+    ClientLeft => "client_left", UpstreamEnded => "upstream_ended", UpstreamRefused => "upstream_refused",
+    Slow => "slow", Gap => "gap", Drained => "drained", Reloaded => "reloaded", Internal => "internal",
+    WriteError => "write_error",
+});
+labels!(ConnectOutcome {
+    Opened => "opened", Unreachable => "unreachable", NoHead => "no_head", Retryable => "retryable",
+    Refused => "refused",
+});

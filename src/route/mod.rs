@@ -1,0 +1,3 @@
+//! Request to route, and request to channel key. Pure.
+
+pub mod key;

@@ -1,0 +1,3 @@
+//! The SSE wire: an incremental parser and the one encoder. Sans-io, with hard limits.
+
+pub mod event;
