@@ -9,6 +9,7 @@ pub mod config;
 pub mod decide;
 pub mod egress;
 pub mod error;
+pub mod metrics;
 pub mod route;
 pub mod sse;
 pub mod subscribe;
