@@ -201,7 +201,7 @@ impl Channel {
 
     // --- joining and leaving -------------------------------------------------------------------
 
-    pub(super) fn join(&self, now: Millis) -> Result<Joined, RefuseReason> {
+    pub(crate) fn join(&self, now: Millis) -> Result<Joined, RefuseReason> {
         let subscribers_max = self.settings.load().channel_subscribers_max;
         let mut inner = self.inner.lock();
         if inner.state.members() >= subscribers_max {
