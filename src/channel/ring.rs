@@ -11,6 +11,7 @@ use super::id::{self, Epoch};
 use crate::{
     clock::Millis,
     config::model::{Ids, LateJoin, RingLimits},
+    error::GapReason,
     sse::{encode::Frame, event::Event},
 };
 
@@ -62,32 +63,6 @@ impl Entry {
                 }
                 EntryKind::End => 0,
             }
-    }
-}
-
-/// Why events may be missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum GapReason {
-    /// The connection to the app broke, or was closed and opened anew.
-    UpstreamCut,
-    /// The id was known once, but the ring has moved on.
-    Evicted,
-    /// The id is not of this life of the channel.
-    UnknownId,
-    /// The app's ids are not unique (`ids: unique`), so resuming by one could be wrong.
-    AmbiguousId,
-}
-
-impl GapReason {
-    /// Stable label: in the notice and in metrics.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::UpstreamCut => "upstream_cut",
-            Self::Evicted => "evicted",
-            Self::UnknownId => "unknown_id",
-            Self::AmbiguousId => "ambiguous_id",
-        }
     }
 }
 
@@ -339,6 +314,9 @@ impl Ring {
             }
             // Never a guess: what stands in the ring may be what the client has already seen by
             // another pod, so it starts like any newcomer.
+            Some((epoch, _)) if epoch != self.epoch => {
+                self.start_unknown(GapReason::OtherEpoch, join)
+            }
             _ => self.start_unknown(GapReason::UnknownId, join),
         }
     }

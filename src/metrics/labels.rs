@@ -1,7 +1,7 @@
 //! The closed label sets of our metrics. Every value exists at zero from the start, so that a rate
 //! over it is right from the first event on.
 
-use crate::error::{ConnectOutcome, EndReason, RefuseReason};
+use crate::error::{ConnectOutcome, EndReason, GapReason, RefuseReason};
 
 /// A closed set of label values.
 pub trait Label: Copy + PartialEq + 'static {
@@ -52,6 +52,7 @@ macro_rules! label_of {
 label_of!(EndReason, "reason");
 label_of!(RefuseReason, "reason");
 label_of!(ConnectOutcome, "outcome");
+label_of!(GapReason, "kind");
 
 closed_set! {
     /// HTTP version towards the client.
@@ -60,24 +61,6 @@ closed_set! {
         H1 => "h1",
         /// HTTP/2.
         H2 => "h2",
-    }
-}
-
-closed_set! {
-    /// Why events cannot be had any more.
-    GapKind, "kind" {
-        /// The upstream was cut; what the app sent meanwhile is unknown.
-        UpstreamCut => "upstream_cut",
-        /// The client's id was evicted from the ring.
-        Evicted => "evicted",
-        /// The client's id was never seen here.
-        UnknownId => "unknown_id",
-        /// The client's id is of another life of the channel.
-        OtherEpoch => "other_epoch",
-        /// Under `ids: unique`: the app repeated an id or counted down, so that it is no position.
-        AmbiguousId => "ambiguous_id",
-        /// An event from the app broke a limit and was left out.
-        Dropped => "dropped",
     }
 }
 

@@ -25,11 +25,11 @@ use prometheus_client::{
 use self::{
     cell::{By, Count, Level, Timing},
     labels::{
-        CutReason, GapKind, HandshakeFailure, Label, PanicPlace, ParseError, Protocol,
-        ReloadOutcome, ReplayOutcome, StatusClass,
+        CutReason, HandshakeFailure, Label, PanicPlace, ParseError, Protocol, ReloadOutcome,
+        ReplayOutcome, StatusClass,
     },
 };
-use crate::error::{ConnectOutcome, EndReason, RefuseReason};
+use crate::error::{ConnectOutcome, EndReason, GapReason, RefuseReason};
 
 /// Content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -117,7 +117,7 @@ pub struct RouteMetrics {
     /// Their bytes, as encoded.
     pub event_bytes_received: Count,
     /// Gaps announced.
-    pub gaps: By<GapKind, Count>,
+    pub gaps: By<GapReason, Count>,
     /// Where joiners started.
     pub replays: By<ReplayOutcome, Count>,
     /// Tries to open an upstream.
