@@ -11,6 +11,8 @@ pub mod decide;
 pub mod drain;
 pub mod egress;
 pub mod error;
+pub mod lifecycle;
+pub mod logging;
 pub mod metrics;
 pub mod route;
 pub mod sse;
