@@ -13,6 +13,7 @@ use serde::{
 
 use super::{
     document::{Document, Finding, PROBLEMS_MAX},
+    raw::Defaults,
     suggest,
     tree::{Node, Spot},
 };
@@ -34,8 +35,8 @@ pub(super) fn decode<T: for<'de> Deserialize<'de>>(document: &Document) -> Optio
         };
         let spot = error.spot.clone().unwrap_or_default();
         match error.missing {
-            // The key is there, but its value was bad: that is reported already.
-            Some(key) if document.mentions(&spot, key) => document.drop_silently(&spot),
+            // Its value was bad, or the key misspelt: that is told already.
+            Some(key) if document.excuses(&spot, key) => document.drop_silently(&spot),
             _ => document.drop_with(error.into_finding(&spot)),
         }
         if spot == root {
@@ -154,9 +155,17 @@ impl de::Error for Error {
 
     fn unknown_field(key: &str, allowed: &'static [&'static str]) -> Self {
         let message = format!("unknown key `{}`", key.escape_debug());
+        // The one slip that is no slip of the pen: a fan-out setting at the top of the file.
+        let misplaced = allowed.contains(&"defaults") && Defaults::KEYS.contains(&key);
+        let hint = if misplaced {
+            "it is a setting of fan-out routes; put it under a route, or under `defaults`"
+                .to_owned()
+        } else {
+            choices(key, allowed)
+        };
         Self {
             unknown_key: true,
-            ..Self::new(message, Some(choices(key, allowed)))
+            ..Self::new(message, Some(hint))
         }
     }
 

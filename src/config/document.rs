@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     env::{self, Env},
+    suggest,
     tree::{Node, Spot, Step},
 };
 
@@ -96,7 +97,10 @@ impl Document {
                 },
                 Err(message) => {
                     self.drop_with(Finding::new(spot.clone(), &message));
-                    Node::Null
+                    Node::Text {
+                        text,
+                        substituted: false,
+                    }
                 }
             },
             Node::Sequence(items) => Node::Sequence(
@@ -192,6 +196,17 @@ impl Document {
             .borrow()
             .iter()
             .any(|dropped| dropped.parent().as_ref() == Some(spot))
+    }
+
+    /// The mapping at `spot` has `key`, but it was bad and dropped; or it has a slip of `key`, or a
+    /// merge key that may have brought it. In short: do not tell that it is missing.
+    pub(super) fn excuses(&self, spot: &Spot, key: &str) -> bool {
+        let children = self.root.at(spot).map(Node::children).unwrap_or_default();
+        children.iter().enumerate().any(|(index, (name, _))| {
+            let slip = |name: &str| name == "<<" || suggest::nearest(name, [key]).is_some();
+            name.is_some_and(|name| name == key || slip(name))
+                && self.is_dropped(&spot.child(index))
+        })
     }
 
     /// The mapping at `spot` has `key`, dropped or not.

@@ -154,7 +154,7 @@ pub enum Action {
 pub struct Fanout {
     /// Who shares a channel.
     pub share: Share,
-    /// What counts as identity under `share: credentials`.
+    /// What counts as identity under `share: credentials`; empty under `share: public`.
     pub identity: Identity,
     /// Which part of the query is keyed and sent.
     pub query: QuerySelection,

@@ -86,7 +86,8 @@ impl<'d> At<'d> {
 
     /// Notes that `key` is missing below, unless it was there and bad.
     pub(super) fn missing(&self, key: &str, message: &str) {
-        if !self.mentions(key) {
+        let (spot, _) = self.document.resolve(&self.steps);
+        if !self.document.excuses(&spot, key) {
             self.problem(message);
         }
     }

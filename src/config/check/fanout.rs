@@ -206,7 +206,14 @@ fn identity(
             CookieIdentity::Named(names)
         }
     };
-    Identity { headers, cookies }
+    match share {
+        Share::Credentials => Identity { headers, cookies },
+        // Nothing is keyed and nothing is sent, whatever `defaults` say of other routes.
+        Share::Public => Identity {
+            headers: Vec::new(),
+            cookies: CookieIdentity::Named(Vec::new()),
+        },
+    }
 }
 
 fn identity_headers(names: &[String], at: &At<'_>) -> Vec<HeaderName> {

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use tracing_subscriber::EnvFilter;
+
 use super::{
     super::{
         defaults,
@@ -177,16 +179,32 @@ pub(super) fn log(raw: &raw::Log, at: &At<'_>) -> Log {
         .filter
         .clone()
         .unwrap_or_else(|| defaults::LOG_FILTER.to_owned());
-    if let Err(error) = filter.parse::<tracing_subscriber::filter::Targets>() {
+    if let Some(why) = filter_problem(&filter) {
         at.key("filter").problem(&format!(
-            "`{filter}` is not a log filter ({error}); write a level (error, warn, info, debug, \
-             trace), or `info,sidestream=debug`"
+            "`{}` is not a log filter: {why}; write a level ({}), or directives as in \
+             `info,sidestream=debug`",
+            filter.escape_debug(),
+            LEVELS.join(", ")
         ));
     }
     Log {
         filter,
         format: raw.format.unwrap_or(LogFormat::Auto),
     }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+fn filter_problem(filter: &str) -> Option<String> {
+    if let Err(error) = EnvFilter::builder().parse(filter) {
+        return Some(error.to_string());
+    }
+    // A single word that is no level names a module, and would silence all others.
+    let is_level = LEVELS
+        .iter()
+        .any(|level| filter.eq_ignore_ascii_case(level));
+    let is_word = !filter.contains(['=', ',', ':', '[']);
+    (is_word && !is_level).then(|| "it is not a level".to_owned())
 }
 
 /// Unless set, the CPUs that this process may use: the one thing here that is asked of the machine.

@@ -35,7 +35,7 @@ pub(super) fn routes(
         route: &defaults_at,
         defaults: &defaults_at,
     };
-    fanout::fanout(&file.defaults, &file.defaults, limits, &place);
+    fanout::fanout(&raw::Defaults::default(), &file.defaults, limits, &place);
 
     let mut routes: Vec<Arc<Route>> = Vec::new();
     for (index, raw) in file.routes.iter().enumerate() {

@@ -91,12 +91,13 @@ fn tls(
     app: &address::AppAddress,
     at: &At<'_>,
 ) -> Option<UpstreamTls> {
-    if app.scheme == AppScheme::Http && raw.is_some() {
-        at.key_problem("`tls` is set, but the address begins with `http://`; write `https://`");
-        return None;
-    }
-    if app.scheme == AppScheme::Unix && raw.is_none() {
-        return None;
+    match (app.scheme, raw) {
+        (AppScheme::Http, Some(_)) => {
+            at.key_problem("`tls` is set, but the address begins with `http://`; write `https://`");
+            return None;
+        }
+        (AppScheme::Http | AppScheme::Unix, None) => return None,
+        (AppScheme::Https, _) | (AppScheme::Unix, Some(_)) => {}
     }
     let raw = raw.cloned().unwrap_or_default();
     let default_name = match &app.address {

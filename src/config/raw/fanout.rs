@@ -90,6 +90,15 @@ macro_rules! with_fanout_settings {
         }
 
         impl $name {
+            /// Names of all fan-out settings.
+            pub const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            /// Puts the own fields and fan-out settings together.
+            #[must_use]
+            pub fn new($($own: $own_type,)* fanout: Defaults) -> Self {
+                Self { $($own,)* $($field: fanout.$field,)* }
+            }
+
             /// Names of the fan-out settings that are written down here.
             #[must_use]
             pub fn fanout_keys(&self) -> Vec<&'static str> {
