@@ -1,4 +1,9 @@
 //! Channels: bounded replay, the life of one upstream stream, and who shares it.
 
+pub mod answer;
+pub mod head;
 pub mod id;
+pub mod registry;
 pub mod ring;
+pub mod shared;
+pub mod state;
