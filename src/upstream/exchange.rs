@@ -314,9 +314,12 @@ impl OpenError {
     fn unreachable(peer: &HttpPeer, error: &BError) -> Self {
         // What a failed handshake is about stands in the context alone; it is rustls' text.
         let problem = match &error.context {
-            Some(context) if matches!(error.etype(), ErrorType::TLSHandshakeFailure) => {
-                context.as_str().to_owned()
-            }
+            Some(context) if matches!(error.etype(), ErrorType::TLSHandshakeFailure) => context
+                .as_str()
+                .rsplit("cause: ")
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             _ => brief(error),
         };
         Self::Unreachable(format!("{}: {problem}", peer.address()))
@@ -350,14 +353,15 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// The kind of a pingora error and the system's word on it. Its context is left out: of a bad head
-/// it quotes every byte.
+/// The kind of a pingora error and its cause. Contexts are left out: of a bad head they quote every
+/// byte.
 fn brief(error: &BError) -> String {
     let kind = error.root_etype().as_str();
-    match error.root_cause().downcast_ref::<std::io::Error>() {
-        Some(cause) => format!("{kind}: {cause}"),
-        None => kind.to_owned(),
+    let cause = error.root_cause();
+    if cause.is::<pingora::Error>() {
+        return kind.to_owned();
     }
+    format!("{kind}: {cause}")
 }
 
 #[cfg(test)]

@@ -6,3 +6,6 @@ pub mod peer;
 pub mod request;
 pub mod retry;
 pub mod verdict;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -3,19 +3,17 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{
-    HeaderName, HeaderValue,
-    header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, HOST, USER_AGENT},
-};
-use pingora::http::RequestHeader;
+use http::{HeaderName, HeaderValue};
+use pingora::http::{IntoCaseHeaderName, RequestHeader};
 
-/// The fields that every event stream request carries, whoever asks.
-const CONSTANTS: [(HeaderName, &str); 4] = [
-    (ACCEPT, "text/event-stream"),
-    (CACHE_CONTROL, "no-cache"),
-    (ACCEPT_ENCODING, "identity"),
+/// The fields that every event stream request carries, whoever asks. Names are written as older
+/// servers expect them.
+const CONSTANTS: [(&str, &str); 4] = [
+    ("Accept", "text/event-stream"),
+    ("Cache-Control", "no-cache"),
+    ("Accept-Encoding", "identity"),
     (
-        USER_AGENT,
+        "User-Agent",
         concat!("sidestream/", env!("CARGO_PKG_VERSION")),
     ),
 ];
@@ -45,39 +43,38 @@ impl fmt::Debug for UpstreamRequest {
 }
 
 impl UpstreamRequest {
-    fn has(&self, wanted: &HeaderName) -> bool {
-        self.headers.iter().any(|(name, _)| name == wanted)
-    }
-
     /// The request head in pingora's form.
     ///
     /// # Errors
     /// When a part of it cannot stand in a request; the text names the part, and shows no value.
     pub fn to_pingora(&self) -> Result<RequestHeader, String> {
-        let bad_target = |_| "the target is no request target".to_owned();
         let target = self.target.as_bytes();
-        let size = self
-            .headers
-            .len()
-            .saturating_add(CONSTANTS.len())
-            .saturating_add(1);
-        let mut head = RequestHeader::build("GET", target, Some(size)).map_err(bad_target)?;
-        append(&mut head, &HOST, self.host.as_bytes())?;
+        let bad_target = || "the target is no path and query".to_owned();
+        let mut head = RequestHeader::build("GET", target, None).map_err(|_| bad_target())?;
+        // pingora drops a fragment and takes other forms of a target; neither is what was keyed.
+        if !target.starts_with(b"/") || head.raw_path() != target {
+            return Err(bad_target());
+        }
+        append(&mut head, "Host", self.host.as_bytes())?;
         for (name, value) in CONSTANTS {
-            if !self.has(&name) {
-                append(&mut head, &name, value.as_bytes())?;
+            if !self.headers.iter().any(|(given, _)| given == name) {
+                append(&mut head, name, value.as_bytes())?;
             }
         }
         for (name, value) in &self.headers {
-            append(&mut head, name, value)?;
+            append(&mut head, name.clone(), value)?;
         }
         Ok(head)
     }
 }
 
-fn append(head: &mut RequestHeader, name: &HeaderName, value: &[u8]) -> Result<(), String> {
+fn append<N>(head: &mut RequestHeader, name: N, value: &[u8]) -> Result<(), String>
+where
+    N: IntoCaseHeaderName + Clone + fmt::Display,
+{
     let bad_value = || format!("the value of {name} is no field value");
     let value = HeaderValue::from_bytes(value).map_err(|_| bad_value())?;
-    head.append_header(name, value).map_err(|_| bad_value())?;
+    head.append_header(name.clone(), value)
+        .map_err(|_| bad_value())?;
     Ok(())
 }

@@ -195,7 +195,7 @@ mod tests {
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some(37));
         check("Sunday, 06-Nov-94 08:49:37 GMT", Some(37));
         check("Sun, 06 Nov 1994 08:00:00 GMT", Some(0));
-        check("Sun, 06 Nov 2094 08:00:00 GMT", Some(300));
+        check("Sat, 06 Nov 2094 08:00:00 GMT", Some(300));
         check("", None);
         check("-1", None);
         check("1.5", None);
