@@ -4,6 +4,7 @@
 //! pod can carry. `ARCHITECTURE.md` says how the modules below fit together.
 
 pub mod admission;
+pub mod answer;
 pub mod channel;
 pub mod clock;
 pub mod config;

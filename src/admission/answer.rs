@@ -3,28 +3,17 @@
 //! A native EventSource gives up for good on any status but 200 (HTML standard, section 9.2.3), so
 //! it gets a stream that ends at once and says when to come back. Everyone else gets a plain 503.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, StatusCode,
     header::{
-        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL,
-        CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY,
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE,
+        RETRY_AFTER, VARY,
     },
 };
 
-/// A whole response of ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// Status.
-    pub status: StatusCode,
-    /// Header fields in order, Content-Length among them. None is hop-by-hop, so that they fit
-    /// HTTP/1 and HTTP/2.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Body.
-    pub body: Bytes,
-}
+use crate::answer::Answer;
 
 /// For a native EventSource: it reconnects by itself after `retry`.
 ///
@@ -56,7 +45,7 @@ pub fn event_source(retry: Duration, origin: Option<&[u8]>) -> Answer {
         ));
         headers.push((VARY, HeaderValue::from_static("Origin")));
     }
-    whole(StatusCode::OK, headers, body)
+    Answer::whole(StatusCode::OK, headers, body)
 }
 
 /// For any other client: 503 with Retry-After and one line of text.
@@ -75,38 +64,7 @@ pub fn unavailable(retry: Duration) -> Answer {
         ),
     ];
     let body = format!("at capacity, come back in {seconds} s\n");
-    whole(StatusCode::SERVICE_UNAVAILABLE, headers, body)
-}
-
-fn whole(status: StatusCode, mut headers: Vec<(HeaderName, HeaderValue)>, body: String) -> Answer {
-    headers.push((CONTENT_LENGTH, HeaderValue::from(body.len())));
-    Answer {
-        status,
-        headers,
-        body: body.into(),
-    }
-}
-
-impl Answer {
-    /// The bytes on an HTTP/1 connection that is closed afterwards.
-    #[must_use]
-    pub fn to_http1_close(&self) -> Bytes {
-        let mut head = format!("HTTP/1.1 {}\r\n", self.status.as_u16());
-        if let Some(reason) = self.status.canonical_reason() {
-            head.truncate(head.len() - 2);
-            let _ = write!(head, " {reason}\r\n");
-        }
-        let mut bytes = head.into_bytes();
-        for (name, value) in &self.headers {
-            bytes.extend_from_slice(name.as_str().as_bytes());
-            bytes.extend_from_slice(b": ");
-            bytes.extend_from_slice(value.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
-        bytes.extend_from_slice(b"connection: close\r\n\r\n");
-        bytes.extend_from_slice(&self.body);
-        bytes.into()
-    }
+    Answer::whole(StatusCode::SERVICE_UNAVAILABLE, headers, body)
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Channels: bounded replay, the life of one upstream stream, and who shares it.
 
-pub mod answer;
 pub mod head;
 pub mod id;
 pub mod registry;

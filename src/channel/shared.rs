@@ -18,13 +18,13 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::{
-    answer::Answer,
     head::{JoinersHead, marked_private},
     id::Epoch,
     ring::{Entry, Hole, Ring},
     state::{Joined, Next, Opened, Outcome, Phase, Policy, State},
 };
 use crate::{
+    answer::Answer,
     clock::Millis,
     config::model::{Fanout, Route, Share},
     error::{GapReason, RefuseReason},

@@ -9,7 +9,6 @@ use http::{HeaderName, HeaderValue};
 use super::batch::{Form, Framing, GapForm};
 use crate::{
     channel::{
-        answer::Answer,
         head::JoinersHead,
         ring::{gap_comment, gap_event},
         shared::Placement,
@@ -71,8 +70,8 @@ pub fn opening_block(
     if let Some(hole) = placement.hole {
         block.extend_from_slice(&match gap {
             GapForm::Event => gap_event(hole, placement.gap_id.as_deref()).payload(),
-            GapForm::Comment => gap_comment(hole).payload(),
-            GapForm::Close => Bytes::new(),
+            // To close here would make the client come back with the same id, for ever.
+            GapForm::Comment | GapForm::Close => gap_comment(hole).payload(),
         });
     }
     block
@@ -122,30 +121,6 @@ pub fn h1_stream_head(
     out
 }
 
-/// A whole answer over HTTP/1.
-#[must_use]
-pub fn h1_answer(answer: &Answer, date: &HeaderValue) -> Bytes {
-    let status = match answer.status.canonical_reason() {
-        Some(reason) => format!("{} {reason}", answer.status.as_u16()),
-        None => format!("{} ", answer.status.as_u16()),
-    };
-    let mut out = h1_head(&status, &answer.headers, date);
-    // RFC 9110 section 8.6: no Content-Length with 1xx and 204.
-    let bodyless = matches!(answer.status.as_u16(), 100..=199 | 204 | 304);
-    if !bodyless {
-        header(
-            &mut out,
-            "Content-Length",
-            answer.body.len().to_string().as_bytes(),
-        );
-    }
-    out.extend_from_slice(b"\r\n");
-    if !bodyless {
-        out.extend_from_slice(&answer.body);
-    }
-    out.freeze()
-}
-
 fn h1_head(status: &str, headers: &[(HeaderName, HeaderValue)], date: &HeaderValue) -> BytesMut {
     let mut out = BytesMut::with_capacity(512);
     // Writing to a BytesMut does not fail: it grows.
@@ -167,8 +142,6 @@ fn header(out: &mut BytesMut, name: &str, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
     use crate::{channel::ring::Hole, config::testing::fanout, error::GapReason};
 
@@ -245,22 +218,6 @@ mod tests {
         );
         let plain = h1_stream_head(&head, &[], &date, Framing::Plain);
         assert!(!text(&plain).contains("Transfer-Encoding"));
-    }
-
-    #[test]
-    fn answers_are_framed_by_length() {
-        let date = HeaderValue::from_static("D");
-        let answer = Answer::text(StatusCode::SERVICE_UNAVAILABLE, "later");
-        assert!(text(&h1_answer(&answer, &date)).ends_with("Content-Length: 6\r\n\r\nlater\n"));
-        let empty = Answer {
-            status: StatusCode::NO_CONTENT,
-            headers: Vec::new(),
-            body: Bytes::new(),
-        };
-        assert_eq!(
-            text(&h1_answer(&empty, &date)),
-            "HTTP/1.1 204 No Content\r\nDate: D\r\nConnection: close\r\n\r\n"
-        );
     }
 
     #[test]
