@@ -142,9 +142,8 @@ async fn follow(
             }
         }
         // An order that comes is followed at once; without a sender nobody wants the result.
-        match tokio::time::timeout(TICK, orders.changed()).await {
-            Ok(Err(_)) => return None,
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = tokio::time::timeout(TICK, orders.changed()).await {
+            return None;
         }
     }
 }

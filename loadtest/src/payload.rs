@@ -92,7 +92,8 @@ fn take_decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 /// The pad of `len` bytes for an event; `len` is at most [`PAD_BYTES_MAX`].
 fn pad(seq: u64, len: usize) -> &'static [u8] {
-    let offset = (mix(seq ^ (len as u64).rotate_left(32)) % PAD_BYTES_MAX as u64) as usize;
+    let chosen = mix(seq ^ (len as u64).rotate_left(32)) % PAD_BYTES_MAX as u64;
+    let offset = usize::try_from(chosen).unwrap_or(0);
     TEXT.get(offset..offset + len).unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
 //! The publisher and the client together, and the program as it is run.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 

@@ -72,9 +72,7 @@ impl Body {
                 | State::DataCr
                 | State::DataLf
                 | State::Trailer(_) => {
-                    let Some((&byte, rest)) = bytes.split_first() else {
-                        return None;
-                    };
+                    let (&byte, rest) = bytes.split_first()?;
                     self.0 = self.0.after_byte(byte);
                     bytes = rest;
                 }

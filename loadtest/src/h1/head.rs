@@ -97,7 +97,7 @@ mod tests {
         let cases: [(&str, Parsed); 7] = [
             (
                 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\ntransfer-encoding: Chunked\r\n\r\nrest",
-                head(200, Framing::Chunked, true, 96),
+                head(200, Framing::Chunked, true, 95),
             ),
             (
                 "HTTP/1.1 503 x\r\nContent-Length: 12\r\n\r\n",

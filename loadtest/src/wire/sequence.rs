@@ -10,8 +10,12 @@ pub struct Sequence {
     last: u64,
     seen: bool,
     gap_announced: bool,
-    holes: Option<Box<Vec<Hole>>>,
+    holes: Option<Box<Holes>>,
 }
+
+/// What is missing so far, oldest first. A type of its own keeps [`Sequence`] at one pointer for it.
+#[derive(Debug, Default)]
+struct Holes(Vec<Hole>);
 
 /// A run of numbers that did not come (yet), both ends included.
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +110,7 @@ impl Sequence {
     }
 
     fn remember(&mut self, hole: Hole) {
-        let holes = self.holes.get_or_insert_default();
+        let Holes(holes) = self.holes.get_or_insert_default().as_mut();
         if holes.len() == HOLES_MAX {
             holes.remove(0);
         }
@@ -115,7 +119,7 @@ impl Sequence {
 
     /// Fills a hole with `number`; false when there is none.
     fn fill(&mut self, number: u64) -> bool {
-        let Some(holes) = self.holes.as_mut() else {
+        let Some(Holes(holes)) = self.holes.as_deref_mut() else {
             return false;
         };
         let Some(at) = holes
@@ -202,7 +206,7 @@ mod tests {
             sequence.arrive(number * 2);
         }
         assert_eq!(
-            sequence.holes.as_ref().map(|holes| holes.len()),
+            sequence.holes.as_ref().map(|holes| holes.0.len()),
             Some(HOLES_MAX)
         );
         assert!(size_of::<Sequence>() <= 32);

@@ -20,7 +20,7 @@ use tokio_rustls::{
 };
 
 /// One event with a sequence number, as a well-behaved server sends it.
-pub fn event(seq: u64) -> Vec<u8> {
+pub(crate) fn event(seq: u64) -> Vec<u8> {
     let mut out = format!("id: x-{seq}\ndata: ").into_bytes();
     payload::encode(
         &mut out,
@@ -35,15 +35,15 @@ pub fn event(seq: u64) -> Vec<u8> {
 }
 
 /// Events with these sequence numbers, one after the other.
-pub fn events(seqs: &[u64]) -> Vec<u8> {
+pub(crate) fn events(seqs: &[u64]) -> Vec<u8> {
     seqs.iter().flat_map(|seq| event(*seq)).collect()
 }
 
 /// What the nth subscriber is sent; then its stream stays open.
-pub type Script = Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>;
+pub(crate) type Script = Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>;
 
 /// An HTTP/1.1 server that plays a script, in pieces that split lines and chunk heads.
-pub async fn h1_server(script: Script) -> SocketAddr {
+pub(crate) async fn h1_server(script: Script) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -76,13 +76,13 @@ async fn play(mut stream: TcpStream, body: Vec<u8>) {
 
 /// Whether a test server speaks TLS.
 #[derive(Clone, Copy)]
-pub enum Security {
+pub(crate) enum Security {
     Plain,
     Tls,
 }
 
 /// An HTTP/2 server (the h2 crate) that plays a script; `status` is the answer to each stream.
-pub async fn h2_server(security: Security, status: u16, script: Script) -> SocketAddr {
+pub(crate) async fn h2_server(security: Security, status: u16, script: Script) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let tls = match security {
