@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use pingora::protocols::{Stream, http::v2::server::HttpSession as H2Session};
 
-use crate::{decide::FanOut, egress::shard::ShardHandle};
+use crate::{
+    decide::{FanOut, Snapshot},
+    egress::shard::ShardHandle,
+};
 
 /// A client's connection or stream, taken over from pingora before anything was answered.
 pub enum Downstream {
@@ -20,12 +24,20 @@ pub enum Downstream {
 }
 
 /// Everything that joining needs; one per process.
-pub struct Hub {}
+pub struct Hub {
+    /// The configuration in force; a request loads it once.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+}
 
 impl Hub {
     /// Takes over `downstream` for good: admits it or sheds it, joins it to its channel, and has
     /// `shard` answer it from here on. Never blocks, never fails towards the caller.
-    pub fn subscribe(self: &Arc<Self>, request: FanOut, downstream: Downstream, shard: &ShardHandle) {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        request: Box<FanOut>,
+        downstream: Downstream,
+        shard: &ShardHandle,
+    ) {
         drop((request, downstream, shard.clone()));
     }
 }

@@ -1,3 +1,4 @@
 //! Request to route, and request to channel key. Pure.
 
 pub mod key;
+pub mod table;
