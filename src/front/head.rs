@@ -10,6 +10,7 @@ mod fields;
 use http::StatusCode;
 
 use self::fields::{Facts, RequestLine};
+pub(super) use self::fields::{is_host, is_target};
 use crate::{
     config::model::Limits,
     passthrough::{answer::Answer, framing::Framing},

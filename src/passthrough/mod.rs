@@ -31,6 +31,7 @@ use crate::{
     config::model::Route,
     decide::{Decision, FanOut, RequestView, decide},
     egress::shard::ShardHandle,
+    metrics::Metrics,
     route::key::Scheme,
     subscribe::{Downstream, Hub},
 };
@@ -50,6 +51,7 @@ pub type Proxy = HttpProxy<PassThrough>;
 /// Our rules for pingora's proxy; one per worker.
 pub struct PassThrough {
     hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
     shard: ShardHandle,
 }
 
@@ -88,7 +90,7 @@ pub struct Passage {
 
 /// Builds the proxy of one worker.
 #[must_use]
-pub fn proxy(hub: Arc<Hub>, shard: ShardHandle) -> Arc<Proxy> {
+pub fn proxy(hub: Arc<Hub>, metrics: Arc<Metrics>, shard: ShardHandle) -> Arc<Proxy> {
     let conf = ServerConf {
         threads: 1,
         work_stealing: false,
@@ -96,7 +98,14 @@ pub fn proxy(hub: Arc<Hub>, shard: ShardHandle) -> Arc<Proxy> {
         upstream_keepalive_pool_size: IDLE_CONNECTIONS_MAX,
         ..ServerConf::default()
     };
-    let mut proxy = HttpProxy::new(PassThrough { hub, shard }, Arc::new(conf));
+    let mut proxy = HttpProxy::new(
+        PassThrough {
+            hub,
+            metrics,
+            shard,
+        },
+        Arc::new(conf),
+    );
     proxy.handle_init_modules();
     Arc::new(proxy)
 }
@@ -358,6 +367,14 @@ impl ProxyHttp for PassThrough {
         FailToProxy {
             error_code,
             can_reuse_downstream: false,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, passage: &mut Passage) {
+        // After a hijack there is neither a route nor an answer.
+        if let (Some(routed), Some(head)) = (&passage.routed, session.response_written()) {
+            let route = self.metrics.route(&routed.route.name);
+            route.passthrough_requests.inc(head.status.into());
         }
     }
 

@@ -1,6 +1,6 @@
 //! The rules of a request line and of header fields.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::Fault;
 use crate::passthrough::framing::Framing;
@@ -96,15 +96,27 @@ impl RequestLine {
     }
 }
 
+/// Whether a target of HTTP/1 or HTTP/2 is a path with an optional query, or OPTIONS' asterisk.
+pub(in crate::front) fn is_target(method: &Method, target: &[u8]) -> bool {
+    is_clean(target) && is_origin_form(method.as_str().as_bytes(), target)
+}
+
+fn is_clean(target: &[u8]) -> bool {
+    target
+        .iter()
+        .all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'#')
+}
+
+fn is_origin_form(method: &[u8], target: &[u8]) -> bool {
+    target.starts_with(b"/") || (target == b"*" && method == b"OPTIONS")
+}
+
 /// Checks a target; the host and port if it is in absolute form.
 fn authority_of(method: &[u8], target: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-    let is_clean = target
-        .iter()
-        .all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'#');
-    if !is_clean || target.is_empty() {
+    if !is_clean(target) {
         return Err(TARGET);
     }
-    if target.starts_with(b"/") || (target == b"*" && method == b"OPTIONS") {
+    if is_origin_form(method, target) {
         return Ok(None);
     }
     let rest = target
@@ -225,7 +237,7 @@ fn decimal(value: &[u8]) -> Option<u64> {
 
 /// A host with an optional port: a name, an IPv4 address, or an IPv6 address in brackets. Empty is
 /// allowed (RFC 9112, 3.2).
-fn is_host(value: &[u8]) -> bool {
+pub(in crate::front) fn is_host(value: &[u8]) -> bool {
     let (name, port) = match value.strip_prefix(b"[") {
         Some(rest) => {
             let Some(end) = rest.iter().position(|byte| *byte == b']') else {
