@@ -19,6 +19,9 @@ use crate::{
 /// id index.
 pub const ENTRY_OVERHEAD: usize = 96;
 
+/// How far entries that shards have not yet taken may push the ring over its bounds.
+pub const UNSWEPT_FACTOR: usize = 4;
+
 /// One thing that readers meet, in order.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -26,6 +29,8 @@ pub struct Entry {
     pub sequence: u64,
     /// When it was appended.
     pub at: Millis,
+    /// Bytes accounted in this life before it: the difference of two is the lag between them.
+    pub bytes_before: u64,
     /// What it is.
     pub kind: EntryKind,
 }
@@ -102,6 +107,12 @@ pub struct Ring {
     /// Sequence of the newest entry ever appended; 0: none yet.
     head: u64,
     bytes: usize,
+    /// Bytes accounted in this life.
+    bytes_total: u64,
+    /// Entries after this one are still to be swept to level readers: they are spared up to
+    /// [`UNSWEPT_FACTOR`] times the bounds, so that one read of the app that holds more than the
+    /// ring does not cost every reader its place.
+    swept: u64,
     /// `ids: unique` only: where each id of the ring stands.
     index: HashMap<Bytes, IdPlace>,
     /// `ids: unique` only: the last numeric id, to notice an app that counts from 1 again.
@@ -121,10 +132,28 @@ impl Ring {
             entries: VecDeque::new(),
             head: 0,
             bytes: 0,
+            bytes_total: 0,
+            swept: u64::MAX,
             index: HashMap::new(),
             last_number: None,
             ids_broken: false,
         }
+    }
+
+    /// Shards have taken everything up to `sequence`; `u64::MAX`: there are none.
+    pub fn set_swept(&mut self, sequence: u64) {
+        self.swept = sequence;
+    }
+
+    /// How far a reader at `cursor` is behind, in entries and bytes. `None`: what comes next for it
+    /// is evicted.
+    #[must_use]
+    pub fn lag(&self, cursor: u64) -> Option<(u64, u64)> {
+        let entries = self.head.saturating_sub(cursor);
+        if entries == 0 {
+            return Some((0, 0));
+        }
+        Some((entries, self.bytes_total - self.next(cursor)?.bytes_before))
     }
 
     /// Sequence of the newest entry; 0 before the first.
@@ -404,9 +433,11 @@ impl Ring {
         let entry = Entry {
             sequence: self.head,
             at: now,
+            bytes_before: self.bytes_total,
             kind,
         };
         self.bytes += entry.cost();
+        self.bytes_total += entry.cost() as u64;
         self.entries.push_back(entry);
         self.evict(now);
         self.check_invariants();
@@ -415,10 +446,15 @@ impl Ring {
 
     fn evict(&mut self, now: Millis) {
         while let Some(oldest) = self.entries.front() {
+            let factor = if oldest.sequence > self.swept {
+                UNSWEPT_FACTOR
+            } else {
+                1
+            };
             // The newest stays whatever its size, or level readers could never take it.
-            let over = self.entries.len() > self.limits.events_max.max(1)
-                || (self.bytes > self.limits.bytes_max && self.entries.len() > 1)
-                || now.since(oldest.at) > self.limits.age_max;
+            let over = self.entries.len() > self.limits.events_max.max(1) * factor
+                || (self.bytes > self.limits.bytes_max * factor && self.entries.len() > 1)
+                || (factor == 1 && now.since(oldest.at) > self.limits.age_max);
             if !over {
                 break;
             }
@@ -448,11 +484,11 @@ impl Ring {
 
     fn check_invariants(&self) {
         debug_assert!(
-            self.entries.len() <= self.limits.events_max.max(1),
+            self.entries.len() <= self.limits.events_max.max(1) * UNSWEPT_FACTOR,
             "bounded by count"
         );
         debug_assert!(
-            self.bytes <= self.limits.bytes_max || self.entries.len() == 1,
+            self.bytes <= self.limits.bytes_max * UNSWEPT_FACTOR || self.entries.len() == 1,
             "bounded by bytes, but for a single event"
         );
         debug_assert!(

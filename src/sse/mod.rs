@@ -2,3 +2,5 @@
 
 pub mod encode;
 pub mod event;
+mod field;
+pub mod parser;

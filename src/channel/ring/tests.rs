@@ -195,6 +195,33 @@ fn an_event_over_the_byte_bound_still_reaches_level_readers() {
 }
 
 #[test]
+fn what_shards_have_not_taken_is_spared_up_to_a_bound() {
+    let mut ring = ring(Ids::Local, LIMITS);
+    ring.set_swept(0);
+    for n in 1..=40 {
+        ring.push_event(&event(None), Millis(n));
+    }
+    assert_eq!(
+        ring.len(),
+        LIMITS.events_max * UNSWEPT_FACTOR,
+        "a bound all the same"
+    );
+    ring.set_swept(40);
+    ring.expire(Millis(41));
+    assert_eq!(ring.len(), LIMITS.events_max);
+}
+
+#[test]
+fn lag_is_told_in_entries_and_bytes() {
+    let ring = filled(Ids::Local, 3);
+    let each = (ring.bytes() / 3) as u64;
+    assert_eq!(ring.lag(3), Some((0, 0)));
+    assert_eq!(ring.lag(1), Some((2, 2 * each)));
+    let evicted = filled(Ids::Local, 9);
+    assert_eq!(evicted.lag(1), None);
+}
+
+#[test]
 fn the_opening_id_is_the_position() {
     let mut ring = filled(Ids::Local, 3);
     assert_eq!(ring.id_at(2).as_deref(), Some(local(2).as_bytes()));
