@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
 use pingora::listeners::tls::Acceptor;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -23,7 +22,7 @@ use super::{
     listen::Accepting,
     socket::{Permit, RawSocket, Socket},
 };
-use crate::{clock, metrics::Metrics, passthrough::answer::Answer, subscribe::Hub};
+use crate::{admission::answer::unavailable, clock, metrics::Metrics, subscribe::Hub};
 
 /// Pause after an accept that failed for want of descriptors or memory: the listening socket stays
 /// readable, so without it we would spin.
@@ -31,10 +30,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Clients above `connections_max` that are told so at the same time; more are just closed.
 const FAREWELLS_MAX: usize = 64;
 
-const FULL: Answer = Answer::closing(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "too many connections; try again later",
-);
+/// When those may come back.
+const FULL_RETRY: Duration = Duration::from_secs(10);
 
 /// A worker as the acceptor sees it.
 #[derive(Clone)]
@@ -125,7 +122,7 @@ impl Acceptance {
         let permit = Arc::new(Permit::new(Arc::default(), Arc::default()));
         if let Ok(socket) = Socket::register(socket, permit) {
             tokio::spawn(async move {
-                h1::farewell(Box::new(socket), &FULL).await;
+                h1::farewell(Box::new(socket), &unavailable(FULL_RETRY)).await;
                 drop(turn);
             });
         }

@@ -22,12 +22,13 @@ use tokio::{
 
 use super::{
     Core,
-    head::{Gate, Head, Progress},
+    head::{Fault, Gate, Head, Progress},
 };
 use crate::{
+    answer::Answer,
     clock::{self, Millis},
     config::model::Limits,
-    passthrough::{answer::Answer, turnstile::Turnstile},
+    passthrough::turnstile::Turnstile,
 };
 
 /// Bytes taken from a socket at once while a head arrives. On the stack: a connection that waits
@@ -41,7 +42,7 @@ const FAREWELL_BYTES_MAX: usize = 2 << 20;
 /// How waiting for a request ended.
 enum Next {
     Request(Head),
-    Refused(Answer),
+    Refused(Fault),
     /// The client left, or has nothing to say, or we are shutting down.
     Over,
 }
@@ -63,10 +64,10 @@ pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core:
         let limits = core.limits();
         let head = match next(&mut turnstile, &limits, patience, &mut shutdown).await {
             Next::Request(head) => head,
-            Next::Refused(answer) => {
+            Next::Refused((status, text)) => {
                 core.metrics.bad_heads.inc();
-                tracing::debug!(status = answer.status.as_u16(), reason = %answer.text, "refused a request head");
-                return farewell(turnstile.into_stream(), &answer).await;
+                tracing::debug!(status = status.as_u16(), text, "refused a request head");
+                return farewell(turnstile.into_stream(), &Answer::text(status, text)).await;
             }
             Next::Over => return close(turnstile.stream()).await,
         };
@@ -104,7 +105,7 @@ async fn next(
             match gate.advance(waiting) {
                 Progress::More => {}
                 Progress::Complete(head) => return Next::Request(head),
-                Progress::Refused(answer) => return Next::Refused(answer),
+                Progress::Refused(fault) => return Next::Refused(fault),
             }
             begun.get_or_insert_with(clock::now);
         }
@@ -131,7 +132,7 @@ async fn next(
     }
 }
 
-const TOO_SLOW: Answer = Answer::closing(
+const TOO_SLOW: Fault = (
     StatusCode::REQUEST_TIMEOUT,
     "the request head did not arrive in time",
 );
@@ -157,7 +158,7 @@ async fn close(stream: &mut Stream) {
 /// Answers and closes, in a way that lets the client read the answer.
 pub(super) async fn farewell(mut stream: Stream, answer: &Answer) {
     let goodbye = async {
-        stream.write_all(&answer.http1()).await?;
+        stream.write_all(&answer.to_http1_close()).await?;
         stream.flush().await?;
         close(&mut stream).await;
         let mut rest = BytesMut::with_capacity(READ_BYTES);

@@ -25,13 +25,14 @@ use tokio::time::{sleep, timeout};
 use super::{
     Core,
     h2io::{H2Io, Outbox},
-    head::{is_host, is_target},
+    head::{Fault, is_host, is_target},
 };
 use crate::{
+    answer::Answer,
     config::model::Limits,
     decide::{Decision, decide},
     metrics::labels::HandshakeFailure,
-    passthrough::{Kind, Routed, answer::Answer, turnstile::Client, view},
+    passthrough::{Kind, Routed, reply, turnstile::Client, view},
     subscribe::Downstream,
 };
 
@@ -162,7 +163,7 @@ fn take(session: HttpSession, client: Client, core: &Arc<Core>) {
             core.hub
                 .subscribe(request, Downstream::H2(Box::new(session)), &core.shard);
         }
-        Decision::Refuse(refusal) => answer(session, Answer::refusal(&refusal), core),
+        Decision::Refuse(refusal) => answer(session, reply::refusal(&refusal), core),
         Decision::Proxy(route) => pass(
             session,
             Routed {
@@ -186,26 +187,26 @@ fn take(session: HttpSession, client: Client, core: &Arc<Core>) {
     }
 }
 
-const TOO_MANY_FIELDS: Answer = Answer::closing(
+const TOO_MANY_FIELDS: Fault = (
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     "the request has too many header fields",
 );
-const MALFORMED: Answer = Answer::closing(
+const MALFORMED: Fault = (
     StatusCode::BAD_REQUEST,
     "the request target or host is malformed",
 );
 
-fn refuse(session: HttpSession, reply: Answer, core: &Arc<Core>) {
+fn refuse(session: HttpSession, (status, text): Fault, core: &Arc<Core>) {
     core.metrics.bad_heads.inc();
-    answer(session, reply, core);
+    answer(session, Answer::text(status, text), core);
 }
 
 /// In a task of its own, since the window may have no room for the text.
-fn answer(mut session: HttpSession, reply: Answer, core: &Arc<Core>) {
+fn answer(mut session: HttpSession, answer: Answer, core: &Arc<Core>) {
     session.set_write_timeout(Some(ANSWER_TIMEOUT));
     core.contained(async move {
         // The client may be gone, which is no news.
-        let _ = reply.send_h2(&mut session).await;
+        let _ = reply::send_h2(&mut session, answer).await;
     });
 }
 

@@ -11,10 +11,7 @@ use http::StatusCode;
 
 use self::fields::{Facts, RequestLine};
 pub(super) use self::fields::{is_host, is_target};
-use crate::{
-    config::model::Limits,
-    passthrough::{answer::Answer, framing::Framing},
-};
+use crate::{config::model::Limits, passthrough::framing::Framing};
 
 /// Finds the end of a request head and checks it line by line as it arrives.
 #[derive(Debug)]
@@ -48,11 +45,11 @@ pub enum Progress {
     /// It is.
     Complete(Head),
     /// It is none; answer so and close.
-    Refused(Answer),
+    Refused(Fault),
 }
 
 /// Why a head is refused: status and what to tell the client.
-pub(super) type Fault = (StatusCode, &'static str);
+pub type Fault = (StatusCode, &'static str);
 
 const TARGET_TOO_LONG: Fault = (StatusCode::URI_TOO_LONG, "the request target is too long");
 const HEAD_TOO_LARGE: Fault = (
@@ -91,7 +88,7 @@ impl Gate {
         match self.lines(bytes) {
             Ok(Some(head)) => Progress::Complete(head),
             Ok(None) => Progress::More,
-            Err((status, text)) => Progress::Refused(Answer::closing(status, text)),
+            Err(fault) => Progress::Refused(fault),
         }
     }
 

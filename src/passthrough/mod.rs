@@ -1,14 +1,14 @@
 //! Everything that is not fan-out: pingora's `HttpProxy` with our rules, and the hijack by which a
 //! fan-out request leaves it.
 
-pub mod answer;
 pub mod forward;
 pub mod framing;
 mod peer;
+pub mod reply;
 mod report;
 pub mod turnstile;
 
-use std::{io::Cursor, mem, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io::Cursor, mem, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use pingora::{
 };
 
 use self::{
-    answer::{Answer, Connection},
+    reply::Connection,
     turnstile::{Client, Turnstile},
 };
 use crate::{
@@ -80,10 +80,8 @@ pub enum Kind {
 #[derive(Debug, Default)]
 pub struct Passage {
     routed: Option<Routed>,
-    /// Addresses of the upstream's name that did not answer.
-    addresses_tried: usize,
-    /// Addresses that the name has.
-    addresses: usize,
+    /// The upstream's addresses, once they are resolved; those that did not answer are gone.
+    peers: VecDeque<HttpPeer>,
     /// On the current attempt the request head went out whole: the app may have acted on it.
     sent: bool,
 }
@@ -155,9 +153,12 @@ impl PassThrough {
                 return Ok(true);
             }
             Decision::Refuse(refusal) => {
-                Answer::refusal(&refusal)
-                    .send(&mut session.downstream_session)
-                    .await?;
+                reply::send(
+                    &mut session.downstream_session,
+                    reply::refusal(&refusal),
+                    refusal.reason.into(),
+                )
+                .await?;
                 return Ok(true);
             }
             Decision::Proxy(route) => (route, Kind::Proxy),
@@ -246,10 +247,14 @@ impl ProxyHttp for PassThrough {
             return Error::e_explain(ErrorType::InternalError, "request without a route");
         };
         passage.sent = false;
-        let found = peer::peer(&routed.route.upstream, passage.addresses_tried).await;
-        let (peer, addresses) = found.map_err(Error::into_up)?;
-        passage.addresses = addresses;
-        Ok(Box::new(peer))
+        if passage.peers.is_empty() {
+            let found = peer::resolve(&routed.route.upstream).await;
+            passage.peers = found.map_err(Error::into_up)?.into();
+        }
+        match passage.peers.front() {
+            Some(peer) => Ok(Box::new(peer.clone())),
+            None => Error::e_explain(ErrorType::ConnectError, "no address").map_err(Error::into_up),
+        }
     }
 
     async fn upstream_request_filter(
@@ -321,8 +326,8 @@ impl ProxyHttp for PassThrough {
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing was sent: the next address of the name, if there is one, may do.
-        passage.addresses_tried += 1;
-        error.set_retry(passage.addresses_tried < passage.addresses);
+        passage.peers.pop_front();
+        error.set_retry(!passage.peers.is_empty());
         error
     }
 
@@ -358,11 +363,11 @@ impl ProxyHttp for PassThrough {
         let begun = session
             .response_written()
             .is_some_and(|head| !head.status.is_informational());
-        if !begun && let Some(answer) = Answer::failure(error) {
+        if !begun && let Some(answer) = reply::failure(error) {
             error_code = answer.status.as_u16();
-            debug_assert_eq!(answer.connection, Connection::Close);
             // The client may be gone by now, which is no news.
-            let _ = answer.send(&mut session.downstream_session).await;
+            let session = &mut session.downstream_session;
+            let _ = reply::send(session, answer, Connection::Close).await;
         }
         FailToProxy {
             error_code,

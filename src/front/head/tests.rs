@@ -42,7 +42,7 @@ fn check(input: &str, expected: Result<Framing, u16>) {
                 assert!(tail.ends_with(b"\r\n\r\n"), "{input:?}");
                 Ok(head.framing)
             }
-            Progress::Refused(answer) => Err(answer.status.as_u16()),
+            Progress::Refused((status, _)) => Err(status.as_u16()),
         };
         assert_eq!(got, expected, "{input:?} in steps of {step}");
     }
