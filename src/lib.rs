@@ -3,6 +3,7 @@
 //! One upstream Server-Sent-Events connection per channel, multiplexed to as many clients as the
 //! pod can carry. `ARCHITECTURE.md` says how the modules below fit together.
 
+pub mod admin;
 pub mod admission;
 pub mod answer;
 pub mod channel;
