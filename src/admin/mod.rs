@@ -116,14 +116,23 @@ async fn serve_connection(
     permit: OwnedSemaphorePermit,
 ) {
     let mut session = ServerSession::new_http1(stream);
-    let page = match timeout(HEAD_TIMEOUT, session.read_request()).await {
-        Ok(Ok(true)) => answer(&session, &sources, peer),
-        Ok(Err(_)) => Page::text(StatusCode::BAD_REQUEST, "this is no HTTP request"),
+    let (page, body) = match timeout(HEAD_TIMEOUT, session.read_request()).await {
+        Ok(Ok(true)) => {
+            let wanted = session.req_header().method != Method::HEAD;
+            (
+                answer(&session, &sources, peer),
+                if wanted { Body::Sent } else { Body::Announced },
+            )
+        }
+        Ok(Err(_)) => (
+            Page::text(StatusCode::BAD_REQUEST, "this is no HTTP request"),
+            Body::Sent,
+        ),
         // Left, or too slow to be a friend.
         Ok(Ok(false)) | Err(_) => return,
     };
     session.set_keepalive(None);
-    match timeout(ANSWER_TIMEOUT, write(session, page)).await {
+    match timeout(ANSWER_TIMEOUT, write(session, page, body)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "an admin client left"),
         Err(_) => debug!("an admin client does not read"),
@@ -137,17 +146,22 @@ fn answer(session: &ServerSession, sources: &Sources, peer: Peer) -> Page {
         method: &head.method,
         path: head.uri.path(),
         query: head.uri.query().unwrap_or(""),
-        // An absolute target overrides Host (RFC 9112, section 3.2.2).
-        host: match head.uri.authority() {
-            Some(authority) => Some(authority.as_str().as_bytes()),
-            None => head.headers.get(HOST).map(http::HeaderValue::as_bytes),
-        },
+        // With an absolute target, pingora has seen to it that the two agree.
+        host: head.headers.get(HOST).map(http::HeaderValue::as_bytes),
         peer,
     };
     pages::answer(&question, sources, clock::now())
 }
 
-async fn write(mut session: ServerSession, page: Page) -> pingora::Result<()> {
+/// What becomes of a page's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Sent,
+    /// HEAD: only its length is told.
+    Announced,
+}
+
+async fn write(mut session: ServerSession, page: Page, body: Body) -> pingora::Result<()> {
     let mut head = ResponseHeader::build(page.status, Some(6))?;
     head.insert_header("Content-Type", page.content_type)?;
     head.insert_header("Content-Length", page.body.len())?;
@@ -156,9 +170,8 @@ async fn write(mut session: ServerSession, page: Page) -> pingora::Result<()> {
     if page.status == StatusCode::METHOD_NOT_ALLOWED {
         head.insert_header("Allow", "GET, HEAD")?;
     }
-    let wants_body = session.req_header().method != Method::HEAD;
     session.write_response_header(Box::new(head)).await?;
-    if wants_body {
+    if body == Body::Sent {
         session
             .write_response_body(Bytes::from(page.body), true)
             .await?;

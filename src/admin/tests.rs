@@ -229,8 +229,12 @@ async fn other_methods_and_other_hosts_are_refused() {
             "421",
         ),
         (
-            "GET http://rebound.example/livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "GET http://rebound.example/livez HTTP/1.1\r\nHost: rebound.example\r\n\r\n",
             "421",
+        ),
+        (
+            "GET http://rebound.example/livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "400",
         ),
         ("GET /livez HTTP/1.1\r\nHost: LOCALHOST\r\n\r\n", "200"),
         ("GET /livez HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n", "200"),
