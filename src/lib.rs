@@ -19,3 +19,4 @@ pub mod metrics;
 pub mod route;
 pub mod sse;
 pub mod subscribe;
+pub mod upstream;
