@@ -18,3 +18,4 @@ pub mod metrics;
 pub mod route;
 pub mod sse;
 pub mod subscribe;
+pub mod upstream;

@@ -65,7 +65,9 @@ fn decided(method: Method, target: &str, pairs: &[(&'static str, &'static str)])
 fn joined(target: &str, pairs: &[(&'static str, &'static str)]) -> FanOut {
     match decided(Method::GET, target, pairs) {
         Decision::FanOut(fan_out) => *fan_out,
-        other => panic!("{target}: {other:?}"),
+        other @ (Decision::Proxy(_) | Decision::Stream(_) | Decision::Refuse(_)) => {
+            panic!("{target}: {other:?}")
+        }
     }
 }
 
