@@ -9,7 +9,8 @@ use crate::{
     admission::{self, Admission},
     channel::registry::Registry,
     clock,
-    decide::{FanOut, Reader, Snapshot},
+    config::model::Config,
+    decide::{FanOut, Reader},
     egress::shard::{Joiner, ShardHandle},
     error::RefuseReason,
     metrics::Metrics,
@@ -18,7 +19,7 @@ use crate::{
 /// Everything that joining needs; one per process.
 pub struct Hub {
     /// The configuration in force; a request loads it once.
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub config: Arc<ArcSwap<Config>>,
     /// Live channels.
     pub registry: Arc<Registry>,
     /// Process-wide caps.
