@@ -1,6 +1,6 @@
 //! The publisher, read by hand.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{net::SocketAddr, process::Stdio};
 
