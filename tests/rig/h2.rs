@@ -43,10 +43,7 @@ impl H2 {
         while !rest.is_empty() {
             stream.reserve_capacity(rest.len());
             let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx));
-            // `None`: the server has answered and wants no more.
-            let Some(room) = soon("h2 window", capacity).await else {
-                break;
-            };
+            let room = soon("h2 window", capacity).await.expect("still wanted");
             let now = rest.split_to(room?.min(rest.len()));
             stream.send_data(now, rest.is_empty())?;
         }
