@@ -52,6 +52,10 @@ for (const startApp of APPS) {
 
       if (client.reconnects) {
         test(`${client.name} resumes by itself`, () => resumesByItself(client));
+        if (client.looksNative) {
+          test(`${client.name} misses nothing when cut before its first event`, () =>
+            cutBeforeTheFirstEvent(client));
+        }
       } else {
         for (const by of RESUME_BY) {
           test(`${client.name} resumes by ${by}`, () => resumesWhenOpenedAgain(client, by));
@@ -74,6 +78,20 @@ for (const startApp of APPS) {
         await until(`${client.name} to come back`, () => cutter.connections === 2);
         await app.send(events.slice(-5));
         await exactly(client, reading, events);
+      } finally {
+        await close();
+        cutter.stop();
+      }
+    }
+
+    async function cutBeforeTheFirstEvent(client) {
+      const cutter = await Cutter.start(sidestream.plain);
+      const { reading, close } = await client.open(`${cutter.url}/feed`);
+      try {
+        cutter.cut();
+        await until('the cut to be felt', () => reading.ended || cutter.connections === 2);
+        await app.send(numberedEvents(3));
+        await exactly(client, reading, numberedEvents(3));
       } finally {
         await close();
         cutter.stop();

@@ -23,7 +23,7 @@ async function start(options) {
 }
 
 afterEach(async () => {
-  for (const { close } of opened) close();
+  for (const connection of opened) connection.close();
   opened = [];
   if (!sidestream?.child.exit) await sidestream?.stop();
   await app?.stop();
@@ -74,6 +74,7 @@ test('HTTP/2 subscribers are drained too, and told not to open more', async () =
   const exit = await sidestream.child.stop('SIGTERM', { timeoutMs: 7_000 });
   assert.deepEqual([exit.code, exit.signal], [0, null]);
   await until('all streams to end', () => crowd.readings.every(({ ended }) => ended));
+  assert.ok(crowd.sessions.every(({ goneAway }) => goneAway));
   assert.ok(crowd.eventSources.every(({ ended }) => ended === 'complete'));
   assert.ok(crowd.others.every(({ ended }) => ended === 'cut'));
 });

@@ -1,6 +1,7 @@
 // The NestJS app of the tutorial, unchanged, under a thousand clients.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
 
 import { startNest } from './lib/apps.mjs';
@@ -92,18 +93,25 @@ test('the stream of the tutorial: aaa at once, bbb every 2 s, ccc every 5 s', as
 });
 
 test('what is not a stream passes through, on every protocol', async () => {
-  const big = [{ data: 'y'.repeat(1_000_000) }];
+  const body = Buffer.from(JSON.stringify([{ data: 'y'.repeat(1_000_000) }]));
   const { reading, close } = await nodeHttp1.open(`${sidestream.plain}/feed`);
   try {
-    const response = await fetch(`${sidestream.plain}/control/send`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(big),
-    });
-    assert.equal(response.status, 201);
-    assert.deepEqual(await response.json(), { sent: 1 });
-    await exactly({}, reading, big);
+    for (const [flag, origin] of [
+      ['--http1.1', sidestream.plain],
+      ['--http2-prior-knowledge', sidestream.plain],
+      ['--http2', sidestream.secure],
+    ]) {
+      assert.deepEqual(post(flag, `${origin}/control/send`, body), { sent: 1 });
+    }
+    await exactly({}, reading, new Array(3).fill(JSON.parse(body)[0]));
   } finally {
     close();
   }
 });
+
+/** POSTs JSON with curl and returns the JSON of the answer. */
+function post(flag, url, body) {
+  const type = ['-H', 'content-type: application/json'];
+  const args = ['--silent', '--show-error', '--fail', '--max-time', '20', flag, '--cacert', sidestream.ca];
+  return JSON.parse(execFileSync('curl', [...args, ...type, '--data-binary', '@-', url], { input: body }));
+}

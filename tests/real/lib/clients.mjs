@@ -4,6 +4,7 @@
 // options: `headers`, `lastEventId` (sent as a header), `ca` (PEM file for https).
 //
 // A client either `reconnects` by itself, carrying its last event id, or is opened again by the test.
+// It `looksNative` when its requests are like those of a browser's EventSource.
 // `sees` is what a client with a defect of its own makes of data that it gets intact.
 
 import { readFileSync } from 'node:fs';
@@ -30,13 +31,10 @@ const requestHeaders = ({ headers = {}, lastEventId }) =>
 
 const certificate = ({ ca }) => (ca ? { ca: readFileSync(ca) } : {});
 
-/** A parser that fills `reading`, and keeps its last event id current (id-only blocks count too). */
-function parserFor(reading) {
+/** Feeds bytes to `reading`. */
+function reader(reading) {
   const parser = new SseParser(reading);
-  return (bytes) => {
-    parser.push(bytes);
-    if (parser.lastEventId) reading.lastEventId = parser.lastEventId;
-  };
+  return (bytes) => parser.push(bytes);
 }
 
 /** node:http, one connection per stream. */
@@ -52,7 +50,7 @@ export const nodeHttp1 = {
     });
     const [response] = await once(request, 'response');
     reading.open(response.statusCode, response.headers);
-    response.on('data', parserFor(reading));
+    response.on('data', reader(reading));
     response.on('end', () => reading.end('complete'));
     response.on('error', () => reading.end('cut'));
     request.on('error', () => reading.end('cut'));
@@ -77,14 +75,12 @@ export async function openOnSession(session, path, options = {}) {
   const reading = new Reading();
   const stream = session.request({ ':path': path, ...requestHeaders(options) });
   stream.on('error', () => reading.end('cut'));
-  stream.on('aborted', () => reading.end('cut'));
   const [headers] = await once(stream, 'response');
   reading.open(headers[':status'], headers);
-  stream.on('data', parserFor(reading));
-  stream.on('end', () => {
-    if (!stream.aborted) reading.end('complete');
-  });
-  stream.on('close', () => reading.end(stream.rstCode === 0 ? 'complete' : 'cut'));
+  stream.on('data', reader(reading));
+  // A stream that is reset ends too, but with a code.
+  stream.on('end', () => reading.end(stream.rstCode === 0 ? 'complete' : 'cut'));
+  stream.on('close', () => reading.end('cut'));
   return { reading, close: () => stream.close(http2.constants.NGHTTP2_CANCEL) };
 }
 
@@ -110,7 +106,7 @@ export const nativeFetch = {
       signal: controller.signal,
     });
     reading.open(response.status, Object.fromEntries(response.headers));
-    const push = parserFor(reading);
+    const push = reader(reading);
     const read = async () => {
       for await (const chunk of response.body) push(chunk);
     };
@@ -127,6 +123,7 @@ function eventSourceClient(name, EventSource) {
   return {
     name,
     reconnects: true,
+    looksNative: true,
     async open(url, options = {}) {
       const reading = new Reading();
       const source = new EventSource(url, { headers: options.headers });
@@ -180,7 +177,7 @@ function curlClient(name, flag) {
     name,
     async open(url, options = {}) {
       const reading = new Reading();
-      const push = parserFor(reading);
+      const push = reader(reading);
       let head = '';
       const onStdout = (bytes) => {
         if (reading.opens > 0) return push(bytes);

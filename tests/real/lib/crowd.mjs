@@ -23,6 +23,8 @@ const headersOf = (n) => (n % 2 ? EVENT_SOURCE_HEADERS : { accept: '*/*' });
 export class Crowd {
   #closers = [];
   readings = [];
+  /** HTTP/2 sessions; `goneAway` tells whether a GOAWAY came. */
+  sessions = [];
   /** Those that look like a browser's EventSource, and the others. */
   eventSources = [];
   others = [];
@@ -44,16 +46,15 @@ export class Crowd {
   }
 
   async #openHttp2({ secure, ca }, path, count, headers) {
-    const sessions = await inBatches(Math.ceil(count / STREAMS_PER_SESSION), () =>
+    this.sessions = await inBatches(Math.ceil(count / STREAMS_PER_SESSION), () =>
       http2Session(secure, { ca }),
     );
     const streams = await inBatches(count, (n) =>
-      openOnSession(sessions[n % sessions.length], path, {
+      openOnSession(this.sessions[n % this.sessions.length], path, {
         headers: { ...headersOf(n), ...headers },
       }),
     );
     streams.forEach(({ reading }, n) => this.#add(n, { reading, close: () => {} }));
-    this.#closers.push(...sessions.map((session) => () => session.destroy()));
   }
 
   #add(n, { reading, close }) {
@@ -64,5 +65,6 @@ export class Crowd {
 
   close() {
     this.#closers.forEach((close) => close());
+    this.sessions.forEach((session) => session.destroy());
   }
 }

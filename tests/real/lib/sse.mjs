@@ -9,12 +9,10 @@ export class SseParser {
   #lastWasCr = false;
   #data = null;
   #type = '';
+  #id = '';
   #sink;
 
-  /** The last event id as a browser would send it on its next connect. */
-  lastEventId = '';
-
-  /** `sink` gets `event({id, type, data})`, `comment(text)` and `retry(text)`. */
+  /** `sink` gets `block(id)`, `event({id, type, data})`, `comment(text)` and `retry(text)`. */
   constructor(sink) {
     this.#sink = sink;
   }
@@ -38,7 +36,7 @@ export class SseParser {
     const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '');
     if (field === 'data') this.#data = this.#data === null ? value : `${this.#data}\n${value}`;
     else if (field === 'event') this.#type = value;
-    else if (field === 'id' && !value.includes('\0')) this.lastEventId = value;
+    else if (field === 'id' && !value.includes('\0')) this.#id = value;
     else if (field === 'retry') this.#sink.retry?.(value);
   }
 
@@ -46,7 +44,9 @@ export class SseParser {
     const [type, data] = [this.#type || 'message', this.#data];
     this.#type = '';
     this.#data = null;
-    if (data !== null) this.#sink.event({ id: this.lastEventId, type, data });
+    // An id counts from the blank line on, also when there is no data.
+    this.#sink.block?.(this.#id);
+    if (data !== null) this.#sink.event({ id: this.#id, type, data });
   }
 }
 
@@ -75,6 +75,10 @@ export class Reading {
     this.status = status;
     this.headers = headers;
     this.ended = null;
+  }
+
+  block(id) {
+    this.lastEventId = id;
   }
 
   event({ id, type, data }) {
