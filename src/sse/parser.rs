@@ -81,6 +81,8 @@ pub struct Parser {
     id_carried: Option<Bytes>,
     /// Value of the `retry` field that is being read.
     retry: Digits,
+    /// `id` fields that were ignored, since they were last asked for.
+    ids_ignored: u64,
     /// The limit that was broken.
     failed: Option<ParseError>,
 }
@@ -127,6 +129,7 @@ impl Parser {
             id: None,
             id_carried: None,
             retry: Digits::None,
+            ids_ignored: 0,
             failed: None,
         }
     }
@@ -162,6 +165,18 @@ impl Parser {
     #[must_use]
     pub fn allocated_bytes(&self) -> usize {
         self.data.capacity() + self.name.capacity() + self.id_draft.capacity()
+    }
+
+    /// The limit that was broken, if one was.
+    #[must_use]
+    pub fn failure(&self) -> Option<ParseError> {
+        self.failed
+    }
+
+    /// How many `id` fields were ignored since the last call: too long, or with bytes that no header
+    /// can carry.
+    pub fn take_ids_ignored(&mut self) -> u64 {
+        std::mem::take(&mut self.ids_ignored)
     }
 
     /// Matches the byte order mark, which may come in pieces.
@@ -327,11 +342,10 @@ impl Parser {
     fn field_end(&mut self, field: Field, out: &mut impl FnMut(Item)) {
         match field {
             Field::Data => append(&mut self.data, b"\n", self.limits.bytes_max),
-            Field::Id => {
-                if let Some(value) = self.id_draft.value() {
-                    self.id = Some(Bytes::copy_from_slice(value));
-                }
-            }
+            Field::Id => match self.id_draft.value() {
+                Some(value) => self.id = Some(Bytes::copy_from_slice(value)),
+                None => self.ids_ignored = self.ids_ignored.saturating_add(1),
+            },
             Field::Retry => {
                 if let Digits::Number(milliseconds) = self.retry {
                     out(Item::Retry(milliseconds));
