@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod config;
 pub mod decide;
+pub mod demo;
 pub mod egress;
 pub mod error;
 pub mod route;

@@ -25,7 +25,12 @@ pub struct Hub {}
 impl Hub {
     /// Takes over `downstream` for good: admits it or sheds it, joins it to its channel, and has
     /// `shard` answer it from here on. Never blocks, never fails towards the caller.
-    pub fn subscribe(self: &Arc<Self>, request: FanOut, downstream: Downstream, shard: &ShardHandle) {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        request: FanOut,
+        downstream: Downstream,
+        shard: &ShardHandle,
+    ) {
         drop((request, downstream, shard.clone()));
     }
 }
