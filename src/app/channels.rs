@@ -19,7 +19,10 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, identity: IdentityHash::default() }
+        Self {
+            registry,
+            identity: IdentityHash::default(),
+        }
     }
 
     fn row(&self, channel: &Channel) -> ChannelRow {
@@ -43,7 +46,12 @@ impl Channels {
 
 impl ChannelSource for Channels {
     fn channels(&self, limit: usize) -> (Vec<ChannelRow>, usize) {
-        let rows = self.registry.list(limit).iter().map(|channel| self.row(channel)).collect();
+        let rows = self
+            .registry
+            .list(limit)
+            .iter()
+            .map(|channel| self.row(channel))
+            .collect();
         (rows, self.registry.len())
     }
 }

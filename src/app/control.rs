@@ -69,7 +69,9 @@ impl Control {
         });
         let worker = Worker::spawn("control".to_owned(), vec![run], ended)
             .map_err(|error| format!("the control thread: {error}"))?;
-        let address = address.recv().map_err(|_| "the control thread ended early".to_owned())??;
+        let address = address
+            .recv()
+            .map_err(|_| "the control thread ended early".to_owned())??;
         Ok((worker, address))
     }
 
@@ -141,7 +143,9 @@ impl Control {
     }
 
     async fn watch_file(self: Arc<Self>) {
-        let Some(_file) = self.options.config_file.clone() else { return };
+        let Some(_file) = self.options.config_file.clone() else {
+            return;
+        };
     }
 
     /// Puts a new configuration in force.
@@ -157,7 +161,9 @@ impl Control {
         }
         let new = Arc::new(new);
         self.hub.config.store(new.clone());
-        self.hub.registry.reload(&new, memory::ring_bytes_max(&new.limits), now);
+        self.hub
+            .registry
+            .reload(&new, memory::ring_bytes_max(&new.limits), now);
         let _rotated_separately = &self.certificates;
     }
 }

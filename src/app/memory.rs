@@ -13,7 +13,11 @@ const FALLBACK_BYTES: u64 = 512 << 20;
 /// The budget of all rings: configured, else a quarter of what the cgroup or the machine has.
 pub(super) fn ring_bytes_max(limits: &Limits) -> usize {
     limits.ring_bytes_max.unwrap_or_else(|| {
-        let available = cgroup_max().into_iter().chain(machine()).min().unwrap_or(FALLBACK_BYTES);
+        let available = cgroup_max()
+            .into_iter()
+            .chain(machine())
+            .min()
+            .unwrap_or(FALLBACK_BYTES);
         share_of(available)
     })
 }
@@ -30,9 +34,12 @@ fn share_of(bytes: u64) -> usize {
 
 /// cgroup v2, then v1. In a container the controller's root is the container's own.
 fn cgroup_max() -> Option<u64> {
-    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
+    [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ]
+    .iter()
+    .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
 }
 
 fn machine() -> Option<u64> {
@@ -51,9 +58,15 @@ mod tests {
 
     #[test]
     fn the_machines_memory_is_read_from_meminfo() {
-        assert_eq!(total("MemTotal:       24689764 kB\nMemFree: 1 kB\n"), Some(24_689_764 * 1024));
+        assert_eq!(
+            total("MemTotal:       24689764 kB\nMemFree: 1 kB\n"),
+            Some(24_689_764 * 1024)
+        );
         assert_eq!(total("garbage"), None);
-        assert!(machine().is_some_and(|bytes| bytes > 1 << 20), "this machine tells");
+        assert!(
+            machine().is_some_and(|bytes| bytes > 1 << 20),
+            "this machine tells"
+        );
     }
 
     #[test]

@@ -86,9 +86,16 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
         metrics: metrics.clone(),
     });
     let (shutdown, shutdown_watch) = watch::channel(false);
-    let context = ShardContext { metrics: metrics.clone(), admission };
+    let context = ShardContext {
+        metrics: metrics.clone(),
+        admission,
+    };
     let (shards, seeds) = seeds(threads, &context, &lifecycle);
-    let shared = Shared { hub: hub.clone(), metrics, shutdown: shutdown_watch };
+    let shared = Shared {
+        hub: hub.clone(),
+        metrics,
+        shutdown: shutdown_watch,
+    };
     let front = front::start(listeners, seeds, &shared).map_err(|error| error.to_string())?;
     let (finished, drained) = oneshot::channel();
     let control = Control {
