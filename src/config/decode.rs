@@ -24,6 +24,9 @@ pub(super) fn decode<T: for<'de> Deserialize<'de>>(document: &Document) -> Optio
     let root = Spot::default();
     // Each failed pass drops one entry; the bound is for files with more problems than we list.
     for _ in 0..PROBLEMS_MAX * 2 {
+        if document.is_truncated() {
+            return None;
+        }
         let decoder = Decoder {
             node: &document.root,
             spot: root.clone(),
@@ -95,6 +98,9 @@ impl Error {
         self
     }
 }
+
+/// How many keys are named to explain what a mapping is.
+const KEYS_SHOWN: usize = 6;
 
 /// What a plain `String` field expects.
 const A_TEXT: &str = "a text";
@@ -186,45 +192,44 @@ struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// The child, unless it was dropped.
-    fn child(&self, index: usize, node: &'a Node) -> Option<Self> {
-        let spot = self.spot.child(index);
-        if self.document.is_dropped(&spot) {
-            return None;
-        }
-        Some(Self {
-            node,
-            spot,
-            document: self.document,
-        })
+    /// The children that were not dropped; nothing at all reads as an empty container.
+    fn children(&self) -> Vec<(Option<&'a str>, Self)> {
+        let dropped = self.document.dropped(&self.spot);
+        let children = self.node.children().into_iter().enumerate();
+        children
+            .filter(|(index, _)| !dropped.contains(index))
+            .map(|(index, (key, node))| {
+                (
+                    key,
+                    Self {
+                        node,
+                        spot: self.spot.child(index),
+                        document: self.document,
+                    },
+                )
+            })
+            .collect()
     }
 
-    /// The living entries of a mapping; nothing at all reads as an empty one.
+    /// The entries, if this is a mapping.
     fn entries(&self) -> Option<Vec<(&'a str, Self)>> {
-        match self.node {
-            Node::Mapping(_) | Node::Null => {}
-            _ => return None,
-        }
-        let children = self.node.children().into_iter().enumerate();
-        Some(
-            children
-                .filter_map(|(index, (key, node))| Some((key?, self.child(index, node)?)))
-                .collect(),
-        )
+        let is_mapping = matches!(self.node, Node::Mapping(_) | Node::Null);
+        let entries = self
+            .children()
+            .into_iter()
+            .filter_map(|(key, child)| Some((key?, child)));
+        is_mapping.then(|| entries.collect())
     }
 
-    /// The living items of a list; nothing at all reads as an empty one.
+    /// The items, if this is a list.
     fn items(&self) -> Option<Vec<Self>> {
-        match self.node {
-            Node::Sequence(_) | Node::Null => {}
-            _ => return None,
-        }
-        let children = self.node.children().into_iter().enumerate();
-        Some(
-            children
-                .filter_map(|(index, (_, node))| self.child(index, node))
-                .collect(),
-        )
+        let is_list = matches!(self.node, Node::Sequence(_) | Node::Null);
+        is_list.then(|| {
+            self.children()
+                .into_iter()
+                .map(|(_, child)| child)
+                .collect()
+        })
     }
 
     fn map_access(entries: Vec<(&'a str, Self)>) -> MapAccess<'a> {
@@ -343,12 +348,16 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
         match self.entries() {
             Some(entries) => visitor.visit_map(Self::map_access(entries)),
             None => {
-                let keys = keys
+                let listed: Vec<String> = keys
                     .iter()
+                    .take(KEYS_SHOWN)
                     .map(|key| format!("`{key}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                self.wanted(&format!("a mapping with keys of {keys}"))
+                    .collect();
+                let more = if keys.len() > KEYS_SHOWN { ", ..." } else { "" };
+                self.wanted(&format!(
+                    "a mapping with keys ({}{more})",
+                    listed.join(", ")
+                ))
             }
         }
     }

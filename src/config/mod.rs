@@ -37,6 +37,13 @@ pub fn load(source: &str, file_name: &str, env: &Env<'_>) -> Result<Config, Repo
             "split the routes over several sidecars, or remove what is not configuration",
         ));
     }
+    if brackets_are_too_deep(source) {
+        return Err(Report::whole_file(
+            file_name,
+            "brackets are nested too deeply, or not closed",
+            "close every `[` and `{`",
+        ));
+    }
     let root = Node::deserialize(serde_yaml::Deserializer::from_str(source))
         .map_err(|error| Report::syntax(file_name, source, &error))?;
     if root == Node::Null {
@@ -56,6 +63,21 @@ pub fn load(source: &str, file_name: &str, env: &Env<'_>) -> Result<Config, Repo
     }
 }
 
+/// The YAML scanner takes time that grows with the square of the open brackets, quoted ones aside.
+/// No configuration comes near this bound.
+fn brackets_are_too_deep(source: &str) -> bool {
+    const DEPTH_MAX: usize = 1_000;
+    let mut depth: usize = 0;
+    source.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH_MAX
+    })
+}
+
 /// JSON Schema (draft-07) of the file, for editors.
 #[must_use]
 pub fn schema() -> String {
@@ -68,5 +90,7 @@ pub fn schema() -> String {
     text
 }
 
+#[cfg(test)]
+mod report_tests;
 #[cfg(test)]
 mod tests;

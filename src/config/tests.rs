@@ -26,7 +26,10 @@ fn examples() -> Vec<(String, String)> {
     let mut examples: Vec<(String, String)> = fs::read_dir(repository().join("conf"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
         .map(|path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             (name, fs::read_to_string(path).unwrap())
@@ -41,7 +44,11 @@ fn fanouts(config: &Config) -> Vec<&Fanout> {
         &Action::Fanout(ref fanout) => Some(fanout.as_ref()),
         Action::Stream | Action::Proxy => None,
     };
-    config.routes.iter().filter_map(|route| fanout(&route.action)).collect()
+    config
+        .routes
+        .iter()
+        .filter_map(|route| fanout(&route.action))
+        .collect()
 }
 
 #[test]
@@ -85,16 +92,23 @@ routes: [{path: '/$x', action: proxy}]
 
 #[test]
 fn the_common_case_is_short() {
-    let (_, source) = examples().into_iter().find(|(name, _)| name == "sidestream.yaml").unwrap();
-    let effective =
-        source.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#'));
+    let (_, source) = examples()
+        .into_iter()
+        .find(|(name, _)| name == "sidestream.yaml")
+        .unwrap();
+    let effective = source
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#'));
     assert!(effective.count() <= 20);
 }
 
 /// Keys of all mappings in the schema.
 fn schema_keys() -> BTreeSet<String> {
     fn gather(schema: &serde_json::Value, keys: &mut BTreeSet<String>) {
-        if let Some(properties) = schema.get("properties").and_then(serde_json::Value::as_object) {
+        if let Some(properties) = schema
+            .get("properties")
+            .and_then(serde_json::Value::as_object)
+        {
             keys.extend(properties.keys().cloned());
         }
         match schema {
@@ -110,7 +124,10 @@ fn schema_keys() -> BTreeSet<String> {
 
 #[test]
 fn the_full_example_mentions_every_key() {
-    let (_, source) = examples().into_iter().find(|(name, _)| name == "full.yaml").unwrap();
+    let (_, source) = examples()
+        .into_iter()
+        .find(|(name, _)| name == "full.yaml")
+        .unwrap();
     let mentioned: BTreeSet<&str> = source
         .lines()
         .filter_map(|line| line.trim_start_matches([' ', '#', '-']).split_once(':'))
@@ -118,14 +135,22 @@ fn the_full_example_mentions_every_key() {
         .collect();
     let keys = schema_keys();
     assert!(keys.len() > 60, "{} keys in the schema", keys.len());
-    let missing: Vec<&String> =
-        keys.iter().filter(|key| !mentioned.contains(key.as_str())).collect();
-    assert!(missing.is_empty(), "conf/full.yaml does not mention {missing:?}");
+    let missing: Vec<&String> = keys
+        .iter()
+        .filter(|key| !mentioned.contains(key.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "conf/full.yaml does not mention {missing:?}"
+    );
 }
 
 #[test]
 fn the_full_example_shows_the_defaults() {
-    let (_, source) = examples().into_iter().find(|(name, _)| name == "full.yaml").unwrap();
+    let (_, source) = examples()
+        .into_iter()
+        .find(|(name, _)| name == "full.yaml")
+        .unwrap();
     let full = loaded(&source);
     let bare = loaded(
         "
@@ -151,7 +176,10 @@ fn the_schema_file_is_up_to_date() {
         fs::write(&path, schema()).unwrap();
     }
     let file = fs::read_to_string(&path).unwrap_or_default();
-    assert!(file == schema(), "run `UPDATE_SCHEMA=1 cargo test schema` and commit the file");
+    assert!(
+        file == schema(),
+        "run `UPDATE_SCHEMA=1 cargo test schema` and commit the file"
+    );
 }
 
 #[test]
@@ -170,15 +198,26 @@ routes:
   - {path: /b, action: fanout, share: public}
 ",
     );
-    let [a, b] = fanouts(&config)[..] else { panic!("two fan-out routes") };
+    let [a, b] = fanouts(&config)[..] else {
+        panic!("two fan-out routes")
+    };
     assert_eq!((a.heartbeat.as_secs(), b.heartbeat.as_secs()), (30, 20));
     assert_eq!((a.ring.events_max, b.ring.events_max), (20, 10));
     assert_eq!((a.ring.bytes_max, a.slow.bytes_max), (2 << 20, 2 << 20));
-    assert_eq!((a.ring.age_max.as_secs(), b.ring.age_max.as_secs()), (600, 600));
+    assert_eq!(
+        (a.ring.age_max.as_secs(), b.ring.age_max.as_secs()),
+        (600, 600)
+    );
     assert_eq!((a.linger.as_secs(), b.linger.as_secs()), (5, 30));
-    assert_eq!(a.identity.cookies, CookieIdentity::Named(vec!["session".to_owned()]));
+    assert_eq!(
+        a.identity.cookies,
+        CookieIdentity::Named(vec!["session".to_owned()])
+    );
     assert_eq!(b.share, Share::Public);
-    assert!(b.identity.headers.is_empty(), "a public route has no identity");
+    assert!(
+        b.identity.headers.is_empty(),
+        "a public route has no identity"
+    );
     assert_eq!(b.identity.cookies, CookieIdentity::Named(Vec::new()));
 }
 
@@ -205,8 +244,13 @@ threads: ${THREADS}
     assert_eq!(config.threads, 3);
     assert_eq!(config.listeners[0].name, "8080");
     assert!(!config.upstreams[0].tls.as_ref().unwrap().verify);
-    let [fanout] = fanouts(&config)[..] else { panic!("one fan-out route") };
+    let [fanout] = fanouts(&config)[..] else {
+        panic!("one fan-out route")
+    };
     assert_eq!(fanout.late_join, super::model::LateJoin::Last(7));
-    assert_eq!((fanout.heartbeat.as_secs(), fanout.linger.as_secs()), (20, 5));
+    assert_eq!(
+        (fanout.heartbeat.as_secs(), fanout.linger.as_secs()),
+        (20, 5)
+    );
     assert_eq!(config.routes[0].matches.path, "/a");
 }
