@@ -71,14 +71,12 @@ impl Error {
     }
 
     fn wanted(expected: &dyn fmt::Display, found: &Node) -> Self {
-        let hint = match found {
+        let is_plain = matches!(
+            found,
             Node::Bool(_) | Node::Unsigned(_) | Node::Signed(_) | Node::Float(_)
-                if expected.to_string() == A_TEXT =>
-            {
-                Some("write it in quotes".to_owned())
-            }
-            _ => None,
-        };
+        );
+        let hint =
+            (is_plain && expected.to_string() == A_TEXT).then(|| "write it in quotes".to_owned());
         Self::new(
             format!("expected {expected}, found {}", found.describe()),
             hint,
@@ -140,7 +138,16 @@ impl de::Error for Error {
             de::Unexpected::Unsigned(number) => format!("the number {number}"),
             de::Unexpected::Signed(number) => format!("the number {number}"),
             de::Unexpected::Float(number) => format!("the number {number}"),
-            other => other.to_string(),
+            other @ (de::Unexpected::Bool(_)
+            | de::Unexpected::Char(_)
+            | de::Unexpected::Bytes(_)
+            | de::Unexpected::NewtypeStruct
+            | de::Unexpected::Enum
+            | de::Unexpected::UnitVariant
+            | de::Unexpected::NewtypeVariant
+            | de::Unexpected::TupleVariant
+            | de::Unexpected::StructVariant
+            | de::Unexpected::Other(_)) => other.to_string(),
         };
         Self::new(format!("expected {expected}, found {found}"), None)
     }
@@ -243,15 +250,25 @@ impl<'a> Decoder<'a> {
         Err(Error::wanted(&expected, self.node))
     }
 
-    /// The text that the environment had a part in, if this is one.
-    fn substituted(&self) -> Option<&'a str> {
-        match self.node {
-            Node::Text {
-                text,
-                substituted: true,
-            } => Some(text.trim()),
-            _ => None,
+    /// The text, if this is one.
+    fn text(&self) -> Option<&'a str> {
+        if let Node::Text { text, .. } = self.node {
+            return Some(text);
         }
+        None
+    }
+
+    /// The text, if this is one that the environment had a part in.
+    fn substituted(&self) -> Option<&'a str> {
+        self.text().map(str::trim).filter(|_| {
+            matches!(
+                self.node,
+                Node::Text {
+                    substituted: true,
+                    ..
+                }
+            )
+        })
     }
 }
 
@@ -259,9 +276,10 @@ impl<'a> Decoder<'a> {
 macro_rules! unsigned {
     ($($method:ident),+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            let number = match self.node {
-                Node::Unsigned(number) => Some(*number),
-                _ => self.substituted().and_then(|text| text.parse().ok()),
+            let number = if let Node::Unsigned(number) = self.node {
+                Some(*number)
+            } else {
+                self.substituted().and_then(|text| text.parse().ok())
             };
             match number {
                 Some(number) => visitor.visit_u64(number),
@@ -305,9 +323,9 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
     );
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.node {
-            Node::Text { text, .. } => visitor.visit_str(text),
-            _ => self.wanted(A_TEXT),
+        match self.text() {
+            Some(text) => visitor.visit_str(text),
+            None => self.wanted(A_TEXT),
         }
     }
 
@@ -368,9 +386,9 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
         words: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match self.node {
-            Node::Text { text, .. } => visitor.visit_enum(text.as_str().into_deserializer()),
-            _ => {
+        match self.text() {
+            Some(text) => visitor.visit_enum(text.into_deserializer()),
+            None => {
                 let words = words
                     .iter()
                     .map(|word| format!("`{word}`"))

@@ -12,10 +12,12 @@ mod locate;
 pub mod model;
 mod print;
 pub mod raw;
+pub mod reload;
 pub mod report;
 mod suggest;
 mod tree;
 pub mod units;
+pub mod watch;
 
 use serde::Deserialize as _;
 
@@ -31,11 +33,7 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 /// Everything that is wrong with it.
 pub fn load(source: &str, file_name: &str, env: &Env<'_>) -> Result<Config, Report> {
     if source.len() > FILE_BYTES_MAX {
-        return Err(Report::whole_file(
-            file_name,
-            &format!("the file has {} bytes; at most 1 MiB is read", source.len()),
-            "split the routes over several sidecars, or remove what is not configuration",
-        ));
+        return Err(too_large(file_name));
     }
     if brackets_are_too_deep(source) {
         return Err(Report::whole_file(
@@ -61,6 +59,14 @@ pub fn load(source: &str, file_name: &str, env: &Env<'_>) -> Result<Config, Repo
         Some(config) if findings.is_empty() => Ok(config),
         _ => Err(Report::new(file_name, source, &root, findings, truncated)),
     }
+}
+
+fn too_large(file_name: &str) -> Report {
+    Report::whole_file(
+        file_name,
+        "the file is larger than 1 MiB",
+        "remove what is not configuration, or split the routes over several sidecars",
+    )
 }
 
 /// The YAML scanner takes time that grows with the square of the open brackets, quoted ones aside.
