@@ -5,6 +5,7 @@
 
 mod check;
 mod decode;
+mod decode_error;
 mod defaults;
 mod document;
 mod env;

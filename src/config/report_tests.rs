@@ -313,3 +313,44 @@ fn a_hostile_file_is_refused_quickly_and_in_bounds() {
         assert!(shown.len() < 100_000, "{} bytes", shown.len());
     }
 }
+
+/// Each line of the fullest example in turn is left out, cut, doubled or made nonsense: that loads or
+/// is refused with places that exist, and never panics.
+#[test]
+fn damaged_files_are_refused_with_places_that_exist() {
+    let full = include_str!("../../conf/full.yaml");
+    let lines: Vec<&str> = full
+        .lines()
+        .filter(|line| !line.trim().starts_with('#'))
+        .collect();
+    let damage: [fn(&str) -> String; 7] = [
+        |_| String::new(),
+        |line| line.chars().take(line.chars().count() / 2).collect(),
+        |line| format!("{line}\n{line}"),
+        |line| line.replace(": ", ": ["),
+        |line| line.replace(':', ""),
+        |line| format!("  {line}"),
+        |line| line.split(':').next().unwrap_or_default().to_owned() + ": {${X: \u{1f4a5}",
+    ];
+    let mut refusals = 0;
+    for (index, _) in lines.iter().enumerate() {
+        for damage in damage {
+            let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            lines[index] = damage(&lines[index]);
+            let source = lines.join("\n");
+            let Err(report) = load(&source, "bad.yaml", &env) else {
+                continue;
+            };
+            refusals += 1;
+            assert!(!report.problems.is_empty());
+            let count = source.lines().count();
+            for problem in &report.problems {
+                assert!(
+                    (1..=count + 1).contains(&problem.line),
+                    "{source}\n{report}"
+                );
+            }
+        }
+    }
+    assert!(refusals > 100, "{refusals} refusals");
+}
