@@ -3,13 +3,22 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{
+    HeaderMap, HeaderName, Method, StatusCode,
+    header::{ACCEPT, CACHE_CONTROL, ORIGIN, UPGRADE},
+};
 
 use crate::{
-    config::model::{Config, Route},
+    config::model::{Action, Config, Fanout, Route},
     error::RefuseReason,
-    route::key::{ChannelKey, Scheme},
+    route::key::{ChannelKey, Scheme, Target},
 };
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Longest last event id that we look at. Ours have 31 bytes; an app's are bounded by
+/// `event.id_bytes_max`, and a longer one can be in no ring.
+const LAST_EVENT_ID_BYTES_MAX: usize = 4096;
 
 /// The parts of a request head that decide.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +43,7 @@ pub struct RequestView<'a> {
 #[derive(Debug, Clone)]
 pub enum Decision {
     /// Join a channel.
-    FanOut(FanOut),
+    FanOut(Box<FanOut>),
     /// Pass through to the route's upstream.
     Proxy(Arc<Route>),
     /// Pass through, as a stream of one client's own.
@@ -48,6 +57,8 @@ pub enum Decision {
 pub struct FanOut {
     /// The route taken.
     pub route: Arc<Route>,
+    /// Its fan-out settings.
+    pub settings: Arc<Fanout>,
     /// The channel.
     pub key: ChannelKey,
     /// Last event id by header, else by query; raw bytes, never empty.
@@ -63,7 +74,8 @@ pub struct FanOut {
 /// What kind of client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reader {
-    /// `Accept: text/event-stream` with `Cache-Control: no-cache`: a browser's native EventSource.
+    /// `Accept: text/event-stream` with `Cache-Control: no-cache`: a browser's native EventSource
+    /// (HTML standard 9.2.2 sets the first, its fetch's cache mode `no-store` brings the second).
     EventSource,
     /// Anything else.
     Other,
@@ -82,10 +94,126 @@ pub struct Refusal {
 
 /// Decides what happens to a request.
 #[must_use]
-pub fn decide(_request: &RequestView<'_>, _config: &Config) -> Decision {
+pub fn decide(request: &RequestView<'_>, config: &Config) -> Decision {
+    let target = Target::new(request.target);
+    let path = String::from_utf8_lossy(target.path);
+    let Some(route) = config.table.find(request.host, &path, request.method) else {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            RefuseReason::NoRoute,
+            "no route matches this host, path and method",
+        );
+    };
+    match &route.action {
+        Action::Proxy => Decision::Proxy(route.clone()),
+        Action::Stream => Decision::Stream(route.clone()),
+        // Only a GET is one stream for all. A WebSocket handshake is a GET too, but wants a
+        // connection of its own.
+        Action::Fanout(_) if request.method != Method::GET || wants_websocket(request.headers) => {
+            Decision::Proxy(route.clone())
+        }
+        Action::Fanout(settings) => fan_out(request, &target, route, settings),
+    }
+}
+
+fn fan_out(
+    request: &RequestView<'_>,
+    target: &Target<'_>,
+    route: &Arc<Route>,
+    settings: &Arc<Fanout>,
+) -> Decision {
+    if request.has_body {
+        return bad_request("a GET for an event stream carries no body");
+    }
+    let key = ChannelKey::of(
+        &route.name,
+        settings,
+        target,
+        request.host,
+        request.scheme,
+        request.headers,
+    );
+    let key = match key {
+        Ok(key) => key,
+        Err(error) => return bad_request(error.text()),
+    };
+    Decision::FanOut(Box::new(FanOut {
+        route: route.clone(),
+        settings: settings.clone(),
+        key,
+        last_event_id: last_event_id(request.headers, target, &settings.last_event_id_query),
+        reader: reader(request.headers),
+        origin: request
+            .headers
+            .get(ORIGIN)
+            .map(|v| Bytes::copy_from_slice(v.as_bytes())),
+        client: request.client,
+    }))
+}
+
+fn bad_request(text: &'static str) -> Decision {
+    refuse(StatusCode::BAD_REQUEST, RefuseReason::BadRequest, text)
+}
+
+fn refuse(status: StatusCode, reason: RefuseReason, text: &'static str) -> Decision {
     Decision::Refuse(Refusal {
-        status: StatusCode::NOT_FOUND,
-        reason: RefuseReason::NoRoute,
-        text: Cow::Borrowed("no route matches this host and path"),
+        status,
+        reason,
+        text: Cow::Borrowed(text),
     })
 }
+
+fn wants_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(UPGRADE)
+        .iter()
+        .any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn reader(headers: &HeaderMap) -> Reader {
+    let is = |name: HeaderName, wanted: &[u8]| {
+        headers
+            .get(name)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(wanted))
+    };
+    if is(ACCEPT, b"text/event-stream") && is(CACHE_CONTROL, b"no-cache") {
+        Reader::EventSource
+    } else {
+        Reader::Other
+    }
+}
+
+/// The header wins: a browser that reconnects sends it, while the query of its URL is the old one.
+fn last_event_id(headers: &HeaderMap, target: &Target<'_>, parameter: &str) -> Option<Bytes> {
+    let usable =
+        |id: &[u8]| !id.is_empty() && id.len() <= LAST_EVENT_ID_BYTES_MAX && !id.contains(&0);
+    if let Some(value) = headers.get(LAST_EVENT_ID) {
+        return usable(value.as_bytes()).then(|| Bytes::copy_from_slice(value.as_bytes()));
+    }
+    let value = target
+        .query?
+        .split(|byte| *byte == b'&')
+        .find_map(|pair| pair.strip_prefix(parameter.as_bytes())?.strip_prefix(b"="))?;
+    let id = form_decoded(value);
+    usable(&id).then(|| Bytes::from(id))
+}
+
+/// WHATWG URL section 5.1, for one value: `+` is a space, a stray percent sign is itself.
+fn form_decoded(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escape = (byte == b'%')
+            .then(|| tail.get(..2))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        (rest, _) = match escape {
+            Some(byte) => (tail.get(2..).unwrap_or_default(), out.push(byte)),
+            None => (tail, out.push(if byte == b'+' { b' ' } else { byte })),
+        };
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

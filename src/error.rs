@@ -57,6 +57,21 @@ pub enum ConnectOutcome {
     Refused,
 }
 
+/// Why events may be missing for a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// The connection to the app broke, or was closed and opened anew.
+    UpstreamCut,
+    /// The id was known once, but the ring has moved on.
+    Evicted,
+    /// The id is none that we ever gave out.
+    UnknownId,
+    /// The id is of another life of the channel, or of another pod.
+    OtherEpoch,
+    /// Under `ids: unique` the app repeated an id or counted down: resuming could be wrong.
+    AmbiguousId,
+}
+
 macro_rules! labels {
     ($type:ty { $($variant:ident => $label:literal),+ $(,)? }) => {
         impl $type {
@@ -80,6 +95,10 @@ labels!(EndReason {
     ClientLeft => "client_left", UpstreamEnded => "upstream_ended", UpstreamRefused => "upstream_refused",
     Slow => "slow", Gap => "gap", Drained => "drained", Reloaded => "reloaded", Internal => "internal",
     WriteError => "write_error",
+});
+labels!(GapReason {
+    UpstreamCut => "upstream_cut", Evicted => "evicted", UnknownId => "unknown_id",
+    OtherEpoch => "other_epoch", AmbiguousId => "ambiguous_id",
 });
 labels!(ConnectOutcome {
     Opened => "opened", Unreachable => "unreachable", NoHead => "no_head", Retryable => "retryable",

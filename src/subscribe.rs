@@ -2,35 +2,73 @@
 
 use std::sync::Arc;
 
-use pingora::protocols::{Stream, http::v2::server::HttpSession as H2Session};
+use arc_swap::ArcSwap;
 
-use crate::{decide::FanOut, egress::shard::ShardHandle};
-
-/// A client's connection or stream, taken over from pingora before anything was answered.
-pub enum Downstream {
-    /// A whole HTTP/1 connection.
-    H1 {
-        /// The hijacked stream.
-        stream: Stream,
-        /// HTTP/1.0: unframed body, closed at the end.
-        http10: bool,
-    },
-    /// One HTTP/2 stream; its response head is not yet sent.
-    H2(Box<H2Session>),
-}
+pub use crate::egress::sink::Downstream;
+use crate::{
+    admission::{self, Admission},
+    channel::registry::Registry,
+    clock,
+    config::model::Config,
+    decide::{FanOut, Reader},
+    egress::shard::{Joiner, ShardHandle},
+    error::RefuseReason,
+    metrics::Metrics,
+};
 
 /// Everything that joining needs; one per process.
-pub struct Hub {}
+pub struct Hub {
+    /// The configuration in force; a request loads it once.
+    pub config: Arc<ArcSwap<Config>>,
+    /// Live channels.
+    pub registry: Arc<Registry>,
+    /// Process-wide caps.
+    pub admission: Arc<Admission>,
+    /// Where we count.
+    pub metrics: Arc<Metrics>,
+}
 
 impl Hub {
     /// Takes over `downstream` for good: admits it or sheds it, joins it to its channel, and has
     /// `shard` answer it from here on. Never blocks, never fails towards the caller.
     pub fn subscribe(
         self: &Arc<Self>,
-        request: FanOut,
+        request: Box<FanOut>,
         downstream: Downstream,
         shard: &ShardHandle,
     ) {
-        drop((request, downstream, shard.clone()));
+        let now = clock::now();
+        let Some(permit) = self.admission.subscribers.try_take() else {
+            return self.shed(&request, downstream, shard, RefuseReason::SubscribersMax);
+        };
+        match self.registry.join(&request, now) {
+            Ok(membership) => shard.join(Box::new(Joiner {
+                request,
+                downstream,
+                membership,
+                permit,
+                asked: now,
+            })),
+            Err(reason) => self.shed(&request, downstream, shard, reason),
+        }
+    }
+
+    fn shed(
+        &self,
+        request: &FanOut,
+        downstream: Downstream,
+        shard: &ShardHandle,
+        reason: RefuseReason,
+    ) {
+        self.metrics.refused.inc(reason);
+        self.metrics.shed.inc();
+        let answer = admission::turn_away(
+            &self.admission,
+            request.reader == Reader::EventSource,
+            request.origin.as_deref(),
+            rand::random(),
+            clock::now(),
+        );
+        shard.answer(downstream, Arc::new(answer));
     }
 }

@@ -16,6 +16,8 @@ pub mod raw;
 pub mod reload;
 pub mod report;
 mod suggest;
+#[cfg(test)]
+pub mod testing;
 mod tree;
 pub mod units;
 pub mod watch;

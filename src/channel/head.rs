@@ -1,0 +1,233 @@
+//! What of the app's response head every joiner gets. Pure.
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN,
+        ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
+        CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, SET_COOKIE,
+        STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
+};
+
+use crate::config::model::{Fanout, Share};
+
+/// Headers of the app's that every joiner gets: what the stream is, and the security that the app
+/// asked for. Everything else may belong to the one request that opened the channel.
+const KEPT: [HeaderName; 13] = [
+    CONTENT_TYPE,
+    VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    ACCESS_CONTROL_EXPOSE_HEADERS,
+    CONTENT_SECURITY_POLICY,
+    STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+    REFERRER_POLICY,
+    HeaderName::from_static("cross-origin-resource-policy"),
+    HeaderName::from_static("cross-origin-opener-policy"),
+    HeaderName::from_static("permissions-policy"),
+];
+
+/// Headers that no configuration can add: they frame, they identify one response, or one user.
+pub const NEVER_SHARED: [HeaderName; 5] = [
+    SET_COOKIE,
+    CONTENT_LENGTH,
+    CONTENT_ENCODING,
+    http::header::ETAG,
+    http::header::AGE,
+];
+
+/// nginx buffers responses unless told not to.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The response head of every joiner, less what the protocol adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinersHead {
+    /// In the order of the wire.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl JoinersHead {
+    /// From the app's head.
+    #[must_use]
+    pub fn from_app(app: &HeaderMap, settings: &Fanout) -> Self {
+        let mut headers = Vec::new();
+        for name in KEPT.iter().chain(&settings.response_headers) {
+            if !NEVER_SHARED.contains(name) && *name != CACHE_CONTROL {
+                headers.extend(app.get_all(name).iter().map(|v| (name.clone(), v.clone())));
+            }
+        }
+        headers.push((CACHE_CONTROL, cache_control(app, settings.share)));
+        headers.push((X_ACCEL_BUFFERING, HeaderValue::from_static("no")));
+        Self { headers }
+    }
+
+    /// For joiners that get theirs before the app has sent one (`head_wait`).
+    #[must_use]
+    pub fn early(settings: &Fanout) -> Self {
+        let mut app = HeaderMap::new();
+        app.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        Self::from_app(&app, settings)
+    }
+}
+
+/// The app's directives plus `no-transform`; without any, `no-store, no-transform`. A channel of
+/// one identity is `private` whatever the app says.
+fn cache_control(app: &HeaderMap, share: Share) -> HeaderValue {
+    let mut directives: Vec<String> = Vec::new();
+    for value in app.get_all(CACHE_CONTROL) {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        directives.extend(
+            text.split(',')
+                .map(|d| d.trim().to_owned())
+                .filter(|d| !d.is_empty()),
+        );
+    }
+    if directives.is_empty() {
+        directives.push("no-store".to_owned());
+    }
+    let mut ensure = |directive: &str| {
+        if !directives.iter().any(|d| d.eq_ignore_ascii_case(directive)) {
+            directives.push(directive.to_owned());
+        }
+    };
+    ensure("no-transform");
+    if share == Share::Credentials {
+        ensure("private");
+    }
+    HeaderValue::from_maybe_shared(Bytes::from(directives.join(", ")))
+        .unwrap_or(HeaderValue::from_static("no-store, no-transform, private"))
+}
+
+/// The app marks its answer as one client's own: `Cache-Control: private`, or a `Vary` on a header
+/// that is not in the key. Noted on public routes; NestJS sends `private` always.
+#[must_use]
+pub fn marked_private(app: &HeaderMap) -> bool {
+    let listed = |name: HeaderName, mark: &dyn Fn(&str) -> bool| {
+        app.get_all(name).iter().any(|value| {
+            String::from_utf8_lossy(value.as_bytes())
+                .split(',')
+                .any(|item| mark(item.trim()))
+        })
+    };
+    let private = |item: &str| item.eq_ignore_ascii_case("private");
+    let unkeyed = |item: &str| {
+        !item.is_empty()
+            && !["origin", "accept", "accept-encoding"]
+                .iter()
+                .any(|k| item.eq_ignore_ascii_case(k))
+    };
+    listed(CACHE_CONTROL, &private) || listed(VARY, &unkeyed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::fanout;
+
+    fn app(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn value(head: &JoinersHead, name: &str) -> Vec<String> {
+        let of = |(n, v): &(HeaderName, HeaderValue)| {
+            (n == name).then(|| v.to_str().unwrap().to_owned())
+        };
+        head.headers.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn joiners_get_what_the_stream_is_and_nothing_of_the_openers_own() {
+        let given = app(&[
+            ("content-type", "text/event-stream; charset=utf-8"),
+            ("access-control-allow-origin", "https://a.example"),
+            ("vary", "Origin"),
+            ("x-frame-options", "DENY"),
+            ("set-cookie", "session=secret"),
+            ("content-length", "7"),
+            ("etag", "x"),
+            ("age", "3"),
+            ("x-request-id", "1"),
+            ("connection", "keep-alive"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        let mut settings = fanout();
+        settings.response_headers = vec![
+            HeaderName::from_static("x-feed"),
+            SET_COOKIE,
+            http::header::ETAG,
+        ];
+        let head = JoinersHead::from_app(&given, &settings);
+        let names: Vec<&str> = head.headers.iter().map(|(n, _)| n.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "content-type",
+                "vary",
+                "access-control-allow-origin",
+                "x-frame-options",
+                "cache-control",
+                "x-accel-buffering"
+            ]
+        );
+    }
+
+    #[test]
+    fn configured_headers_of_the_app_are_passed_on() {
+        let mut settings = fanout();
+        settings.response_headers = vec![HeaderName::from_static("x-feed")];
+        let head = JoinersHead::from_app(&app(&[("x-feed", "7")]), &settings);
+        assert_eq!(value(&head, "x-feed"), ["7"]);
+    }
+
+    #[test]
+    fn cache_control_keeps_the_apps_word_and_forbids_transforming() {
+        let of = |given: &[(&'static str, &'static str)], share| {
+            let settings = Fanout { share, ..fanout() };
+            value(
+                &JoinersHead::from_app(&app(given), &settings),
+                "cache-control",
+            )
+            .join("|")
+        };
+        assert_eq!(of(&[], Share::Public), "no-store, no-transform");
+        assert_eq!(
+            of(&[], Share::Credentials),
+            "no-store, no-transform, private"
+        );
+        assert_eq!(
+            of(
+                &[("cache-control", "No-Transform, no-cache")],
+                Share::Public
+            ),
+            "No-Transform, no-cache"
+        );
+        assert_eq!(
+            of(
+                &[("cache-control", "private"), ("cache-control", "max-age=0")],
+                Share::Credentials
+            ),
+            "private, max-age=0, no-transform"
+        );
+    }
+
+    #[test]
+    fn private_answers_are_noticed() {
+        assert!(marked_private(&app(&[(
+            "cache-control",
+            "private, no-cache"
+        )])));
+        assert!(marked_private(&app(&[("vary", "Origin, Cookie")])));
+        assert!(!marked_private(&app(&[
+            ("cache-control", "no-cache"),
+            ("vary", "Origin, accept-encoding")
+        ])));
+    }
+}

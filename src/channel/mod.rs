@@ -1,0 +1,8 @@
+//! Channels: bounded replay, the life of one upstream stream, and who shares it.
+
+pub mod head;
+pub mod id;
+pub mod registry;
+pub mod ring;
+pub mod shared;
+pub mod state;

@@ -1,0 +1,241 @@
+//! Key -> channel, single flight. The only place where channels are made and forgotten.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    id::Epoch,
+    shared::Channel,
+    state::{Joined, Outcome},
+};
+use crate::{
+    clock::{self, Millis},
+    config::model::{Action, Config, Fanout, Route},
+    decide::FanOut,
+    error::RefuseReason,
+    metrics::Metrics,
+    route::key::ChannelKey,
+};
+
+/// Entries that a ring with subscribers keeps whatever the budget says.
+const RING_FLOOR_EVENTS: usize = 16;
+
+/// Starts the reader of a channel.
+pub trait Opener: Send + Sync {
+    /// Runs `channel`'s upstream until it is over or idle. Must not block.
+    fn open(&self, channel: Arc<Channel>);
+}
+
+/// All live channels.
+pub struct Registry {
+    channels: Mutex<HashMap<ChannelKey, Arc<Channel>>>,
+    opener: Arc<dyn Opener>,
+    metrics: Arc<Metrics>,
+    channels_max: AtomicUsize,
+    ring_bytes_max: AtomicUsize,
+    /// No new channels: we are leaving.
+    draining: AtomicBool,
+}
+
+/// A client's place in a channel; leaves when dropped.
+pub struct Membership {
+    channel: Arc<Channel>,
+    /// This client's join opened the channel.
+    pub opener: bool,
+}
+
+impl Membership {
+    /// The channel.
+    #[must_use]
+    pub const fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.channel.leave(clock::now());
+    }
+}
+
+impl Registry {
+    /// No channels yet.
+    #[must_use]
+    pub fn new(
+        opener: Arc<dyn Opener>,
+        metrics: Arc<Metrics>,
+        channels_max: usize,
+        ring_bytes_max: usize,
+    ) -> Self {
+        metrics.ring_bytes_max.set(ring_bytes_max);
+        Self {
+            channels: Mutex::new(HashMap::new()),
+            opener,
+            metrics,
+            channels_max: AtomicUsize::new(channels_max),
+            ring_bytes_max: AtomicUsize::new(ring_bytes_max),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Joins the channel of `request`, making and opening it when need be.
+    ///
+    /// # Errors
+    ///
+    /// When a cap is reached, or a new channel would be needed while draining.
+    pub fn join(&self, request: &FanOut, now: Millis) -> Result<Membership, RefuseReason> {
+        let (channel, joined) = {
+            let mut channels = self.channels.lock();
+            let known = channels.get(&request.key).cloned();
+            match known.map(|channel| channel.join(now).map(|joined| (channel, joined))) {
+                Some(Err(refused)) => return Err(refused),
+                Some(Ok((channel, joined @ (Joined::Joined | Joined::MustOpen)))) => {
+                    (channel, joined)
+                }
+                Some(Ok((_, Joined::TooLate))) | None => self.make(&mut channels, request, now)?,
+            }
+        };
+        let opener = joined == Joined::MustOpen;
+        if opener {
+            self.opener.open(channel.clone());
+        }
+        Ok(Membership { channel, opener })
+    }
+
+    fn make(
+        &self,
+        channels: &mut HashMap<ChannelKey, Arc<Channel>>,
+        request: &FanOut,
+        now: Millis,
+    ) -> Result<(Arc<Channel>, Joined), RefuseReason> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(RefuseReason::Draining);
+        }
+        let replaces = usize::from(channels.contains_key(&request.key));
+        if channels.len() - replaces >= self.channels_max.load(Ordering::Relaxed) {
+            return Err(RefuseReason::ChannelsMax);
+        }
+        let channel = Arc::new(Channel::new(
+            request.key.clone(),
+            Epoch::new(rand::random()),
+            request.route.clone(),
+            request.settings.clone(),
+            self.metrics.clone(),
+            now,
+        ));
+        let joined = channel.join(now)?;
+        channels.insert(request.key.clone(), channel.clone());
+        Ok((channel, joined))
+    }
+
+    /// Time passes: lingers end, old events go, the memory budget is kept.
+    pub fn tick(&self, now: Millis) {
+        self.channels.lock().retain(|_, channel| !channel.tick(now));
+        self.keep_budget();
+    }
+
+    /// From now on no channel is made.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Brings the live channels in line with a new configuration.
+    pub fn reload(&self, config: &Config, ring_bytes_max: usize, now: Millis) {
+        self.channels_max
+            .store(config.limits.channels_max, Ordering::Relaxed);
+        self.ring_bytes_max.store(ring_bytes_max, Ordering::Relaxed);
+        self.metrics.ring_bytes_max.set(ring_bytes_max);
+        let routes: HashMap<&str, &Arc<Route>> = config
+            .routes
+            .iter()
+            .map(|route| (route.name.as_str(), route))
+            .collect();
+        let retired = |channel: &Arc<Channel>| match routes
+            .get(channel.key.route.as_str())
+            .map(|route| (*route, &route.action))
+        {
+            Some((route, Action::Fanout(settings)))
+                if compatible(&channel.route(), &channel.settings(), route, settings) =>
+            {
+                if **route != *channel.route() {
+                    channel.reconfigure(route.clone(), settings.clone(), now);
+                }
+                false
+            }
+            _ => true,
+        };
+        let mut gone = Vec::new();
+        self.channels.lock().retain(|_, channel| {
+            let retired = retired(channel);
+            if retired {
+                gone.push(channel.clone());
+            }
+            !retired
+        });
+        for channel in gone {
+            channel.finish(Outcome::Retired);
+        }
+    }
+
+    /// The channels now, at most `limit`.
+    #[must_use]
+    pub fn list(&self, limit: usize) -> Vec<Arc<Channel>> {
+        self.channels.lock().values().take(limit).cloned().collect()
+    }
+
+    /// Live channels.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.channels.lock().len()
+    }
+
+    /// No live channel.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All rings together stay within the budget: rings without subscribers go first, then the
+    /// largest are trimmed, down to a floor.
+    fn keep_budget(&self) {
+        let held = usize::try_from(self.metrics.ring_bytes.get()).unwrap_or(0);
+        let mut excess = held.saturating_sub(self.ring_bytes_max.load(Ordering::Relaxed));
+        if excess == 0 {
+            return;
+        }
+        let mut rings: Vec<(bool, usize, Arc<Channel>)> = self
+            .list(usize::MAX)
+            .into_iter()
+            .map(|channel| {
+                let row = channel.row();
+                (row.subscribers > 0, row.ring_bytes, channel)
+            })
+            .collect();
+        rings.sort_by_key(|(used, bytes, _)| (*used, std::cmp::Reverse(*bytes)));
+        for (used, _, channel) in rings {
+            if excess == 0 {
+                return;
+            }
+            let keep = if used { RING_FLOOR_EVENTS } else { 0 };
+            excess = excess.saturating_sub(channel.trim(keep));
+        }
+    }
+}
+
+/// The channel may live on under the new route: same app, same sharing, same ids on the wire.
+fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fanout) -> bool {
+    old.upstream == new.upstream
+        && old.matches == new.matches
+        && old_settings.share == new_settings.share
+        && old_settings.identity == new_settings.identity
+        && old_settings.query == new_settings.query
+        && old_settings.last_event_id_query == new_settings.last_event_id_query
+        && old_settings.ids == new_settings.ids
+}

@@ -1,0 +1,536 @@
+//! The replay ring: the last events of a channel, bounded by count, bytes and age. Pure.
+//!
+//! Everything that readers must see in order is an entry with its own sequence: events, gaps and
+//! the app's end. So live and replayed readers meet the same things at the same places.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::id::{self, Epoch};
+use crate::{
+    clock::Millis,
+    config::model::{Ids, LateJoin, RingLimits},
+    error::GapReason,
+    sse::{encode::Frame, event::Event},
+};
+
+/// What an entry costs beyond its bytes: the allocation's header, the entry and its place in the
+/// id index.
+pub const ENTRY_OVERHEAD: usize = 96;
+
+/// How far entries that shards have not yet taken may push the ring over its bounds.
+pub const UNSWEPT_FACTOR: usize = 4;
+
+/// One thing that readers meet, in order.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Position in the channel's life, from 1.
+    pub sequence: u64,
+    /// When it was appended.
+    pub at: Millis,
+    /// Bytes accounted in this life before it: the difference of two is the lag between them.
+    pub bytes_before: u64,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone)]
+pub enum EntryKind {
+    /// An event of the app.
+    Event {
+        /// Encoded and framed once.
+        frame: Frame,
+        /// The app's id, if the event had one.
+        app_id: Option<Bytes>,
+    },
+    /// Events may be missing here; told in the form that a reader's library survives.
+    Gap {
+        /// As `event: sidestream-gap`.
+        event: Frame,
+        /// As a comment line.
+        comment: Frame,
+    },
+    /// The app ended its stream here (`on_end: pass`).
+    End,
+}
+
+impl Entry {
+    fn cost(&self) -> usize {
+        ENTRY_OVERHEAD
+            + match &self.kind {
+                EntryKind::Event { frame, app_id } => {
+                    frame.chunked().len() + app_id.as_ref().map_or(0, Bytes::len)
+                }
+                EntryKind::Gap { event, comment } => {
+                    event.chunked().len() + comment.chunked().len()
+                }
+                EntryKind::End => 0,
+            }
+    }
+}
+
+/// A hole that a joiner must be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole {
+    /// Why.
+    pub reason: GapReason,
+    /// First and last missing sequence, where known.
+    pub missing: Option<(u64, u64)>,
+}
+
+/// Where a joiner starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// It has everything up to here.
+    pub cursor: u64,
+    /// What it must be told first.
+    pub hole: Option<Hole>,
+}
+
+/// Where an app's id stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IdPlace {
+    At(u64),
+    /// Seen more than once: no place to resume at.
+    Ambiguous,
+}
+
+/// The last entries of a channel.
+#[derive(Debug)]
+pub struct Ring {
+    epoch: Epoch,
+    ids: Ids,
+    limits: RingLimits,
+    entries: VecDeque<Entry>,
+    /// Sequence of the newest entry ever appended; 0: none yet.
+    head: u64,
+    bytes: usize,
+    /// Bytes accounted in this life.
+    bytes_total: u64,
+    /// Entries after this one are still to be swept to level readers: they are spared up to
+    /// [`UNSWEPT_FACTOR`] times the bounds, so that one read of the app that holds more than the
+    /// ring does not cost every reader its place.
+    swept: u64,
+    /// `ids: unique` only: where each id of the ring stands.
+    index: HashMap<Bytes, IdPlace>,
+    /// `ids: unique` only: the last numeric id, to notice an app that counts from 1 again.
+    last_number: Option<u64>,
+    /// `ids: unique` only: an id repeated or went down, so no id can be trusted in this life.
+    ids_broken: bool,
+}
+
+impl Ring {
+    /// An empty ring.
+    #[must_use]
+    pub fn new(epoch: Epoch, ids: Ids, limits: RingLimits) -> Self {
+        Self {
+            epoch,
+            ids,
+            limits,
+            entries: VecDeque::new(),
+            head: 0,
+            bytes: 0,
+            bytes_total: 0,
+            swept: u64::MAX,
+            index: HashMap::new(),
+            last_number: None,
+            ids_broken: false,
+        }
+    }
+
+    /// Shards have taken everything up to `sequence`; `u64::MAX`: there are none.
+    pub fn set_swept(&mut self, sequence: u64) {
+        self.swept = sequence;
+    }
+
+    /// How far a reader at `cursor` is behind, in entries and bytes. `None`: what comes next for it
+    /// is evicted.
+    #[must_use]
+    pub fn lag(&self, cursor: u64) -> Option<(u64, u64)> {
+        let entries = self.head.saturating_sub(cursor);
+        if entries == 0 {
+            return Some((0, 0));
+        }
+        Some((entries, self.bytes_total - self.next(cursor)?.bytes_before))
+    }
+
+    /// Sequence of the newest entry; 0 before the first.
+    #[must_use]
+    pub const fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// This life of the channel.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Entries held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Nothing held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes accounted.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The app's ids turned out not to be unique.
+    #[must_use]
+    pub const fn ids_broken(&self) -> bool {
+        self.ids_broken
+    }
+
+    /// New bounds from a reload; evicts at once what no longer fits.
+    pub fn set_limits(&mut self, limits: RingLimits, now: Millis) {
+        self.limits = limits;
+        self.evict(now);
+    }
+
+    /// Appends an event of the app; returns its sequence.
+    pub fn push_event(&mut self, event: &Event, now: Millis) -> u64 {
+        let sequence = self.head + 1;
+        let frame = match self.ids {
+            Ids::Local => {
+                let id = id::format(self.epoch, sequence);
+                Frame::event(Some(id.as_bytes()), &event.name, &event.data)
+            }
+            Ids::Unique => {
+                if let Some(id) = &event.id {
+                    self.note_app_id(id, sequence);
+                }
+                Frame::event(event.id.as_deref(), &event.name, &event.data)
+            }
+        };
+        // Ids outlive the read that they came in: an own copy, else 2 bytes pin a whole read.
+        let app_id = event.id.as_deref().map(Bytes::copy_from_slice);
+        self.append(EntryKind::Event { frame, app_id }, now)
+    }
+
+    /// Appends a gap; returns its sequence.
+    pub fn push_gap(&mut self, reason: GapReason, now: Millis) -> u64 {
+        let sequence = self.head + 1;
+        let hole = Hole {
+            reason,
+            missing: None,
+        };
+        let kind = EntryKind::Gap {
+            event: gap_event(hole, self.gap_id(sequence).as_deref()),
+            comment: gap_comment(hole),
+        };
+        self.append(kind, now)
+    }
+
+    /// Appends the app's end; returns its sequence.
+    pub fn push_end(&mut self, now: Millis) -> u64 {
+        self.append(EntryKind::End, now)
+    }
+
+    /// Drops everything but the count: resumes into what was here are announced as gaps.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.index.clear();
+        self.bytes = 0;
+    }
+
+    /// Evicts what is older than the age bound.
+    pub fn expire(&mut self, now: Millis) {
+        self.evict(now);
+    }
+
+    /// Keeps the newest `keep` entries at most; returns the bytes freed.
+    pub fn trim_to(&mut self, keep: usize) -> usize {
+        let before = self.bytes;
+        while self.entries.len() > keep {
+            self.evict_one();
+        }
+        before - self.bytes
+    }
+
+    /// The entries after `cursor`, oldest first. `None`: some of them are evicted.
+    #[must_use]
+    pub fn after(&self, cursor: u64) -> Option<impl Iterator<Item = &Entry> + Clone> {
+        debug_assert!(cursor <= self.head, "a cursor never passes the head");
+        let missing = usize::try_from(self.head.saturating_sub(cursor)).ok()?;
+        let skip = self.entries.len().checked_sub(missing)?;
+        Some(self.entries.iter().skip(skip))
+    }
+
+    /// The entry after `cursor`.
+    #[must_use]
+    pub fn next(&self, cursor: u64) -> Option<&Entry> {
+        let oldest = self.entries.front()?.sequence;
+        self.entries
+            .get(usize::try_from((cursor + 1).checked_sub(oldest)?).ok()?)
+    }
+
+    /// Where a joiner starts that brings `last_event_id`, or none.
+    pub fn start(&mut self, last_event_id: Option<&[u8]>, join: LateJoin, now: Millis) -> Start {
+        self.expire(now);
+        let start = match (last_event_id, self.ids) {
+            (None, _) => Start {
+                cursor: self.late(join),
+                hole: None,
+            },
+            (Some(id), Ids::Local) => self.start_local(id, join),
+            (Some(id), Ids::Unique) => self.start_unique(id, join),
+        };
+        debug_assert!(start.cursor <= self.head, "nobody starts in the future");
+        debug_assert!(
+            self.after(start.cursor).is_some(),
+            "nobody starts at what is evicted"
+        );
+        start
+    }
+
+    /// The id that a reader at `cursor` has seen last: for the opening block.
+    #[must_use]
+    pub fn id_at(&self, cursor: u64) -> Option<Bytes> {
+        match self.ids {
+            Ids::Local => Some(Bytes::from(id::format(self.epoch, cursor))),
+            Ids::Unique => self
+                .entries
+                .iter()
+                .rev()
+                .skip_while(|e| e.sequence > cursor)
+                .find_map(|entry| match &entry.kind {
+                    EntryKind::Event { app_id, .. } => app_id.clone(),
+                    EntryKind::Gap { .. } | EntryKind::End => None,
+                }),
+        }
+    }
+
+    /// The id on a gap notice at `sequence`: under `ids: unique` none, for it would overwrite the
+    /// app's.
+    #[must_use]
+    pub fn gap_id(&self, sequence: u64) -> Option<String> {
+        match self.ids {
+            Ids::Local => Some(id::format(self.epoch, sequence)),
+            Ids::Unique => None,
+        }
+    }
+
+    fn start_local(&self, last: &[u8], join: LateJoin) -> Start {
+        match id::parse(last) {
+            Some((epoch, sequence)) if epoch == self.epoch && sequence <= self.head => {
+                let kept_from = self.oldest_cursor();
+                if sequence >= kept_from {
+                    Start {
+                        cursor: self.past_end(sequence),
+                        hole: None,
+                    }
+                } else {
+                    let missing = Some((sequence + 1, kept_from));
+                    Start {
+                        cursor: kept_from,
+                        hole: Some(Hole {
+                            reason: GapReason::Evicted,
+                            missing,
+                        }),
+                    }
+                }
+            }
+            // Never a guess: what stands in the ring may be what the client has already seen by
+            // another pod, so it starts like any newcomer.
+            Some((epoch, _)) if epoch != self.epoch => {
+                self.start_unknown(GapReason::OtherEpoch, join)
+            }
+            _ => self.start_unknown(GapReason::UnknownId, join),
+        }
+    }
+
+    fn start_unique(&self, last: &[u8], join: LateJoin) -> Start {
+        if self.ids_broken {
+            return self.start_unknown(GapReason::AmbiguousId, join);
+        }
+        match self.index.get(last) {
+            Some(IdPlace::At(sequence)) => Start {
+                cursor: self.past_end(*sequence),
+                hole: None,
+            },
+            Some(IdPlace::Ambiguous) => self.start_unknown(GapReason::AmbiguousId, join),
+            None => self.start_unknown(GapReason::UnknownId, join),
+        }
+    }
+
+    fn start_unknown(&self, reason: GapReason, join: LateJoin) -> Start {
+        Start {
+            cursor: self.late(join),
+            hole: Some(Hole {
+                reason,
+                missing: None,
+            }),
+        }
+    }
+
+    /// A reader with nothing left before an end has already been told of it: without this step it
+    /// would come back, meet the same end, and loop.
+    fn past_end(&self, cursor: u64) -> u64 {
+        match self.next(cursor) {
+            Some(Entry {
+                sequence,
+                kind: EntryKind::End,
+                ..
+            }) => *sequence,
+            _ => cursor,
+        }
+    }
+
+    fn late(&self, join: LateJoin) -> u64 {
+        let oldest = self.oldest_cursor();
+        let cursor = match join {
+            LateJoin::Live => self.head,
+            LateJoin::Last(count) => self.head.saturating_sub(u64::from(count)).max(oldest),
+            LateJoin::All => oldest,
+        };
+        // An end is no event to replay: who joins after it starts behind it.
+        let last_end = self
+            .entries
+            .iter()
+            .rev()
+            .find(|e| matches!(e.kind, EntryKind::End));
+        last_end.map_or(cursor, |end| cursor.max(end.sequence))
+    }
+
+    /// The cursor of a reader that still has everything that is held before it.
+    fn oldest_cursor(&self) -> u64 {
+        self.head - self.entries.len() as u64
+    }
+
+    fn note_app_id(&mut self, id: &Bytes, sequence: u64) {
+        let number = std::str::from_utf8(id)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok());
+        if let (Some(last), Some(number)) = (self.last_number, number)
+            && number <= last
+        {
+            self.ids_broken = true;
+        }
+        self.last_number = number.or(self.last_number);
+        let own = Bytes::copy_from_slice(id);
+        self.index
+            .entry(own)
+            .and_modify(|place| {
+                *place = IdPlace::Ambiguous;
+                self.ids_broken = true;
+            })
+            .or_insert(IdPlace::At(sequence));
+    }
+
+    fn append(&mut self, kind: EntryKind, now: Millis) -> u64 {
+        self.head += 1;
+        let entry = Entry {
+            sequence: self.head,
+            at: now,
+            bytes_before: self.bytes_total,
+            kind,
+        };
+        self.bytes += entry.cost();
+        self.bytes_total += entry.cost() as u64;
+        self.entries.push_back(entry);
+        self.evict(now);
+        self.check_invariants();
+        self.head
+    }
+
+    fn evict(&mut self, now: Millis) {
+        while let Some(oldest) = self.entries.front() {
+            let factor = if oldest.sequence > self.swept {
+                UNSWEPT_FACTOR
+            } else {
+                1
+            };
+            // The newest stays whatever its size, or level readers could never take it.
+            let over = self.entries.len() > self.limits.events_max.max(1) * factor
+                || (self.bytes > self.limits.bytes_max * factor && self.entries.len() > 1)
+                || (factor == 1 && now.since(oldest.at) > self.limits.age_max);
+            if !over {
+                break;
+            }
+            self.evict_one();
+        }
+    }
+
+    fn evict_one(&mut self) {
+        let Some(entry) = self.entries.pop_front() else {
+            return;
+        };
+        self.bytes -= entry.cost();
+        if let (
+            Ids::Unique,
+            EntryKind::Event {
+                app_id: Some(id), ..
+            },
+        ) = (self.ids, &entry.kind)
+            && self.index.get(id) == Some(&IdPlace::At(entry.sequence))
+        {
+            self.index.remove(id);
+        }
+        if self.entries.is_empty() {
+            self.index.clear();
+        }
+    }
+
+    fn check_invariants(&self) {
+        debug_assert!(
+            self.entries.len() <= self.limits.events_max.max(1) * UNSWEPT_FACTOR,
+            "bounded by count"
+        );
+        debug_assert!(
+            self.bytes <= self.limits.bytes_max * UNSWEPT_FACTOR || self.entries.len() == 1,
+            "bounded by bytes, but for a single event"
+        );
+        debug_assert!(
+            self.index.len() <= self.entries.len(),
+            "the index is bounded by the ring"
+        );
+        debug_assert_eq!(
+            self.entries
+                .back()
+                .map_or(self.head, |entry| entry.sequence),
+            self.head,
+            "the newest entry is the head, or nothing is held"
+        );
+    }
+}
+
+/// A gap as a named event: what a page's `addEventListener("sidestream-gap", ...)` gets.
+#[must_use]
+pub fn gap_event(hole: Hole, id: Option<&str>) -> Frame {
+    Frame::event(
+        id.map(str::as_bytes),
+        b"sidestream-gap",
+        gap_json(hole).as_bytes(),
+    )
+}
+
+/// A gap as one comment line: for libraries that hand every named event to the main callback.
+#[must_use]
+pub fn gap_comment(hole: Hole) -> Frame {
+    Frame::raw(format!(": sidestream-gap {}\n", gap_json(hole)).as_bytes())
+}
+
+fn gap_json(hole: Hole) -> String {
+    let reason = hole.reason.label();
+    match hole.missing {
+        Some((from, to)) => {
+            let missed = to.saturating_sub(from) + 1;
+            format!(r#"{{"reason":"{reason}","from":{from},"to":{to},"missed":{missed}}}"#)
+        }
+        None => format!(r#"{{"reason":"{reason}","from":null,"to":null,"missed":null}}"#),
+    }
+}
+
+#[cfg(test)]
+mod tests;

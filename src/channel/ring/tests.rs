@@ -1,0 +1,315 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMITS: RingLimits = RingLimits {
+    events_max: 4,
+    bytes_max: 1 << 20,
+    age_max: Duration::from_secs(600),
+};
+
+fn ring(ids: Ids, limits: RingLimits) -> Ring {
+    Ring::new(Epoch::new(7), ids, limits)
+}
+
+fn event(id: Option<&str>) -> Event {
+    Event {
+        name: Bytes::new(),
+        data: Bytes::from_static(b"x"),
+        id: id.map(|id| Bytes::copy_from_slice(id.as_bytes())),
+    }
+}
+
+fn filled(ids: Ids, count: u64) -> Ring {
+    let mut ring = ring(ids, LIMITS);
+    for n in 1..=count {
+        ring.push_event(&event(Some(&n.to_string())), Millis(n));
+    }
+    ring
+}
+
+fn local(sequence: u64) -> String {
+    id::format(Epoch::new(7), sequence)
+}
+
+fn start(ring: &mut Ring, id: Option<&str>, join: LateJoin) -> (u64, Option<Hole>) {
+    let start = ring.start(id.map(str::as_bytes), join, Millis(100));
+    (start.cursor, start.hole)
+}
+
+fn hole(reason: GapReason, missing: Option<(u64, u64)>) -> Option<Hole> {
+    Some(Hole { reason, missing })
+}
+
+#[test]
+fn a_known_id_resumes_exactly() {
+    let mut ring = filled(Ids::Local, 6);
+    assert_eq!(start(&mut ring, Some(&local(4)), LateJoin::Live), (4, None));
+    assert_eq!(start(&mut ring, Some(&local(6)), LateJoin::Live), (6, None));
+    assert_eq!(
+        start(&mut ring, Some(&local(2)), LateJoin::Live),
+        (2, None),
+        "the oldest edge"
+    );
+}
+
+#[test]
+fn an_evicted_id_is_a_gap_with_its_extent() {
+    let mut ring = filled(Ids::Local, 6);
+    let expected = (2, hole(GapReason::Evicted, Some((2, 2))));
+    assert_eq!(start(&mut ring, Some(&local(1)), LateJoin::Live), expected);
+}
+
+#[test]
+fn ids_of_another_life_or_from_the_future_are_gaps_and_replay_nothing() {
+    let mut ring = filled(Ids::Local, 6);
+    let unknown = (6, hole(GapReason::UnknownId, None));
+    for id in [local(7).as_str(), "3", ""] {
+        assert_eq!(start(&mut ring, Some(id), LateJoin::Live), unknown, "{id}");
+    }
+    let foreign = id::format(Epoch::new(8), 5);
+    let other = (6, hole(GapReason::OtherEpoch, None));
+    assert_eq!(start(&mut ring, Some(&foreign), LateJoin::Live), other);
+}
+
+#[test]
+fn a_newcomer_starts_where_the_route_says() {
+    for (join, cursor) in [
+        (LateJoin::Live, 6),
+        (LateJoin::Last(0), 6),
+        (LateJoin::Last(3), 3),
+        (LateJoin::Last(100), 2),
+        (LateJoin::All, 2),
+    ] {
+        assert_eq!(
+            start(&mut filled(Ids::Local, 6), None, join),
+            (cursor, None),
+            "{join:?}"
+        );
+    }
+}
+
+#[test]
+fn the_apps_ids_resume_when_they_are_unique() {
+    let mut ring = filled(Ids::Unique, 6);
+    assert_eq!(start(&mut ring, Some("4"), LateJoin::Live), (4, None));
+    let gone = (6, hole(GapReason::UnknownId, None));
+    assert_eq!(start(&mut ring, Some("1"), LateJoin::Live), gone, "evicted");
+    assert_eq!(
+        start(&mut ring, Some(&local(4)), LateJoin::Live),
+        gone,
+        "not the app's"
+    );
+}
+
+#[test]
+fn an_app_that_counts_from_one_again_is_never_resumed_by_its_ids() {
+    let mut ring = filled(Ids::Unique, 3);
+    ring.push_gap(GapReason::UpstreamCut, Millis(4));
+    ring.push_event(&event(Some("1")), Millis(5));
+    assert!(ring.ids_broken());
+    for id in ["1", "2", "3"] {
+        let expected = (5, hole(GapReason::AmbiguousId, None));
+        assert_eq!(start(&mut ring, Some(id), LateJoin::Live), expected, "{id}");
+    }
+}
+
+#[test]
+fn a_repeated_text_id_is_ambiguous() {
+    let mut ring = ring(Ids::Unique, LIMITS);
+    for id in ["a", "b", "a"] {
+        ring.push_event(&event(Some(id)), Millis(1));
+    }
+    let expected = (3, hole(GapReason::AmbiguousId, None));
+    assert_eq!(start(&mut ring, Some("a"), LateJoin::Live), expected);
+}
+
+#[test]
+fn who_has_seen_all_before_an_end_starts_behind_it() {
+    let mut ring = filled(Ids::Local, 3);
+    ring.push_end(Millis(4));
+    assert_eq!(start(&mut ring, Some(&local(3)), LateJoin::Live), (4, None));
+    assert_eq!(
+        start(&mut ring, Some(&local(2)), LateJoin::Live),
+        (2, None),
+        "gets 3, then the end"
+    );
+    for join in [LateJoin::Live, LateJoin::All, LateJoin::Last(9)] {
+        assert_eq!(start(&mut ring, None, join), (4, None), "{join:?}");
+    }
+}
+
+#[test]
+fn each_bound_evicts_the_oldest() {
+    let by_bytes = RingLimits {
+        bytes_max: 2 * (ENTRY_OVERHEAD + 60),
+        ..LIMITS
+    };
+    let mut bounded = ring(Ids::Local, by_bytes);
+    for n in 0..20 {
+        bounded.push_event(&event(None), Millis(n));
+    }
+    assert!(bounded.bytes() <= by_bytes.bytes_max && !bounded.is_empty());
+
+    let mut aged = filled(Ids::Local, 3);
+    aged.expire(Millis(600_002));
+    assert_eq!(
+        aged.len(),
+        2,
+        "entries 2 and 3 are not older than ten minutes"
+    );
+    aged.expire(Millis(10_000_000));
+    assert_eq!((aged.len(), aged.head(), aged.bytes()), (0, 3, 0));
+    assert_eq!(
+        start(&mut aged, Some(&local(3)), LateJoin::Live),
+        (3, None),
+        "nothing is missing"
+    );
+    let evicted = hole(GapReason::Evicted, Some((3, 3)));
+    assert_eq!(
+        start(&mut aged, Some(&local(2)), LateJoin::Live),
+        (3, evicted)
+    );
+}
+
+#[test]
+fn an_event_over_the_byte_bound_still_reaches_level_readers() {
+    let mut ring = ring(
+        Ids::Local,
+        RingLimits {
+            bytes_max: 100,
+            ..LIMITS
+        },
+    );
+    let big = Event {
+        data: Bytes::from(vec![b'x'; 500]),
+        ..event(None)
+    };
+    ring.push_event(&event(None), Millis(1));
+    ring.push_event(&big, Millis(2));
+    assert_eq!(ring.len(), 1);
+    assert_eq!(ring.after(1).map(Iterator::count), Some(1));
+    assert!(ring.after(0).is_none());
+}
+
+#[test]
+fn what_shards_have_not_taken_is_spared_up_to_a_bound() {
+    let mut ring = ring(Ids::Local, LIMITS);
+    ring.set_swept(0);
+    for n in 1..=40 {
+        ring.push_event(&event(None), Millis(n));
+    }
+    assert_eq!(
+        ring.len(),
+        LIMITS.events_max * UNSWEPT_FACTOR,
+        "a bound all the same"
+    );
+    ring.set_swept(40);
+    ring.expire(Millis(41));
+    assert_eq!(ring.len(), LIMITS.events_max);
+}
+
+#[test]
+fn lag_is_told_in_entries_and_bytes() {
+    let ring = filled(Ids::Local, 3);
+    let each = (ring.bytes() / 3) as u64;
+    assert_eq!(ring.lag(3), Some((0, 0)));
+    assert_eq!(ring.lag(1), Some((2, 2 * each)));
+    let evicted = filled(Ids::Local, 9);
+    assert_eq!(evicted.lag(1), None);
+}
+
+#[test]
+fn the_opening_id_is_the_position() {
+    let mut ring = filled(Ids::Local, 3);
+    assert_eq!(ring.id_at(2).as_deref(), Some(local(2).as_bytes()));
+    ring = filled(Ids::Unique, 3);
+    ring.push_event(&event(None), Millis(4));
+    assert_eq!(
+        ring.id_at(4).as_deref(),
+        Some(&b"3"[..]),
+        "id-less events keep the last id"
+    );
+    assert_eq!(ring.id_at(2).as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
+fn a_gap_notice_says_what_is_missing() {
+    let notice = |hole, id| String::from_utf8(gap_event(hole, id).payload().to_vec()).unwrap();
+    let known = Hole {
+        reason: GapReason::Evicted,
+        missing: Some((3, 9)),
+    };
+    assert_eq!(
+        notice(known, Some("e-9")),
+        "id: e-9\nevent: sidestream-gap\ndata: {\"reason\":\"evicted\",\"from\":3,\"to\":9,\"missed\":7}\n\n"
+    );
+    let comment = gap_comment(Hole {
+        reason: GapReason::UnknownId,
+        missing: None,
+    })
+    .payload();
+    assert_eq!(
+        comment,
+        "\u{3a} sidestream-gap {\"reason\":\"unknown_id\",\"from\":null,\"to\":null,\"missed\":null}\n"
+    );
+}
+
+/// What a test does to a ring.
+#[derive(Debug, Clone)]
+enum Step {
+    Event(usize),
+    Gap,
+    End,
+    Pass(u64),
+    Trim(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0_usize..300).prop_map(Step::Event),
+        1 => Just(Step::Gap),
+        1 => Just(Step::End),
+        1 => (0_u64..400_000).prop_map(Step::Pass),
+        1 => (0_usize..8).prop_map(Step::Trim),
+    ]
+}
+
+proptest! {
+    /// Against the naive model "keep all, forget by rule": whoever resumes gets exactly what came
+    /// after its id, or a gap whose extent is exactly what is missing.
+    #[test]
+    fn a_resume_is_exact_or_announced(
+        steps in proptest::collection::vec(step(), 1..80),
+        events_max in 1_usize..20,
+        bytes_max in 100_usize..4_000,
+    ) {
+        let limits = RingLimits { events_max, bytes_max, age_max: Duration::from_secs(600) };
+        let mut ring = ring(Ids::Local, limits);
+        let (mut all, mut now) = (Vec::new(), Millis(0));
+        for step in steps {
+            match step {
+                Step::Event(size) => {
+                    let event = Event { data: Bytes::from(vec![b'd'; size]), ..event(None) };
+                    all.push(ring.push_event(&event, now));
+                }
+                Step::Gap => all.push(ring.push_gap(GapReason::UpstreamCut, now)),
+                Step::End => all.push(ring.push_end(now)),
+                Step::Pass(ms) => now = now.after(Duration::from_millis(ms)),
+                Step::Trim(keep) => { ring.trim_to(keep); }
+            }
+            for seen in 0..=ring.head() {
+                let start = ring.start(Some(local(seen).as_bytes()), LateJoin::Live, now);
+                let got: Vec<u64> = ring.after(start.cursor).unwrap().map(|e| e.sequence).collect();
+                let want: Vec<u64> = all.iter().copied().filter(|s| *s > start.cursor).collect();
+                prop_assert_eq!(got, want);
+                match start.hole {
+                    Some(hole) => prop_assert_eq!(hole.missing, Some((seen + 1, start.cursor))),
+                    None => prop_assert!(start.cursor == seen || start.cursor == seen + 1),
+                }
+            }
+        }
+    }
+}

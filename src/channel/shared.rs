@@ -1,0 +1,529 @@
+//! A channel as threads share it: state machine, ring and joiners' head under one short lock.
+//!
+//! The reader is the one writer; shards take what they need and let go. Nothing awaits under the
+//! lock, and shards are woken after it is released.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use super::{
+    head::{JoinersHead, marked_private},
+    id::Epoch,
+    ring::{Entry, Hole, Ring},
+    state::{Joined, Next, Opened, Outcome, Phase, Policy, State},
+};
+use crate::{
+    answer::Answer,
+    clock::Millis,
+    config::model::{Fanout, Route, Share},
+    error::{GapReason, RefuseReason},
+    metrics::{Metrics, RouteMetrics},
+    route::key::ChannelKey,
+    sse::event::Event,
+};
+
+/// How a channel tells a shard that something changed. Called by the reader: must be cheap.
+pub trait ShardWake: Send + Sync {
+    /// The channel has something new for this shard.
+    fn channel_changed(&self);
+
+    /// Sequence up to which this shard has taken everything for its level readers.
+    fn swept(&self) -> u64;
+}
+
+/// A shard that has members of a channel.
+struct ShardLink {
+    shard: u32,
+    wake: Arc<dyn ShardWake>,
+}
+
+/// One upstream SSE connection with its replay ring.
+pub struct Channel {
+    /// What makes clients share it.
+    pub key: ChannelKey,
+    /// This life.
+    pub epoch: Epoch,
+    /// When it was made.
+    pub since: Millis,
+    /// Cells of its route.
+    pub route_metrics: Arc<RouteMetrics>,
+    metrics: Arc<Metrics>,
+    route: ArcSwap<Route>,
+    settings: ArcSwap<Fanout>,
+    inner: Mutex<Inner>,
+    /// Newest sequence; lets a shard see without the lock that there is nothing to do.
+    head: AtomicU64,
+    links: RwLock<Vec<ShardLink>>,
+    /// Wakes the reader when the channel is over.
+    stop: Notify,
+    over: AtomicBool,
+}
+
+struct Inner {
+    state: State,
+    ring: Ring,
+    joiners_head: Option<Arc<JoinersHead>>,
+    /// `Set-Cookie` of the opening answer; belongs to the client that opened.
+    set_cookie: Vec<HeaderValue>,
+    refusal: Option<Arc<Answer>>,
+    app_retry: Option<Duration>,
+    live_since: Option<Millis>,
+    /// Since when a request is with the app that it has not answered.
+    asked_since: Option<Millis>,
+}
+
+/// What a shard sees of a channel at one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Where the channel stands.
+    pub phase: Phase,
+    /// When the current series of tries began.
+    pub opening_since: Millis,
+    /// Since when a request is with the app that it has not answered.
+    pub asked_since: Option<Millis>,
+    /// The joiners' head, once the app has sent one in this life.
+    pub joiners_head: Option<Arc<JoinersHead>>,
+    /// What to answer when the app refused.
+    pub refusal: Option<Arc<Answer>>,
+}
+
+/// Where a joiner starts, and what its opening block says.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// It has everything up to here.
+    pub cursor: u64,
+    /// What it must be told first.
+    pub hole: Option<Hole>,
+    /// The id that stands for `cursor`.
+    pub id: Option<Bytes>,
+    /// The id for a notice about `hole`.
+    pub gap_id: Option<String>,
+    /// The app's own reconnect time, if it sent one.
+    pub app_retry: Option<Duration>,
+    /// Newest sequence at this moment.
+    pub head: u64,
+}
+
+/// A row of `/channels`.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Where the channel stands.
+    pub phase: Phase,
+    /// Subscribers, waiting ones included.
+    pub subscribers: usize,
+    /// Entries in the ring.
+    pub ring_events: usize,
+    /// Bytes in the ring, as accounted.
+    pub ring_bytes: usize,
+    /// Newest sequence.
+    pub head: u64,
+    /// Streams opened after the first.
+    pub reconnects: u64,
+    /// Since when the upstream stream is open.
+    pub live_since: Option<Millis>,
+}
+
+impl Channel {
+    /// A new, empty channel.
+    #[must_use]
+    pub fn new(
+        key: ChannelKey,
+        epoch: Epoch,
+        route: Arc<Route>,
+        settings: Arc<Fanout>,
+        metrics: Arc<Metrics>,
+        now: Millis,
+    ) -> Self {
+        let route_metrics = metrics.route(&route.name);
+        route_metrics.channels.inc();
+        Self {
+            epoch,
+            since: now,
+            route_metrics,
+            metrics,
+            inner: Mutex::new(Inner {
+                state: State::new(now),
+                ring: Ring::new(epoch, settings.ids, settings.ring),
+                joiners_head: None,
+                set_cookie: Vec::new(),
+                refusal: None,
+                app_retry: None,
+                live_since: None,
+                asked_since: None,
+            }),
+            route: ArcSwap::new(route),
+            settings: ArcSwap::new(settings),
+            head: AtomicU64::new(0),
+            links: RwLock::new(Vec::new()),
+            stop: Notify::new(),
+            over: AtomicBool::new(false),
+            key,
+        }
+    }
+
+    /// The route, as of the last reload.
+    #[must_use]
+    pub fn route(&self) -> Arc<Route> {
+        self.route.load_full()
+    }
+
+    /// The settings, as of the last reload.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Fanout> {
+        self.settings.load_full()
+    }
+
+    /// Newest sequence, without the lock.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Nothing more will happen here.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the channel is over; the reader drops its upstream then.
+    pub async fn stopped(&self) {
+        loop {
+            let notified = self.stop.notified();
+            if self.is_over() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    // --- joining and leaving -------------------------------------------------------------------
+
+    pub(crate) fn join(&self, now: Millis) -> Result<Joined, RefuseReason> {
+        let subscribers_max = self.settings.load().channel_subscribers_max;
+        let mut inner = self.inner.lock();
+        if inner.state.members() >= subscribers_max {
+            return Err(RefuseReason::ChannelMax);
+        }
+        Ok(inner.state.join(now))
+    }
+
+    pub(super) fn leave(&self, now: Millis) {
+        self.inner.lock().state.leave(now);
+    }
+
+    /// Where a joiner starts.
+    pub fn place(&self, last_event_id: Option<&[u8]>, now: Millis) -> Placement {
+        let late_join = self.settings.load().late_join;
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let before = inner.ring.bytes();
+        let start = inner.ring.start(last_event_id, late_join, now);
+        let placement = Placement {
+            cursor: start.cursor,
+            hole: start.hole,
+            id: inner.ring.id_at(start.cursor),
+            gap_id: inner.ring.gap_id(start.cursor),
+            app_retry: inner.app_retry,
+            head: inner.ring.head(),
+        };
+        self.account(before, &inner.ring);
+        placement
+    }
+
+    /// The `Set-Cookie` values of the opening answer, once: for the client that opened.
+    pub fn take_set_cookie(&self) -> Vec<HeaderValue> {
+        std::mem::take(&mut self.inner.lock().set_cookie)
+    }
+
+    // --- what shards read ----------------------------------------------------------------------
+
+    /// How the channel stands.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let inner = self.inner.lock();
+        View {
+            phase: inner.state.phase(),
+            opening_since: inner.state.opening_since(),
+            asked_since: inner.asked_since,
+            joiners_head: inner.joiners_head.clone(),
+            refusal: inner.refusal.clone(),
+        }
+    }
+
+    /// Hands the entries after `cursor` to `visit`, oldest first, until it returns `false`.
+    /// `false`: some of them are evicted, and nothing was visited.
+    pub fn visit_after(&self, cursor: u64, mut visit: impl FnMut(&Entry) -> bool) -> bool {
+        let inner = self.inner.lock();
+        let Some(entries) = inner.ring.after(cursor) else {
+            return false;
+        };
+        for entry in entries {
+            if !visit(entry) {
+                break;
+            }
+        }
+        true
+    }
+
+    /// How far a reader at `cursor` is behind, in entries and bytes. `None`: beyond the ring.
+    #[must_use]
+    pub fn lag(&self, cursor: u64) -> Option<(u64, u64)> {
+        self.inner.lock().ring.lag(cursor)
+    }
+
+    /// For `/channels`.
+    #[must_use]
+    pub fn row(&self) -> Row {
+        let inner = self.inner.lock();
+        Row {
+            phase: inner.state.phase(),
+            subscribers: inner.state.members(),
+            ring_events: inner.ring.len(),
+            ring_bytes: inner.ring.bytes(),
+            head: inner.ring.head(),
+            reconnects: inner.state.reopened(),
+            live_since: inner.live_since,
+        }
+    }
+
+    /// A shard takes its first member.
+    pub fn attach(&self, shard: u32, wake: Arc<dyn ShardWake>) {
+        let mut links = self.links.write();
+        debug_assert!(
+            links.iter().all(|link| link.shard != shard),
+            "one slot per shard"
+        );
+        links.push(ShardLink { shard, wake });
+    }
+
+    /// A shard has no member left.
+    pub fn detach(&self, shard: u32) {
+        self.links.write().retain(|link| link.shard != shard);
+    }
+
+    fn wake_shards(&self) {
+        for link in self.links.read().iter() {
+            link.wake.channel_changed();
+        }
+    }
+
+    // --- what the reader reports ---------------------------------------------------------------
+
+    /// The request is with the app.
+    pub fn asked(&self, now: Millis) {
+        self.inner.lock().asked_since = Some(now);
+    }
+
+    /// The app answered with an event stream. `false`: nobody wants it any more.
+    pub fn opened(&self, app: &HeaderMap, now: Millis) -> bool {
+        let settings = self.settings();
+        if settings.share == Share::Public && marked_private(app) {
+            self.route_metrics.private_responses_shared.inc();
+        }
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        inner.asked_since = None;
+        match inner.state.head() {
+            Opened::Unwanted => return false,
+            Opened::First => inner.set_cookie = app.get_all(SET_COOKIE).iter().cloned().collect(),
+            Opened::Again => {
+                let before = inner.ring.bytes();
+                let sequence = inner.ring.push_gap(GapReason::UpstreamCut, now);
+                self.account(before, &inner.ring);
+                self.head.store(sequence, Ordering::Release);
+                self.route_metrics.gaps.inc(GapReason::UpstreamCut);
+            }
+        }
+        inner.joiners_head = Some(Arc::new(JoinersHead::from_app(app, &settings)));
+        inner.live_since = Some(now);
+        drop(guard);
+        self.wake_shards();
+        true
+    }
+
+    /// A try failed in a way that may pass.
+    pub fn failed(&self, now: Millis) -> Next {
+        let policy = self.policy();
+        let next = {
+            let mut inner = self.inner.lock();
+            inner.asked_since = None;
+            inner.state.failed(&policy, now)
+        };
+        self.after_step();
+        next
+    }
+
+    /// The app answered with something else; the ring is dropped with the channel.
+    pub fn refused(&self, answer: Answer) {
+        let mut inner = self.inner.lock();
+        inner.refusal = Some(Arc::new(answer));
+        inner.state.refused();
+        drop(inner);
+        self.after_step();
+    }
+
+    /// Events of one read, in order.
+    pub fn publish(&self, events: &[Event], now: Millis) {
+        if events.is_empty() {
+            return;
+        }
+        let swept = self.links.read().iter().map(|link| link.wake.swept()).min();
+        let mut guard = self.inner.lock();
+        let ring = &mut guard.ring;
+        ring.set_swept(swept.unwrap_or(u64::MAX));
+        let before = ring.bytes();
+        let mut bytes = 0;
+        for event in events {
+            bytes += event.data.len();
+            ring.push_event(event, now);
+        }
+        self.account(before, ring);
+        self.head.store(ring.head(), Ordering::Release);
+        drop(guard);
+        self.route_metrics.events_received.add(events.len() as u64);
+        self.route_metrics.event_bytes_received.add(bytes as u64);
+        self.wake_shards();
+    }
+
+    /// The app's `retry:`; state of the channel, never on the shared wire.
+    pub fn set_app_retry(&self, retry: Duration) {
+        self.inner.lock().app_retry = Some(retry);
+    }
+
+    /// The stream broke.
+    pub fn cut(&self, now: Millis) -> Next {
+        let next = {
+            let mut inner = self.inner.lock();
+            inner.live_since = None;
+            inner.state.cut(now)
+        };
+        self.after_step();
+        next
+    }
+
+    /// The app ended the stream.
+    pub fn ended(&self, now: Millis) -> Next {
+        let policy = self.policy();
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        inner.live_since = None;
+        let was_live = inner.state.phase() == Phase::Live;
+        let next = inner.state.ended(&policy, now);
+        if was_live && inner.state.phase() == Phase::Idle {
+            let before = inner.ring.bytes();
+            let sequence = inner.ring.push_end(now);
+            self.account(before, &inner.ring);
+            self.head.store(sequence, Ordering::Release);
+        }
+        drop(guard);
+        self.after_step();
+        next
+    }
+
+    /// The channel is over, whatever it was doing.
+    pub fn finish(&self, outcome: Outcome) {
+        self.inner.lock().state.finish(outcome);
+        self.after_step();
+    }
+
+    // --- time and reload -----------------------------------------------------------------------
+
+    /// Time passes: the linger, and the age of events. `true`: the channel is over.
+    pub(super) fn tick(&self, now: Millis) -> bool {
+        let policy = self.policy();
+        let over = {
+            let mut guard = self.inner.lock();
+            let inner = &mut *guard;
+            let before = inner.ring.bytes();
+            inner.ring.expire(now);
+            self.account(before, &inner.ring);
+            inner.state.tick(&policy, now);
+            matches!(inner.state.phase(), Phase::Over(_))
+        };
+        if over {
+            self.after_step();
+        }
+        over
+    }
+
+    /// New settings for the same upstream and the same sharing.
+    pub(super) fn reconfigure(&self, route: Arc<Route>, settings: Arc<Fanout>, now: Millis) {
+        let limits = settings.ring;
+        self.route.store(route);
+        self.settings.store(settings);
+        let mut guard = self.inner.lock();
+        let before = guard.ring.bytes();
+        guard.ring.set_limits(limits, now);
+        self.account(before, &guard.ring);
+    }
+
+    /// Frees ring memory down to `keep` entries; returns the bytes freed.
+    pub(super) fn trim(&self, keep: usize) -> usize {
+        let mut guard = self.inner.lock();
+        let before = guard.ring.bytes();
+        let freed = guard.ring.trim_to(keep);
+        self.account(before, &guard.ring);
+        freed
+    }
+
+    fn policy(&self) -> Policy {
+        let settings = self.settings.load();
+        Policy {
+            linger: settings.linger,
+            open_wait: settings.open_wait,
+            on_end: settings.on_end,
+        }
+    }
+
+    fn account(&self, before: usize, ring: &Ring) {
+        let signed = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics
+            .ring_bytes
+            .add(signed(ring.bytes()) - signed(before));
+    }
+
+    /// After each step of the machine: an over channel lets go of its memory and of its reader.
+    fn after_step(&self) {
+        let over = {
+            let mut guard = self.inner.lock();
+            let inner = &mut *guard;
+            let over = matches!(inner.state.phase(), Phase::Over(_));
+            let dropped = matches!(
+                inner.state.phase(),
+                Phase::Over(Outcome::Refused | Outcome::Lingered)
+            );
+            if dropped {
+                let before = inner.ring.bytes();
+                inner.ring.clear();
+                self.account(before, &inner.ring);
+            }
+            over
+        };
+        if over {
+            self.over.store(true, Ordering::Release);
+            self.stop.notify_waiters();
+        }
+        self.wake_shards();
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut();
+        self.metrics
+            .ring_bytes
+            .add(-i64::try_from(inner.ring.bytes()).unwrap_or(i64::MAX));
+        self.route_metrics.channels.dec();
+    }
+}

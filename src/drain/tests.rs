@@ -1,0 +1,149 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Runs a slope with the given pauses between asks and returns the closings per second.
+fn closings(slope: &mut Slope, members: usize, seconds: usize, steps: &[u64]) -> Vec<usize> {
+    let mut per_second = vec![0; seconds];
+    let mut left = members;
+    let mut now = 0;
+    for step in steps.iter().cycle() {
+        now += step;
+        let closed = slope.due(Millis(now), left);
+        left -= closed;
+        let second = usize::try_from(now.saturating_sub(1) / 1_000).unwrap();
+        if let Some(count) = per_second.get_mut(second) {
+            *count += closed;
+        }
+        if slope.is_over(Millis(now)) {
+            break;
+        }
+    }
+    assert_eq!(left, 0, "all are gone at the end");
+    per_second
+}
+
+fn assert_even(per_second: &[usize], members: usize) {
+    let even = members as f64 / per_second.len() as f64;
+    for (second, closed) in per_second.iter().enumerate() {
+        let off = (*closed as f64 - even).abs();
+        // One member more or less is as even as whole members get.
+        assert!(
+            off <= (even * 0.3).max(1.0),
+            "second {second}: {closed} of {even}: {per_second:?}"
+        );
+    }
+}
+
+#[test]
+fn a_thousand_over_twenty_seconds_are_fifty_a_second() {
+    let mut slope = Slope::new(Millis(0), Duration::from_secs(20), 0.0);
+    let per_second = closings(&mut slope, 1_000, 20, &[100]);
+    assert!(
+        per_second.iter().all(|closed| (49..=51).contains(closed)),
+        "{per_second:?}"
+    );
+}
+
+#[test]
+fn a_stall_makes_no_cliff() {
+    let mut slope = Slope::new(Millis(0), Duration::from_secs(20), 0.0);
+    let mut left = 1_000;
+    for now in (0..=5_000).step_by(100) {
+        left -= slope.due(Millis(now), left);
+    }
+    // The thread stands still for five seconds.
+    let first = slope.due(Millis(10_000), left);
+    assert!(first <= 30, "{first} at once after a stall");
+    left -= first;
+    let next = slope.due(Millis(10_100), left);
+    assert!(
+        (6..=9).contains(&next),
+        "the rest goes a little faster: {next}"
+    );
+}
+
+#[test]
+fn late_joiners_and_early_leavers_change_the_slope_not_the_end() {
+    let mut slope = Slope::new(Millis(0), Duration::from_secs(10), 0.0);
+    let mut left: usize = 100;
+    for now in (100..10_000).step_by(100) {
+        left -= slope.due(Millis(now), left);
+        if now == 5_000 {
+            left += 100;
+        }
+    }
+    assert!(left <= 4, "{left} right before the end");
+    assert_eq!(slope.due(Millis(10_000), left), left);
+}
+
+#[test]
+fn no_window_closes_all_at_once() {
+    assert_eq!(
+        Slope::new(Millis(7), Duration::ZERO, 0.5).due(Millis(7), 12),
+        12
+    );
+}
+
+#[test]
+fn time_that_stands_still_or_steps_back_closes_nobody() {
+    let mut slope = Slope::new(Millis(1_000), Duration::from_secs(10), 0.0);
+    assert_eq!(slope.due(Millis(1_000), 100), 0);
+    assert_eq!(slope.due(Millis(0), 100), 0);
+    assert_eq!(slope.due(Millis(1_100), 100), 1);
+}
+
+#[test]
+fn a_lost_upstream_hastens_the_end_and_the_retries_spread_what_is_left() {
+    let mut slope = Slope::new(Millis(0), Duration::from_secs(20), 0.0);
+    slope.hasten(Millis(4_000), Duration::from_secs(2));
+    assert!(slope.is_over(Millis(6_000)));
+    let [min, max] = [Duration::from_secs(1), Duration::from_secs(5)];
+    assert_eq!(slope.retry(min, max, 0.0), min);
+    let longest = slope.retry(min, max, 0.999_999);
+    assert!(
+        longest > Duration::from_secs(18),
+        "{longest:?}: the 14 s that were taken off return"
+    );
+    slope.hasten(Millis(5_000), Duration::from_secs(60));
+    assert!(slope.is_over(Millis(6_000)), "never later than before");
+}
+
+proptest! {
+    #[test]
+    fn closings_are_even_within_thirty_percent(
+        members in 0_usize..20_000,
+        seconds in 2_usize..60,
+        phase in 0.0..1.0_f64,
+        steps in prop::collection::vec(10_u64..=200, 1..50),
+    ) {
+        let window = Duration::from_secs(seconds as u64);
+        let mut slope = Slope::new(Millis(0), window, phase);
+        let per_second = closings(&mut slope, members, seconds, &steps);
+        assert_even(&per_second, members);
+    }
+
+    #[test]
+    fn shards_together_are_as_even_as_one(
+        shards in prop::collection::vec((0_usize..40, 0.0..1.0_f64), 32..=64),
+    ) {
+        let mut sum = vec![0; 5];
+        let mut members = 0;
+        for (own, phase) in shards {
+            members += own;
+            let mut slope = Slope::new(Millis(0), Duration::from_secs(5), phase);
+            for (all, one) in sum.iter_mut().zip(closings(&mut slope, own, 5, &[50])) {
+                *all += one;
+            }
+        }
+        assert_even(&sum, members);
+    }
+
+    #[test]
+    fn retries_stay_in_range(random in 0.0..1.0_f64) {
+        let slope = Slope::new(Millis(0), Duration::from_secs(20), 0.0);
+        let [min, max] = [Duration::from_secs(1), Duration::from_secs(5)];
+        let told = slope.retry(min, max, random);
+        prop_assert!(told >= min && told <= max, "{:?}", told);
+    }
+}

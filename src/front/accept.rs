@@ -1,0 +1,130 @@
+//! The acceptor: one thread that takes connections from all listeners and gives each to the worker
+//! that has the fewest.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use pingora::listeners::tls::Acceptor;
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::sleep,
+};
+
+use super::{
+    connection::Accepted,
+    h1,
+    listen::Accepting,
+    socket::{Permit, RawSocket, Socket},
+};
+use crate::{admission::answer::unavailable, clock, metrics::Metrics, subscribe::Hub};
+
+/// Pause after an accept that failed for want of descriptors or memory: the listening socket stays
+/// readable, so without it we would spin.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Clients above `connections_max` that are told so at the same time; more are just closed.
+const FAREWELLS_MAX: usize = 64;
+
+/// When those may come back.
+const FULL_RETRY: Duration = Duration::from_secs(10);
+
+/// A worker as the acceptor sees it.
+#[derive(Clone)]
+pub(super) struct Lane {
+    pub(super) sender: mpsc::Sender<Accepted>,
+    /// Connections that the worker has, those on their way to it included.
+    pub(super) connections: Arc<AtomicUsize>,
+}
+
+/// Takes connections from one listener.
+pub(super) struct Acceptance {
+    pub(super) lanes: Vec<Lane>,
+    pub(super) total: Arc<AtomicUsize>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tls: Option<Arc<Acceptor>>,
+    pub(super) farewells: Arc<Semaphore>,
+}
+
+impl Acceptance {
+    /// Permits for [`Acceptance::farewells`], shared by all listeners.
+    pub(super) fn farewells() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(FAREWELLS_MAX))
+    }
+
+    /// Accepts until told to stop; the listening socket is closed then.
+    pub(super) async fn run(self, listener: Accepting, mut stop: watch::Receiver<bool>) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                // An error means that nobody is left who could tell us to stop.
+                _ = stop.wait_for(|stop| *stop) => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => self.hand_over(socket, peer).await,
+                // The client gave up while it was in the queue.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    self.metrics.accept_errors.inc();
+                    tracing::debug!(%error, "accept failed");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn hand_over(&self, socket: RawSocket, peer: Option<std::net::IpAddr>) {
+        let limits = self.hub.config.load().limits;
+        if socket.configure(limits.tcp_send_buffer_bytes).is_err() {
+            return;
+        }
+        let Some(lane) = self
+            .lanes
+            .iter()
+            .min_by_key(|lane| lane.connections.load(Ordering::Relaxed))
+        else {
+            return;
+        };
+        let is_full = limits
+            .connections_max
+            .is_some_and(|max| self.total.load(Ordering::Relaxed) >= max);
+        if is_full {
+            self.metrics.shed.inc();
+            return self.turn_away(socket);
+        }
+        let permit = Arc::new(Permit::new(self.total.clone(), lane.connections.clone()));
+        let accepted = Accepted {
+            socket,
+            peer,
+            permit,
+            tls: self.tls.clone(),
+            at: clock::now(),
+        };
+        // Waits when the worker is behind: the kernel's queue is the longer one. An error means that
+        // the worker ended; the connection is closed.
+        let _ = lane.sender.send(accepted).await;
+    }
+
+    /// Tells a client of a plain-text listener that we are full. Behind TLS nobody would hear it.
+    fn turn_away(&self, socket: RawSocket) {
+        let Ok(turn) = self.farewells.clone().try_acquire_owned() else {
+            return;
+        };
+        if self.tls.is_some() {
+            return;
+        }
+        let permit = Arc::new(Permit::new(Arc::default(), Arc::default()));
+        if let Ok(socket) = Socket::register(socket, permit) {
+            tokio::spawn(async move {
+                h1::farewell(Box::new(socket), &unavailable(FULL_RETRY)).await;
+                drop(turn);
+            });
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! One accepted connection until its protocol is known: TLS handshake or detection, each under a
+//! deadline.
+
+use std::{io, net::IpAddr, sync::Arc};
+
+use bytes::BytesMut;
+use pingora::{
+    listeners::tls::Acceptor,
+    protocols::{ALPN, Ssl, Stream},
+};
+use tokio::{io::AsyncReadExt, time::timeout};
+
+use super::{
+    Core,
+    detect::{Detected, detect},
+    h1, h2,
+    socket::{Permit, RawSocket, Socket},
+};
+use crate::{
+    clock::{self, Millis},
+    metrics::labels::{HandshakeFailure, Protocol},
+    passthrough::turnstile::{Client, Turnstile},
+    route::key::Scheme,
+};
+
+/// First bytes to make room for; a browser's head has about this size.
+const FIRST_READ_BYTES: usize = 1024;
+
+/// A connection on its way from the acceptor to a worker.
+pub(super) struct Accepted {
+    pub(super) socket: RawSocket,
+    pub(super) peer: Option<IpAddr>,
+    pub(super) permit: Arc<Permit>,
+    /// TLS of the listener that took it.
+    pub(super) tls: Option<Arc<Acceptor>>,
+    pub(super) at: Millis,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(accepted: Accepted, core: Arc<Core>) {
+    let Accepted {
+        socket,
+        peer,
+        permit,
+        tls,
+        at,
+    } = accepted;
+    let Ok(socket) = Socket::register(socket, permit.clone()) else {
+        return core.metrics.accept_errors.inc();
+    };
+    let scheme = if tls.is_some() {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    };
+    let client = Client {
+        address: peer,
+        scheme,
+    };
+    let opened = match tls {
+        Some(acceptor) => handshake(socket, &acceptor, at, &core).await,
+        None => detected(socket, at, &core).await,
+    };
+    match opened {
+        Ok((Protocol::H1, stream, received)) => {
+            permit.show(core.metrics.connections.hold(Protocol::H1));
+            drop(permit);
+            h1::serve(
+                Box::new(Turnstile::new(stream, client, received)),
+                at,
+                &core,
+            )
+            .await;
+        }
+        Ok((Protocol::H2, stream, received)) => {
+            permit.show(core.metrics.connections.hold(Protocol::H2));
+            drop(permit);
+            h2::serve(stream, received, client, &core).await;
+        }
+        Err(failure) => core.metrics.handshake_failures.inc(failure),
+    }
+}
+
+type Opened = Result<(Protocol, Stream, BytesMut), HandshakeFailure>;
+
+async fn handshake(socket: Socket, acceptor: &Acceptor, at: Millis, core: &Core) -> Opened {
+    let left = core
+        .limits()
+        .handshake_timeout
+        .saturating_sub(clock::now().since(at));
+    let work = async {
+        // Handshakes cost a worker more than anything else that a stranger can ask for.
+        let _turn = core
+            .handshakes
+            .acquire()
+            .await
+            .map_err(|_| HandshakeFailure::Closed)?;
+        acceptor.tls_handshake(socket).await.map_err(|error| {
+            tracing::debug!(kind = error.etype().as_str(), "TLS handshake failed");
+            HandshakeFailure::Tls
+        })
+    };
+    let stream = timeout(left, work)
+        .await
+        .map_err(|_| HandshakeFailure::Timeout)??;
+    let protocol = match stream.selected_alpn_proto() {
+        Some(ALPN::H2) => Protocol::H2,
+        _ => Protocol::H1,
+    };
+    Ok((protocol, Box::new(stream), BytesMut::new()))
+}
+
+async fn detected(mut socket: Socket, at: Millis, core: &Core) -> Opened {
+    let left = core
+        .limits()
+        .head_timeout
+        .saturating_sub(clock::now().since(at));
+    let mut received = BytesMut::new();
+    let work = async {
+        loop {
+            received.reserve(FIRST_READ_BYTES);
+            if socket.read_buf(&mut received).await? == 0 {
+                return io::Result::Ok(None);
+            }
+            match detect(&received) {
+                Detected::Unknown => {}
+                Detected::Http1 => return Ok(Some(Protocol::H1)),
+                Detected::Http2 => return Ok(Some(Protocol::H2)),
+            }
+        }
+    };
+    match timeout(left, work).await {
+        Ok(Ok(Some(protocol))) => Ok((protocol, Box::new(socket), received)),
+        Ok(Ok(None) | Err(_)) => Err(HandshakeFailure::Closed),
+        Err(_) => Err(HandshakeFailure::Timeout),
+    }
+}

@@ -1,0 +1,177 @@
+//! One HTTP/1 connection: head by head through the gate, each request through pingora's proxy.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use http::StatusCode;
+use pingora::{
+    apps::HttpServerApp,
+    protocols::{Stream, http::ServerSession},
+    server::ShutdownWatch,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
+
+use super::{
+    Core,
+    head::{Fault, Gate, Head, Progress},
+};
+use crate::{
+    answer::Answer,
+    clock::{self, Millis},
+    config::model::Limits,
+    passthrough::turnstile::Turnstile,
+};
+
+/// Bytes taken from a socket at once while a head arrives. On the stack: a connection that waits
+/// for its next request holds no buffer.
+const READ_BYTES: usize = 4096;
+/// How long, and for how many bytes, a refused client may go on sending before we close. Closing at
+/// once would reset the connection, and the client would never see why.
+const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL_BYTES_MAX: usize = 2 << 20;
+
+/// How waiting for a request ended.
+enum Next {
+    Request(Head),
+    Refused(Fault),
+    /// The client left, or has nothing to say, or we are shutting down.
+    Over,
+}
+
+/// When the head must be complete.
+#[derive(Debug, Clone, Copy)]
+enum Patience {
+    /// The first request of a connection: counted from accept.
+    From(Millis),
+    /// A further request: idle first, then counted from its first byte.
+    Idle,
+}
+
+/// Serves `turnstile` until either side is done with it.
+pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core: &Core) {
+    let mut shutdown = core.shutdown.clone();
+    let mut patience = Patience::From(accepted);
+    loop {
+        let limits = core.limits();
+        let head = match next(&mut turnstile, &limits, patience, &mut shutdown).await {
+            Next::Request(head) => head,
+            Next::Refused((status, text)) => {
+                core.metrics.bad_heads.inc();
+                tracing::debug!(status = status.as_u16(), text, "refused a request head");
+                return farewell(turnstile.into_stream(), &Answer::text(status, text)).await;
+            }
+            Next::Over => return close(turnstile.stream()).await,
+        };
+        let waiting = turnstile.waiting();
+        let _ = waiting.split_to(head.skip);
+        let raw_head = waiting.split_to(head.len);
+        turnstile.admit(head.framing);
+        let mut session = ServerSession::new_http1(turnstile);
+        // Pingora parses what we checked before it reads anything itself.
+        session.set_pipelined_prefix(raw_head);
+        let reused = core.proxy.process_new_http(session, &shutdown).await;
+        let Some(back) = reused.and_then(|reused| Turnstile::recover(reused.consume().0)) else {
+            return;
+        };
+        turnstile = back;
+        patience = Patience::Idle;
+    }
+}
+
+/// Waits for the next complete head.
+async fn next(
+    turnstile: &mut Turnstile,
+    limits: &Limits,
+    patience: Patience,
+    shutdown: &mut ShutdownWatch,
+) -> Next {
+    let mut begun = match patience {
+        Patience::From(accepted) => Some(accepted),
+        Patience::Idle => None,
+    };
+    let mut gate = Gate::new(limits);
+    loop {
+        let waiting = turnstile.waiting();
+        if !waiting.is_empty() {
+            match gate.advance(waiting) {
+                Progress::More => {}
+                Progress::Complete(head) => return Next::Request(head),
+                Progress::Refused(fault) => return Next::Refused(fault),
+            }
+            begun.get_or_insert_with(clock::now);
+        }
+        let read = match begun {
+            Some(begun) => {
+                let left = limits
+                    .head_timeout
+                    .saturating_sub(clock::now().since(begun));
+                timeout(left, receive(turnstile)).await
+            }
+            None => tokio::select! {
+                biased;
+                read = timeout(limits.keepalive_timeout, receive(turnstile)) => read,
+                // Also when the sender is gone: then nobody wants us to stay.
+                _ = shutdown.wait_for(|down| *down) => return Next::Over,
+            },
+        };
+        match read {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) => return Next::Over,
+            Err(_) if turnstile.waiting().is_empty() => return Next::Over,
+            Err(_) => return Next::Refused(TOO_SLOW),
+        }
+    }
+}
+
+const TOO_SLOW: Fault = (
+    StatusCode::REQUEST_TIMEOUT,
+    "the request head did not arrive in time",
+);
+
+/// Appends what the client sent to the waiting bytes; 0 at the end of the stream.
+async fn receive(turnstile: &mut Turnstile) -> io::Result<usize> {
+    poll_fn(|cx| poll_receive(turnstile, cx)).await
+}
+
+fn poll_receive(turnstile: &mut Turnstile, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let mut chunk = [0_u8; READ_BYTES];
+    let mut buf = ReadBuf::new(&mut chunk);
+    ready!(Pin::new(turnstile.stream()).poll_read(cx, &mut buf))?;
+    turnstile.waiting().extend_from_slice(buf.filled());
+    Poll::Ready(Ok(buf.filled().len()))
+}
+
+/// Sends our end of stream (over TLS a close_notify). The client may be gone, which is no news.
+async fn close(stream: &mut Stream) {
+    let _ = AsyncWriteExt::shutdown(stream).await;
+}
+
+/// Answers and closes, in a way that lets the client read the answer.
+pub(super) async fn farewell(mut stream: Stream, answer: &Answer) {
+    let goodbye = async {
+        stream.write_all(&answer.to_http1_close()).await?;
+        stream.flush().await?;
+        close(&mut stream).await;
+        let mut rest = BytesMut::with_capacity(READ_BYTES);
+        let mut received = 0;
+        while received < FAREWELL_BYTES_MAX {
+            rest.clear();
+            match stream.read_buf(&mut rest).await? {
+                0 => break,
+                n => received += n,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Neither an error nor the deadline changes anything: the connection ends here.
+    let _ = timeout(FAREWELL, goodbye).await;
+}

@@ -1,0 +1,346 @@
+//! What the app sees of the client, and the client of the app: `X-Forwarded-*`, `Forwarded`,
+//! `Host`, and the fields that concern one connection only. Pure.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use pingora::{
+    Result,
+    http::{RequestHeader, ResponseHeader},
+};
+
+use super::turnstile::Client;
+use crate::config::model::{Upstream, UpstreamAddress, UpstreamHost};
+
+/// What a client claims about itself. Dropped and set anew: nobody in front of us is trusted yet.
+const CLAIMS: [&str; 9] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-real-ip",
+];
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Prepares the request that the app gets. Pingora has already removed hop-by-hop fields, those
+/// named by `Connection` too, and has normalised a WebSocket handshake.
+///
+/// # Errors
+/// A value cannot stand in a header field.
+pub fn request(head: &mut RequestHeader, client: Client, upstream: &Upstream) -> Result<()> {
+    drop_claims(head);
+    join_cookies(head)?;
+    let host = head
+        .headers
+        .get(header::HOST)
+        .cloned()
+        .filter(|host| !host.is_empty());
+    if let Some(address) = client.address {
+        head.insert_header(X_FORWARDED_FOR, address.to_string())?;
+    }
+    head.insert_header(X_FORWARDED_PROTO, client.scheme.as_str())?;
+    if let Some(host) = &host {
+        head.insert_header(X_FORWARDED_HOST, host.clone())?;
+    }
+    head.insert_header(header::FORWARDED, forwarded(client, host.as_ref()))?;
+    match (&upstream.host, host) {
+        (UpstreamHost::Fixed(name), _) => head.insert_header(header::HOST, name.as_str()),
+        (UpstreamHost::Preserve, Some(_)) => Ok(()),
+        // An HTTP/1.0 client may send none; the app speaks HTTP/1.1 and needs one.
+        (UpstreamHost::Preserve, None) => head.insert_header(header::HOST, own_host(upstream)),
+    }
+}
+
+/// Removes [`CLAIMS`], also when spelled with underscores: CGI-like apps cannot tell the two apart.
+fn drop_claims(head: &mut RequestHeader) {
+    let claimed: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| CLAIMS.contains(&name.as_str().replace('_', "-").as_str()))
+        .cloned()
+        .collect();
+    for name in claimed {
+        head.remove_header(&name);
+    }
+}
+
+/// HTTP/2 clients may split `Cookie`; towards HTTP/1.1 it must be one field (RFC 9113, 8.2.3).
+fn join_cookies(head: &mut RequestHeader) -> Result<()> {
+    let crumbs: Vec<&[u8]> = head
+        .headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() < 2 {
+        return Ok(());
+    }
+    let joined = crumbs.join(&b"; "[..]);
+    head.insert_header(header::COOKIE, joined)
+}
+
+/// RFC 7239: a node name that is not a plain token is quoted.
+fn forwarded(client: Client, host: Option<&HeaderValue>) -> String {
+    let node = match client.address {
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
+        None => "unknown".to_owned(),
+    };
+    let proto = client.scheme.as_str();
+    // The front accepted only hosts without quotes and backslashes; the check here keeps that local.
+    match host
+        .and_then(|host| host.to_str().ok())
+        .filter(|h| !h.contains(['"', '\\']))
+    {
+        Some(host) => format!("for={node};host=\"{host}\";proto={proto}"),
+        None => format!("for={node};proto={proto}"),
+    }
+}
+
+fn own_host(upstream: &Upstream) -> String {
+    match &upstream.address {
+        UpstreamAddress::Tcp { host, port } => format!("{host}:{port}"),
+        UpstreamAddress::Unix(_) => "localhost".to_owned(),
+    }
+}
+
+/// Removes from the app's answer what concerns its connection to us only. Pingora sets `Connection`
+/// anew. An answer that switches protocols keeps what names the new one.
+pub fn response(head: &mut ResponseHeader) {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    let named: Vec<HeaderName> = head
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        // These frame the message and are nobody's to remove.
+        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
+        .collect();
+    for name in &named {
+        head.remove_header(name);
+    }
+    // Trailers are not forwarded on HTTP/1, so they must not be announced.
+    for name in ["keep-alive", "proxy-connection", "upgrade", "trailer"] {
+        head.remove_header(name);
+    }
+    head.set_version(Version::HTTP_11);
+}
+
+/// Tells caches and proxies behind us to pass an event stream on as it comes.
+///
+/// # Errors
+/// A value cannot stand in a header field.
+pub fn unbuffered(head: &mut ResponseHeader) -> Result<()> {
+    if !is_event_stream(&head.headers) {
+        return Ok(());
+    }
+    head.insert_header(X_ACCEL_BUFFERING, "no")?;
+    let directives: Vec<&[u8]> = head
+        .headers
+        .get_all(header::CACHE_CONTROL)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    let has_no_transform = directives
+        .iter()
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"no-transform"));
+    if has_no_transform {
+        return Ok(());
+    }
+    let mut joined = directives.join(&b", "[..]);
+    if joined.is_empty() {
+        joined.extend_from_slice(b"no-store");
+    }
+    joined.extend_from_slice(b", no-transform");
+    head.insert_header(header::CACHE_CONTROL, joined)
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let essence = value
+            .as_bytes()
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(TYPE)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::route::key::Scheme;
+
+    fn upstream(host: UpstreamHost) -> Upstream {
+        Upstream {
+            name: "app".to_owned(),
+            address: UpstreamAddress::Tcp {
+                host: "app".to_owned(),
+                port: 3000,
+            },
+            tls: None,
+            host,
+            connect_timeout: Duration::from_secs(1),
+            read_timeout: Duration::from_secs(1),
+            write_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+        }
+    }
+
+    fn client(address: &str) -> Client {
+        Client {
+            address: address.parse().ok(),
+            scheme: Scheme::Https,
+        }
+    }
+
+    fn head(fields: &[(&str, &str)]) -> RequestHeader {
+        let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in fields {
+            head.append_header((*name).to_owned(), (*value).to_owned())
+                .unwrap();
+        }
+        head
+    }
+
+    fn all<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+        headers
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn claims_of_the_client_are_replaced() {
+        let mut head = head(&[
+            ("Host", "shop.example"),
+            ("X-Forwarded-For", "6.6.6.6"),
+            ("X_Forwarded_For", "6.6.6.6"),
+            ("X-Forwarded-Proto", "http"),
+            ("Forwarded", "for=6.6.6.6"),
+            ("X-Real-IP", "6.6.6.6"),
+            ("X-Other", "kept"),
+        ]);
+        request(
+            &mut head,
+            client("192.0.2.7"),
+            &upstream(UpstreamHost::Preserve),
+        )
+        .unwrap();
+        assert!(!format!("{head:?}").contains("6.6.6.6"), "{head:?}");
+        for (name, expected) in [
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+            (
+                "forwarded",
+                "for=192.0.2.7;host=\"shop.example\";proto=https",
+            ),
+            ("host", "shop.example"),
+            ("x-other", "kept"),
+        ] {
+            assert_eq!(all(&head.headers, name), [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn host_is_fixed_or_made_up_when_missing() {
+        let mut fixed = head(&[("Host", "shop.example")]);
+        request(
+            &mut fixed,
+            client("::1"),
+            &upstream(UpstreamHost::Fixed("app.internal".into())),
+        )
+        .unwrap();
+        assert_eq!(all(&fixed.headers, "host"), ["app.internal"]);
+        assert_eq!(all(&fixed.headers, "x-forwarded-host"), ["shop.example"]);
+        assert_eq!(
+            all(&fixed.headers, "forwarded"),
+            ["for=\"[::1]\";host=\"shop.example\";proto=https"]
+        );
+
+        let mut missing = head(&[]);
+        request(&mut missing, client("-"), &upstream(UpstreamHost::Preserve)).unwrap();
+        assert_eq!(all(&missing.headers, "host"), ["app:3000"]);
+        assert_eq!(
+            all(&missing.headers, "forwarded"),
+            ["for=unknown;proto=https"]
+        );
+        assert!(all(&missing.headers, "x-forwarded-for").is_empty());
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_field() {
+        let mut head = head(&[("Cookie", "a=1"), ("Cookie", "b=2")]);
+        join_cookies(&mut head).unwrap();
+        assert_eq!(all(&head.headers, "cookie"), ["a=1; b=2"]);
+    }
+
+    fn answer(status: u16, fields: &[(&str, &str)]) -> ResponseHeader {
+        let mut head = ResponseHeader::build(status, None).unwrap();
+        for (name, value) in fields {
+            head.append_header((*name).to_owned(), (*value).to_owned())
+                .unwrap();
+        }
+        head
+    }
+
+    #[test]
+    fn connection_fields_of_the_answer_go() {
+        let fields = [
+            ("Connection", "keep-alive, X-Hop, Content-Length"),
+            ("Keep-Alive", "timeout=5"),
+            ("X-Hop", "1"),
+            ("Upgrade", "h2"),
+            ("Content-Length", "2"),
+            ("X-End", "1"),
+        ];
+        let mut plain = answer(200, &fields);
+        response(&mut plain);
+        for gone in ["keep-alive", "x-hop", "upgrade"] {
+            assert!(all(&plain.headers, gone).is_empty(), "{gone}");
+        }
+        for kept in ["content-length", "x-end"] {
+            assert_eq!(all(&plain.headers, kept).len(), 1, "{kept}");
+        }
+        let mut switched = answer(101, &[("Connection", "Upgrade"), ("Upgrade", "websocket")]);
+        response(&mut switched);
+        assert_eq!(all(&switched.headers, "upgrade"), ["websocket"]);
+    }
+
+    #[test]
+    fn event_streams_are_marked_unbuffered() {
+        for (given, expected) in [
+            (None, "no-store, no-transform"),
+            (Some("no-cache"), "no-cache, no-transform"),
+            (Some("private, No-Transform"), "private, No-Transform"),
+        ] {
+            let mut head = answer(200, &[("Content-Type", "text/event-stream; charset=utf-8")]);
+            if let Some(given) = given {
+                head.insert_header(header::CACHE_CONTROL, given).unwrap();
+            }
+            unbuffered(&mut head).unwrap();
+            assert_eq!(all(&head.headers, "cache-control"), [expected]);
+            assert_eq!(all(&head.headers, "x-accel-buffering"), ["no"]);
+        }
+        let mut other = answer(200, &[("Content-Type", "text/html")]);
+        unbuffered(&mut other).unwrap();
+        assert!(all(&other.headers, "cache-control").is_empty());
+    }
+}

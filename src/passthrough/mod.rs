@@ -1,0 +1,399 @@
+//! Everything that is not fan-out: pingora's `HttpProxy` with our rules, and the hijack by which a
+//! fan-out request leaves it.
+
+pub mod forward;
+pub mod framing;
+mod peer;
+pub mod reply;
+mod report;
+pub mod turnstile;
+
+use std::{collections::VecDeque, io::Cursor, mem, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{StatusCode, Version, header};
+use pingora::{
+    Error, ErrorType, Result,
+    http::{RequestHeader, ResponseHeader},
+    modules::http::HttpModules,
+    protocols::http::ServerSession,
+    proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session},
+    server::configuration::ServerConf,
+    upstreams::peer::HttpPeer,
+};
+
+use self::{
+    reply::Connection,
+    turnstile::{Client, Turnstile},
+};
+use crate::{
+    config::model::Route,
+    decide::{Decision, FanOut, RequestView, decide},
+    egress::shard::ShardHandle,
+    metrics::Metrics,
+    route::key::Scheme,
+    subscribe::{Downstream, Hub},
+};
+
+/// A client that takes no byte of a write for this long is gone. Pingora's own default is for ever.
+const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an unwanted rest of a request body is read for the sake of the next request.
+const BODY_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Upstream attempts for one request; pooled connections that died count.
+const ATTEMPTS_MAX: usize = 8;
+/// Idle pass-through connections that one worker keeps.
+const IDLE_CONNECTIONS_MAX: usize = 256;
+
+/// The proxy of one worker, with a connection pool of its own.
+pub type Proxy = HttpProxy<PassThrough>;
+
+/// Our rules for pingora's proxy; one per worker.
+pub struct PassThrough {
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    shard: ShardHandle,
+}
+
+/// What `decide` said about an HTTP/2 request: its driver has asked already, since it alone can
+/// hand a stream over. Travels in the request's extensions.
+#[derive(Debug, Clone)]
+pub struct Routed {
+    /// The route.
+    pub route: Arc<Route>,
+    /// Proxy, or a stream of the client's own.
+    pub kind: Kind,
+    /// Who asks.
+    pub client: Client,
+}
+
+/// How a request passes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An ordinary request.
+    Proxy,
+    /// A stream of one client's own: nothing on the way may buffer it.
+    Stream,
+}
+
+/// State of one request on its way through.
+#[derive(Debug, Default)]
+pub struct Passage {
+    routed: Option<Routed>,
+    /// The upstream's addresses, once they are resolved; those that did not answer are gone.
+    peers: VecDeque<HttpPeer>,
+    /// On the current attempt the request head went out whole: the app may have acted on it.
+    sent: bool,
+}
+
+/// Builds the proxy of one worker.
+#[must_use]
+pub fn proxy(hub: Arc<Hub>, metrics: Arc<Metrics>, shard: ShardHandle) -> Arc<Proxy> {
+    let conf = ServerConf {
+        threads: 1,
+        work_stealing: false,
+        max_retries: ATTEMPTS_MAX,
+        upstream_keepalive_pool_size: IDLE_CONNECTIONS_MAX,
+        ..ServerConf::default()
+    };
+    let mut proxy = HttpProxy::new(
+        PassThrough {
+            hub,
+            metrics,
+            shard,
+        },
+        Arc::new(conf),
+    );
+    proxy.handle_init_modules();
+    Arc::new(proxy)
+}
+
+/// The view of a request that decides, whichever protocol it came by.
+#[must_use]
+pub fn view<'a>(head: &'a RequestHeader, client: Client, has_body: bool) -> RequestView<'a> {
+    let host = head
+        .uri
+        .authority()
+        .map(http::uri::Authority::as_str)
+        .or_else(|| head.headers.get(header::HOST)?.to_str().ok());
+    RequestView {
+        method: &head.method,
+        target: head.raw_path(),
+        host: host.unwrap_or_default(),
+        scheme: client.scheme,
+        headers: &head.headers,
+        has_body,
+        client: client.address,
+    }
+}
+
+impl PassThrough {
+    /// Decides about an HTTP/1 request; `true` when it is answered or gone.
+    async fn route_h1(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
+        let client = session
+            .downstream_session
+            .stream()
+            .and_then(Turnstile::of)
+            .map_or(
+                Client {
+                    address: None,
+                    scheme: Scheme::Http,
+                },
+                Turnstile::client,
+            );
+        origin_form(session.req_header_mut())?;
+        let has_body = !session.is_body_empty();
+        let decision = {
+            let snapshot = self.hub.config.load();
+            decide(&view(session.req_header(), client, has_body), &snapshot)
+        };
+        let (route, kind) = match decision {
+            Decision::FanOut(request) => {
+                self.hijack(session, request);
+                return Ok(true);
+            }
+            Decision::Refuse(refusal) => {
+                reply::send(
+                    &mut session.downstream_session,
+                    reply::refusal(&refusal),
+                    refusal.reason.into(),
+                )
+                .await?;
+                return Ok(true);
+            }
+            Decision::Proxy(route) => (route, Kind::Proxy),
+            Decision::Stream(route) => (route, Kind::Stream),
+        };
+        passage.routed = Some(Routed {
+            route,
+            kind,
+            client,
+        });
+        Ok(false)
+    }
+
+    /// Takes the connection away from pingora, which goes on with a dummy, finds that done, and
+    /// frees all that it holds for the request.
+    fn hijack(&self, session: &mut Session, request: Box<FanOut>) {
+        let http10 = session.req_header().version == Version::HTTP_10;
+        let dummy = ServerSession::new_http1(Box::new(Cursor::new(Vec::<u8>::new())));
+        let ServerSession::H1(taken) = mem::replace(&mut *session.downstream_session, dummy) else {
+            return;
+        };
+        if let Some(turnstile) = Turnstile::recover(taken.into_inner()) {
+            let downstream = Downstream::H1 {
+                stream: turnstile.into_stream(),
+                http10,
+            };
+            self.hub.subscribe(request, downstream, &self.shard);
+        }
+    }
+}
+
+/// An absolute-form target becomes origin-form; its authority equals `Host`, as checked before.
+fn origin_form(head: &mut RequestHeader) -> Result<()> {
+    let target = head.raw_path();
+    if target.first() == Some(&b'/') || target == b"*" {
+        return Ok(());
+    }
+    let after_scheme = target
+        .windows(3)
+        .position(|part| part == b"://")
+        .map(|at| at + 3);
+    let rest = after_scheme
+        .and_then(|at| target.get(at..))
+        .unwrap_or_default();
+    let path_at = rest.iter().position(|byte| matches!(byte, b'/' | b'?'));
+    let mut origin = path_at
+        .and_then(|at| rest.get(at..))
+        .unwrap_or_default()
+        .to_vec();
+    if origin.first() != Some(&b'/') {
+        origin.insert(0, b'/');
+    }
+    head.set_raw_path(&origin)
+}
+
+#[async_trait]
+impl ProxyHttp for PassThrough {
+    type CTX = Passage;
+
+    fn new_ctx(&self) -> Passage {
+        Passage::default()
+    }
+
+    /// None: pingora's default adds a compression module to each request.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, _: &mut Passage) -> Result<()> {
+        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
+        session.set_total_drain_timeout(Some(BODY_DRAIN_TIMEOUT));
+        if session.req_header().version == Version::HTTP_10 {
+            session.set_ignore_info_resp(true);
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
+        if session.downstream_session.is_http2() {
+            passage.routed = session.req_header_mut().extensions_mut().remove();
+            return Ok(false);
+        }
+        self.route_h1(session, passage).await
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+        let Some(routed) = &passage.routed else {
+            return Error::e_explain(ErrorType::InternalError, "request without a route");
+        };
+        passage.sent = false;
+        if passage.peers.is_empty() {
+            let found = peer::resolve(&routed.route.upstream).await;
+            passage.peers = found.map_err(Error::into_up)?.into();
+        }
+        match passage.peers.front() {
+            Some(peer) => Ok(Box::new(peer.clone())),
+            None => Error::e_explain(ErrorType::ConnectError, "no address").map_err(Error::into_up),
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        head: &mut RequestHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        let Some(routed) = &passage.routed else {
+            return Ok(());
+        };
+        forward::request(head, routed.client, &routed.route.upstream)
+    }
+
+    /// Called from the moment on at which the head is written, with an empty body too.
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        _: bool,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        passage.sent = true;
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        head: &mut ResponseHeader,
+        _: &mut Passage,
+    ) -> Result<()> {
+        forward::response(head);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(turnstile) = session.downstream_session.stream().and_then(Turnstile::of)
+        {
+            turnstile.switch_protocol();
+        }
+        // Pingora frames every body of unknown length as chunked, which HTTP/1.0 does not know.
+        if session.req_header().version == Version::HTTP_10
+            && head.remove_header(&header::TRANSFER_ENCODING).is_some()
+        {
+            session.set_keepalive(None);
+        }
+        if passage
+            .routed
+            .as_ref()
+            .is_some_and(|routed| routed.kind == Kind::Stream)
+        {
+            forward::unbuffered(head)?;
+        }
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        passage: &mut Passage,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent: the next address of the name, if there is one, may do.
+        passage.peers.pop_front();
+        error.set_retry(!passage.peers.is_empty());
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        passage: &mut Passage,
+        reused: bool,
+    ) -> Box<Error> {
+        let repeatable =
+            session.req_header().method.is_idempotent() && !session.retry_buffer_truncated();
+        if reused && !passage.sent && *error.etype() == ErrorType::WriteError {
+            // A pooled connection that was dead before the head was out: the app saw no request.
+            error.set_retry(true);
+        } else if repeatable {
+            error.retry.decide_reuse(reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        passage: &mut Passage,
+    ) -> FailToProxy {
+        report::failure(error, passage.routed.as_ref());
+        let mut error_code = 0;
+        let begun = session
+            .response_written()
+            .is_some_and(|head| !head.status.is_informational());
+        if !begun && let Some(answer) = reply::failure(error) {
+            error_code = answer.status.as_u16();
+            // The client may be gone by now, which is no news.
+            let session = &mut session.downstream_session;
+            let _ = reply::send(session, answer, Connection::Close).await;
+        }
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, passage: &mut Passage) {
+        // After a hijack there is neither a route nor an answer.
+        if let (Some(routed), Some(head)) = (&passage.routed, session.response_written()) {
+            let route = self.metrics.route(&routed.route.name);
+            route.passthrough_requests.inc(head.status.into());
+        }
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Passage, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Passage,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}

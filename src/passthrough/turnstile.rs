@@ -1,0 +1,279 @@
+//! Lets one HTTP/1 request through at a time.
+//!
+//! A [`Turnstile`] sits between the client's stream and pingora. Pingora reads through it the body
+//! of the current request and not a byte more: what a client sends after it (a pipelined request,
+//! or a smuggled one) waits here until the front has looked at it like at any other request. So a
+//! disagreement about where a request ends cannot turn into a request that nobody checked.
+
+use std::{
+    any::Any,
+    fmt, io,
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::framing::{BadFraming, Framing, Meter};
+use crate::route::key::Scheme;
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// The peer's address; a unix socket has none.
+    pub address: Option<IpAddr>,
+    /// By the listener.
+    pub scheme: Scheme,
+}
+
+/// Bytes after the current request that wait here at most; beyond, the kernel's buffer holds them.
+const WAITING_BYTES_MAX: usize = 16 * 1024;
+
+/// A client's HTTP/1 stream that ends, for the reader, with the current request.
+pub struct Turnstile {
+    stream: Stream,
+    client: Client,
+    /// Read from the stream and not yet handed out.
+    waiting: BytesMut,
+    meter: Meter,
+    /// The protocol was switched (101): everything passes. Set through a shared reference, since
+    /// pingora owns us at that time.
+    switched: AtomicBool,
+    /// The client's FIN was seen.
+    ended: bool,
+    /// Something was written since the last completed flush. Pingora does not flush bodies with a
+    /// Content-Length until they are complete; over TLS a part would be held back. It polls our read
+    /// side all the time, so that is where we flush.
+    unflushed: bool,
+}
+
+impl Turnstile {
+    /// Wraps a fresh connection; `waiting` was already read from it.
+    #[must_use]
+    pub fn new(stream: Stream, client: Client, waiting: BytesMut) -> Self {
+        Self {
+            stream,
+            client,
+            waiting,
+            meter: Meter::new(Framing::None),
+            switched: AtomicBool::new(false),
+            ended: false,
+            unflushed: false,
+        }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub const fn client(&self) -> Client {
+        self.client
+    }
+
+    /// What was received and not yet taken by a request.
+    pub const fn waiting(&mut self) -> &mut BytesMut {
+        &mut self.waiting
+    }
+
+    /// The stream underneath, for reading the next head.
+    pub const fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// Lets the body of the next request through.
+    pub const fn admit(&mut self, framing: Framing) {
+        self.meter = Meter::new(framing);
+    }
+
+    /// From now on every byte passes: the app switched protocols.
+    pub fn switch_protocol(&self) {
+        self.switched.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives the stream back; what waits is dropped.
+    #[must_use]
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// The turnstile behind a stream that we gave to pingora, if it is one.
+    #[must_use]
+    pub fn of(stream: &Stream) -> Option<&Self> {
+        stream.as_any().downcast_ref()
+    }
+
+    /// The turnstile behind a stream that pingora gave back.
+    #[must_use]
+    pub fn recover(stream: Stream) -> Option<Box<Self>> {
+        let any: Box<dyn Any> = stream.into_any();
+        any.downcast().ok()
+    }
+
+    /// Reads body bytes straight into the reader's buffer; what lies behind the body waits.
+    fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.waiting.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            let received = buf.filled().get(before..).unwrap_or_default();
+            let taken = self.meter.take(received).map_err(bad_framing)?;
+            self.waiting
+                .extend_from_slice(received.get(taken..).unwrap_or_default());
+            buf.set_filled(before + taken);
+        } else {
+            let room = buf.remaining().min(self.waiting.len());
+            let taken = self
+                .meter
+                .take(self.waiting.get(..room).unwrap_or_default())
+                .map_err(bad_framing)?;
+            buf.put_slice(self.waiting.get(..taken).unwrap_or_default());
+            self.waiting.advance(taken);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The request is complete: only the client's leaving is of interest, what it sends must wait.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut chunk = [0_u8; 1024];
+        while !self.ended {
+            if self.waiting.len() >= WAITING_BYTES_MAX {
+                return Poll::Pending;
+            }
+            let mut buf = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            self.ended = buf.filled().is_empty();
+            self.waiting.extend_from_slice(buf.filled());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn bad_framing(error: BadFraming) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+impl AsyncRead for Turnstile {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut this.stream).poll_flush(cx)
+        {
+            flushed?;
+            this.unflushed = false;
+        }
+        if this.switched.load(Ordering::Relaxed) {
+            if this.waiting.is_empty() {
+                return Pin::new(&mut this.stream).poll_read(cx, buf);
+            }
+            let n = buf.remaining().min(this.waiting.len());
+            buf.put_slice(this.waiting.get(..n).unwrap_or_default());
+            this.waiting.advance(n);
+            return Poll::Ready(Ok(()));
+        }
+        if this.meter.is_done() {
+            this.poll_gone(cx)
+        } else {
+            this.poll_body(cx, buf)
+        }
+    }
+}
+
+impl AsyncWrite for Turnstile {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.unflushed = true;
+        Pin::new(&mut this.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.unflushed = true;
+        Pin::new(&mut this.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
+        this.unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for Turnstile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turnstile")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Turnstile {
+    async fn shutdown(&mut self) {
+        self.stream.shutdown().await;
+    }
+}
+
+impl UniqueID for Turnstile {
+    fn id(&self) -> UniqueIDType {
+        self.stream.id()
+    }
+}
+
+impl Ssl for Turnstile {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Turnstile {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Turnstile {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Turnstile {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}
+
+impl Peek for Turnstile {}
