@@ -27,9 +27,9 @@ fn assert_even(per_second: &[usize], members: usize) {
     let even = members as f64 / per_second.len() as f64;
     for (second, closed) in per_second.iter().enumerate() {
         let off = (*closed as f64 - even).abs();
-        // One member more or less is as even as whole members get.
+        // Members are whole, and a step that straddles two seconds counts in one of them.
         assert!(
-            off <= (even * 0.3).max(1.0),
+            off <= even * 0.3 + 1.0,
             "second {second}: {closed} of {even}: {per_second:?}"
         );
     }
@@ -54,7 +54,10 @@ fn a_stall_makes_no_cliff() {
     }
     // The thread stands still for five seconds.
     let first = slope.due(Millis(10_000), left);
-    assert!(first <= 30, "{first} at once after a stall");
+    assert!(
+        first <= 75,
+        "{first} at once after a stall, one second's worth and no more"
+    );
     left -= first;
     let next = slope.due(Millis(10_100), left);
     assert!(
