@@ -497,6 +497,10 @@ impl ShardWake for Panicking {
             "a panic of this test's own"
         );
     }
+
+    fn swept(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 #[tokio::test]
