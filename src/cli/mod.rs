@@ -67,11 +67,6 @@ pub struct Demo {
     /// Your own app, instead of the built-in one.
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
-    /// Path of an event stream of your app, as in /feeds/{name}; may be given several times.
-    ///
-    /// Default: /{name}/stream, /stream, /events and /sse.
-    #[arg(long, value_name = "PATH", requires = "upstream")]
-    pub stream_path: Vec<String>,
     /// Port of the page over HTTP/1.1.
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub http_port: u16,
