@@ -96,6 +96,8 @@ pub enum Backend {
 /// Answers on the control port.
 pub struct Control {
     page: Bytes,
+    /// Content-Security-Policy of everything here: the page needs itself and this port.
+    policy: String,
     config_yaml: String,
     origins: Vec<String>,
     backend: Backend,
@@ -114,6 +116,7 @@ impl Control {
         let facts = facts(ports, &backend);
         Self {
             page: Bytes::from(PAGE_HTML.replace(FACTS_SLOT, &facts)),
+            policy: policy(ports),
             config_yaml,
             origins: origins(ports),
             backend,
@@ -233,6 +236,7 @@ impl Handler for Control {
             ("content-type", kind),
             ("cache-control", "no-store"),
             ("x-content-type-options", "nosniff"),
+            ("content-security-policy", self.policy.as_str()),
             ("vary", "origin"),
         ];
         if let Origin::Ours(origin) = &origin {
@@ -259,6 +263,15 @@ fn origins(ports: Ports) -> Vec<String> {
             ]
         })
         .collect()
+}
+
+fn policy(ports: Ports) -> String {
+    let control = ports.control;
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; base-uri 'none'; \
+         frame-ancestors 'none'; form-action 'self'; \
+         connect-src 'self' http://127.0.0.1:{control} http://localhost:{control}"
+    )
 }
 
 /// What the page knows from the start. JSON inside a `<script>`: `<` must not end the element.
