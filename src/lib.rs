@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod admission;
 pub mod answer;
+pub mod app;
 pub mod channel;
 pub mod cli;
 pub mod clock;

@@ -2,14 +2,26 @@
 
 use std::process::ExitCode;
 
-use sidestream::cli::{self, Work};
+use sidestream::{
+    app,
+    cli::{self, Work},
+    logging,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     cli::main(&Work {
-        run: |_config, _path| Err("not put together yet".to_owned()),
+        run: |config, path| {
+            logging::init(&config.log)?;
+            let options = app::Options {
+                config_file: Some(path.to_owned()),
+                signals: true,
+            };
+            app::start(config, options)?.wait();
+            Ok(())
+        },
         demo: |_demo| Err("not put together yet".to_owned()),
     })
 }

@@ -88,6 +88,8 @@ struct Inner {
 pub struct View {
     /// Where the channel stands.
     pub phase: Phase,
+    /// When the current series of tries began.
+    pub opening_since: Millis,
     /// Since when a request is with the app that it has not answered.
     pub asked_since: Option<Millis>,
     /// The joiners' head, once the app has sent one in this life.
@@ -252,6 +254,7 @@ impl Channel {
         let inner = self.inner.lock();
         View {
             phase: inner.state.phase(),
+            opening_since: inner.state.opening_since(),
             asked_since: inner.asked_since,
             joiners_head: inner.joiners_head.clone(),
             refusal: inner.refusal.clone(),

@@ -31,8 +31,6 @@ pub(super) struct Shared {
     pub(super) id: u32,
     inbox: Mutex<Inbox>,
     notify: Notify,
-    /// Grows with each tick: a shard that stands still is a dead process.
-    pub(super) ticks: AtomicU64,
     /// Subscribers and waiting joiners now.
     pub(super) load: AtomicUsize,
 }
@@ -95,7 +93,6 @@ impl ShardHandle {
             id,
             inbox: Mutex::default(),
             notify: Notify::new(),
-            ticks: AtomicU64::new(0),
             load: AtomicUsize::new(0),
         }))
     }
@@ -126,12 +123,6 @@ impl ShardHandle {
     #[must_use]
     pub fn load(&self) -> usize {
         self.0.load.load(Ordering::Relaxed)
-    }
-
-    /// A number that grows as long as the shard lives.
-    #[must_use]
-    pub fn ticks(&self) -> u64 {
-        self.0.ticks.load(Ordering::Relaxed)
     }
 }
 

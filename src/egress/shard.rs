@@ -25,6 +25,7 @@ use crate::{
     clock::{self, Millis},
     drain::Slope,
     error::EndReason,
+    lifecycle::Pulse,
     metrics::{Metrics, labels::PanicPlace},
 };
 
@@ -47,6 +48,8 @@ pub struct ShardContext {
 pub struct Shard {
     shared: Arc<Shared>,
     context: ShardContext,
+    /// A shard that stands still is a dead process.
+    pulse: Pulse,
     subscribers: Slab<Subscriber>,
     slots: Slab<Slot>,
     by_channel: HashMap<usize, usize>,
@@ -97,12 +100,16 @@ struct Closing {
 
 /// Runs shard `id` for ever and returns its handle first. A panic costs the shard's readers their
 /// connections (they come back and resume), never the process.
-pub fn spawn(id: u32, context: ShardContext) -> (ShardHandle, impl Future<Output = ()> + Send) {
+pub fn spawn(
+    id: u32,
+    context: ShardContext,
+    pulse: Pulse,
+) -> (ShardHandle, impl Future<Output = ()> + Send) {
     let handle = ShardHandle::new(id);
     let shared = handle.0.clone();
     let supervise = async move {
         loop {
-            let shard = Shard::new(shared.clone(), context.clone());
+            let shard = Shard::new(shared.clone(), context.clone(), pulse.clone());
             let run = tokio::spawn(tokio::task::unconstrained(shard.run()));
             match run.await {
                 Err(failure) if failure.is_panic() => {
@@ -120,11 +127,12 @@ pub fn spawn(id: u32, context: ShardContext) -> (ShardHandle, impl Future<Output
 }
 
 impl Shard {
-    fn new(shared: Arc<Shared>, context: ShardContext) -> Self {
+    fn new(shared: Arc<Shared>, context: ShardContext, pulse: Pulse) -> Self {
         shared.load.store(0, std::sync::atomic::Ordering::Relaxed);
         Self {
             shared,
             context,
+            pulse,
             subscribers: Slab::new(),
             slots: Slab::new(),
             by_channel: HashMap::new(),
@@ -149,9 +157,7 @@ impl Shard {
             if now >= next_tick {
                 next_tick = now.after(TICK);
                 self.tick(now);
-                self.shared
-                    .ticks
-                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.pulse.beat(now);
             }
             self.count();
             // `unconstrained` leaves fairness on this thread to us.

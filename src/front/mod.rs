@@ -159,6 +159,12 @@ impl Running {
         self.connections.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// The cell behind [`Running::connections`], for whoever outlives this handle.
+    #[must_use]
+    pub fn connection_count(&self) -> Arc<AtomicUsize> {
+        self.connections.clone()
+    }
+
     /// Closes the listening sockets. Connections that exist are not touched.
     pub fn stop_accepting(&self) {
         self.stop_accepting.send_replace(true);

@@ -2,7 +2,10 @@
 //! try again.
 
 pub mod exchange;
+mod intake;
 pub mod peer;
+pub mod reader;
+pub mod refusal;
 pub mod request;
 pub mod retry;
 pub mod verdict;
