@@ -3,6 +3,7 @@
 
 pub mod forward;
 pub mod framing;
+pub mod linger;
 mod peer;
 pub mod reply;
 mod report;
@@ -367,7 +368,10 @@ impl ProxyHttp for PassThrough {
             error_code = answer.status.as_u16();
             // The client may be gone by now, which is no news.
             let session = &mut session.downstream_session;
-            let _ = reply::send(session, answer, Connection::Close).await;
+            let sent = reply::send(session, answer, Connection::Close).await;
+            if sent.is_ok() && session.as_http1().is_some() {
+                session.shutdown().await;
+            }
         }
         FailToProxy {
             error_code,

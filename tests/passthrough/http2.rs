@@ -18,6 +18,7 @@ use crate::rig::{
 
 async fn clients(rig: &Rig) -> [H2; 2] {
     let plain = TcpStream::connect(rig.plain()).await.unwrap();
+    plain.set_nodelay(true).unwrap();
     let secure = tls(rig.tls(), &rig.certificate(), &["h2", "http/1.1"]).await;
     assert_eq!(secure.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     [H2::connect(plain).await, H2::connect(secure).await]
