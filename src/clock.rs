@@ -37,3 +37,13 @@ pub fn now() -> Millis {
     let start = *START.get_or_init(Instant::now);
     Millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
+
+/// The time of day. It jumps: only for dates that others name, never for durations of ours.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the clock"
+)]
+pub fn wall() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

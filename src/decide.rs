@@ -11,10 +11,7 @@ use http::{
 use crate::{
     config::model::{Action, Config, Fanout, Route},
     error::RefuseReason,
-    route::{
-        key::{ChannelKey, Scheme, Target},
-        table::Table,
-    },
+    route::key::{ChannelKey, Scheme, Target},
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -22,24 +19,6 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Longest last event id that we look at. Ours have 31 bytes; an app's are bounded by
 /// `event.id_bytes_max`, and a longer one can be in no ring.
 const LAST_EVENT_ID_BYTES_MAX: usize = 4096;
-
-/// One configuration with what is derived from it; a request is decided on one snapshot.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// The checked configuration.
-    pub config: Config,
-    /// Its routes, compiled.
-    pub table: Table,
-}
-
-impl Snapshot {
-    /// Compiles the routes of `config`.
-    #[must_use]
-    pub fn new(config: Config) -> Self {
-        let table = Table::new(&config.routes);
-        Self { config, table }
-    }
-}
 
 /// The parts of a request head that decide.
 #[derive(Debug, Clone, Copy)]
@@ -115,10 +94,10 @@ pub struct Refusal {
 
 /// Decides what happens to a request.
 #[must_use]
-pub fn decide(request: &RequestView<'_>, snapshot: &Snapshot) -> Decision {
+pub fn decide(request: &RequestView<'_>, config: &Config) -> Decision {
     let target = Target::new(request.target);
     let path = String::from_utf8_lossy(target.path);
-    let Some(route) = snapshot.table.find(request.host, &path, request.method) else {
+    let Some(route) = config.table.find(request.host, &path, request.method) else {
         return refuse(
             StatusCode::NOT_FOUND,
             RefuseReason::NoRoute,

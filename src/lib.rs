@@ -3,9 +3,12 @@
 //! One upstream Server-Sent-Events connection per channel, multiplexed to as many clients as the
 //! pod can carry. `ARCHITECTURE.md` says how the modules below fit together.
 
+pub mod admin;
 pub mod admission;
 pub mod answer;
+pub mod app;
 pub mod channel;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decide;
@@ -20,4 +23,5 @@ pub mod passthrough;
 pub mod route;
 pub mod sse;
 pub mod subscribe;
+pub mod upstream;
 pub mod worker;

@@ -3,30 +3,29 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pingora::protocols::{Stream, http::v2::server::HttpSession as H2Session};
 
+pub use crate::egress::sink::Downstream;
 use crate::{
-    decide::{FanOut, Snapshot},
-    egress::shard::ShardHandle,
+    admission::{self, Admission},
+    channel::registry::Registry,
+    clock,
+    config::model::Config,
+    decide::{FanOut, Reader},
+    egress::shard::{Joiner, ShardHandle},
+    error::RefuseReason,
+    metrics::Metrics,
 };
-
-/// A client's connection or stream, taken over from pingora before anything was answered.
-pub enum Downstream {
-    /// A whole HTTP/1 connection.
-    H1 {
-        /// The hijacked stream.
-        stream: Stream,
-        /// HTTP/1.0: unframed body, closed at the end.
-        http10: bool,
-    },
-    /// One HTTP/2 stream; its response head is not yet sent.
-    H2(Box<H2Session>),
-}
 
 /// Everything that joining needs; one per process.
 pub struct Hub {
     /// The configuration in force; a request loads it once.
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub config: Arc<ArcSwap<Config>>,
+    /// Live channels.
+    pub registry: Arc<Registry>,
+    /// Process-wide caps.
+    pub admission: Arc<Admission>,
+    /// Where we count.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Hub {
@@ -38,6 +37,38 @@ impl Hub {
         downstream: Downstream,
         shard: &ShardHandle,
     ) {
-        drop((request, downstream, shard.clone()));
+        let now = clock::now();
+        let Some(permit) = self.admission.subscribers.try_take() else {
+            return self.shed(&request, downstream, shard, RefuseReason::SubscribersMax);
+        };
+        match self.registry.join(&request, now) {
+            Ok(membership) => shard.join(Box::new(Joiner {
+                request,
+                downstream,
+                membership,
+                permit,
+                asked: now,
+            })),
+            Err(reason) => self.shed(&request, downstream, shard, reason),
+        }
+    }
+
+    fn shed(
+        &self,
+        request: &FanOut,
+        downstream: Downstream,
+        shard: &ShardHandle,
+        reason: RefuseReason,
+    ) {
+        self.metrics.refused.inc(reason);
+        self.metrics.shed.inc();
+        let answer = admission::turn_away(
+            &self.admission,
+            request.reader == Reader::EventSource,
+            request.origin.as_deref(),
+            rand::random(),
+            clock::now(),
+        );
+        shard.answer(downstream, Arc::new(answer));
     }
 }

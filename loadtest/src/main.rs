@@ -1,2 +1,91 @@
-//! Lean SSE load client.
-fn main() {}
+//! Lean SSE load client; see the library for how it is built.
+
+use std::{path::Path, process::ExitCode};
+
+use clap::Parser;
+use loadtest::{
+    app::App,
+    cli::{Cli, Command},
+    crew,
+    failure::{Doing, Result},
+    fanout, memory,
+};
+
+/// Exit code for a test that could not be run; 1 is a test that ran and failed.
+const NOT_RUN: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = runtime
+        .doing("start a runtime")
+        .and_then(|runtime| runtime.block_on(run(cli.command)));
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            note(&format!("loadtest: {failure}"));
+            ExitCode::from(NOT_RUN)
+        }
+    }
+}
+
+/// Runs a command; false when what it tests is not as it should be.
+async fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Fanout(args) => {
+            let quiet = args.quiet;
+            let progress = |line: &str| {
+                if !quiet {
+                    note(line)
+                }
+            };
+            let report = fanout::run(&args.options()?, progress).await?;
+            print(&report.to_string());
+            save(args.json.as_deref(), &report.to_json())?;
+            Ok(report.is_pass())
+        }
+        Command::Memory(args) => {
+            let slope = memory::run(&args.options()?).await?;
+            print(&slope.to_string());
+            save(args.json.as_deref(), &serde_json::to_value(slope)?)?;
+            Ok(args
+                .bytes_max
+                .is_none_or(|max| slope.bytes_per_subscriber() <= max))
+        }
+        Command::App(args) => {
+            let app = App::start(args.options()?).await?;
+            print(&format!("listening on http://{}", app.address));
+            tokio::select! {
+                served = app.serve() => served?,
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            Ok(true)
+        }
+        Command::Worker => crew::work().await.map(|()| true),
+    }
+}
+
+fn save(path: Option<&Path>, json: &serde_json::Value) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let text = serde_json::to_string_pretty(json)? + "\n";
+    std::fs::write(path, text).doing(format_args!("write {}", path.display()))
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the report is what this program is for"
+)]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "progress and errors of a command-line program"
+)]
+fn note(text: &str) {
+    eprintln!("{text}");
+}

@@ -15,7 +15,7 @@ use std::{
 use parking_lot::Mutex;
 
 use self::shed::ShedEstimate;
-use crate::clock::Millis;
+use crate::{answer::Answer, clock::Millis};
 
 /// A bounded number of places. Cheap to clone; all clones share the places.
 ///
@@ -117,6 +117,28 @@ impl Admission {
     #[must_use]
     pub fn shed_retry(&self, random: f64, now: Millis, connects_per_second: f64) -> Duration {
         self.shed.lock().shed(random, now, connects_per_second)
+    }
+}
+
+/// Connects per second that a process is taken to bear when it says when to come back.
+const CONNECTS_PER_SECOND: f64 = 1_000.0;
+
+/// The answer for a client that is turned away at `now`, in a form that it survives.
+///
+/// `event_source`: it is a native EventSource; `origin`: its `Origin`; `random`: uniform in 0..1.
+#[must_use]
+pub fn turn_away(
+    admission: &Admission,
+    event_source: bool,
+    origin: Option<&[u8]>,
+    random: f64,
+    now: Millis,
+) -> Answer {
+    let retry = admission.shed_retry(random, now, CONNECTS_PER_SECOND);
+    if event_source {
+        answer::event_source(retry, origin)
+    } else {
+        answer::unavailable(retry)
     }
 }
 

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     clock::{self, Millis},
-    config::model::{Action, Fanout, Route},
-    decide::{FanOut, Snapshot},
+    config::model::{Action, Config, Fanout, Route},
+    decide::FanOut,
     error::RefuseReason,
     metrics::Metrics,
     route::key::ChannelKey,
@@ -147,13 +147,12 @@ impl Registry {
     }
 
     /// Brings the live channels in line with a new configuration.
-    pub fn reload(&self, snapshot: &Snapshot, ring_bytes_max: usize, now: Millis) {
+    pub fn reload(&self, config: &Config, ring_bytes_max: usize, now: Millis) {
         self.channels_max
-            .store(snapshot.config.limits.channels_max, Ordering::Relaxed);
+            .store(config.limits.channels_max, Ordering::Relaxed);
         self.ring_bytes_max.store(ring_bytes_max, Ordering::Relaxed);
         self.metrics.ring_bytes_max.set(ring_bytes_max);
-        let routes: HashMap<&str, &Arc<Route>> = snapshot
-            .config
+        let routes: HashMap<&str, &Arc<Route>> = config
             .routes
             .iter()
             .map(|route| (route.name.as_str(), route))

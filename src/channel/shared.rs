@@ -37,6 +37,9 @@ use crate::{
 pub trait ShardWake: Send + Sync {
     /// The channel has something new for this shard.
     fn channel_changed(&self);
+
+    /// Sequence up to which this shard has taken everything for its level readers.
+    fn swept(&self) -> u64;
 }
 
 /// A shard that has members of a channel.
@@ -76,6 +79,8 @@ struct Inner {
     refusal: Option<Arc<Answer>>,
     app_retry: Option<Duration>,
     live_since: Option<Millis>,
+    /// Since when a request is with the app that it has not answered.
+    asked_since: Option<Millis>,
 }
 
 /// What a shard sees of a channel at one moment.
@@ -85,6 +90,8 @@ pub struct View {
     pub phase: Phase,
     /// When the current series of tries began.
     pub opening_since: Millis,
+    /// Since when a request is with the app that it has not answered.
+    pub asked_since: Option<Millis>,
     /// The joiners' head, once the app has sent one in this life.
     pub joiners_head: Option<Arc<JoinersHead>>,
     /// What to answer when the app refused.
@@ -153,6 +160,7 @@ impl Channel {
                 refusal: None,
                 app_retry: None,
                 live_since: None,
+                asked_since: None,
             }),
             route: ArcSwap::new(route),
             settings: ArcSwap::new(settings),
@@ -247,6 +255,7 @@ impl Channel {
         View {
             phase: inner.state.phase(),
             opening_since: inner.state.opening_since(),
+            asked_since: inner.asked_since,
             joiners_head: inner.joiners_head.clone(),
             refusal: inner.refusal.clone(),
         }
@@ -265,6 +274,12 @@ impl Channel {
             }
         }
         true
+    }
+
+    /// How far a reader at `cursor` is behind, in entries and bytes. `None`: beyond the ring.
+    #[must_use]
+    pub fn lag(&self, cursor: u64) -> Option<(u64, u64)> {
+        self.inner.lock().ring.lag(cursor)
     }
 
     /// For `/channels`.
@@ -305,6 +320,11 @@ impl Channel {
 
     // --- what the reader reports ---------------------------------------------------------------
 
+    /// The request is with the app.
+    pub fn asked(&self, now: Millis) {
+        self.inner.lock().asked_since = Some(now);
+    }
+
     /// The app answered with an event stream. `false`: nobody wants it any more.
     pub fn opened(&self, app: &HeaderMap, now: Millis) -> bool {
         let settings = self.settings();
@@ -313,6 +333,7 @@ impl Channel {
         }
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
+        inner.asked_since = None;
         match inner.state.head() {
             Opened::Unwanted => return false,
             Opened::First => inner.set_cookie = app.get_all(SET_COOKIE).iter().cloned().collect(),
@@ -334,7 +355,11 @@ impl Channel {
     /// A try failed in a way that may pass.
     pub fn failed(&self, now: Millis) -> Next {
         let policy = self.policy();
-        let next = self.inner.lock().state.failed(&policy, now);
+        let next = {
+            let mut inner = self.inner.lock();
+            inner.asked_since = None;
+            inner.state.failed(&policy, now)
+        };
         self.after_step();
         next
     }
@@ -353,8 +378,10 @@ impl Channel {
         if events.is_empty() {
             return;
         }
+        let swept = self.links.read().iter().map(|link| link.wake.swept()).min();
         let mut guard = self.inner.lock();
         let ring = &mut guard.ring;
+        ring.set_swept(swept.unwrap_or(u64::MAX));
         let before = ring.bytes();
         let mut bytes = 0;
         for event in events {

@@ -1,5 +1,74 @@
 //! YAML to a checked [`Config`](model::Config). Pure: reading the file is `watch`'s business.
+//!
+//! text -> `tree` (variables filled in) -> `raw` (form) -> `check` (sense) -> `model`. A `document`
+//! gathers what is wrong on the way, and a `report` shows all of it at once.
 
+mod check;
+mod decode;
+mod defaults;
+mod document;
+mod env;
+mod locate;
 pub mod model;
+mod print;
+pub mod raw;
+pub mod report;
+mod suggest;
 #[cfg(test)]
 pub mod testing;
+mod tree;
+pub mod units;
+
+use serde::Deserialize as _;
+
+use self::{document::Document, tree::Node};
+pub use self::{env::Env, model::Config, print::print, report::Report};
+
+/// Largest file that is read.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Parses and checks a configuration. `file_name` is for the report only; `env` looks up variables.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(source: &str, file_name: &str, env: &Env<'_>) -> Result<Config, Report> {
+    if source.len() > FILE_BYTES_MAX {
+        return Err(Report::whole_file(
+            file_name,
+            &format!("the file has {} bytes; at most 1 MiB is read", source.len()),
+            "split the routes over several sidecars, or remove what is not configuration",
+        ));
+    }
+    let root = Node::deserialize(serde_yaml::Deserializer::from_str(source))
+        .map_err(|error| Report::syntax(file_name, source, &error))?;
+    if root == Node::Null {
+        return Err(Report::whole_file(
+            file_name,
+            "the file is empty",
+            "start with `version: 1`, `listeners`, `upstreams` and `routes`",
+        ));
+    }
+    let document = Document::new(root, env);
+    let config =
+        decode::decode::<raw::File>(&document).and_then(|file| check::check(&file, &document));
+    let (root, findings, truncated) = document.into_findings();
+    match config {
+        Some(config) if findings.is_empty() => Ok(config),
+        _ => Err(Report::new(file_name, source, &root, findings, truncated)),
+    }
+}
+
+/// JSON Schema (draft-07) of the file, for editors.
+#[must_use]
+pub fn schema() -> String {
+    let settings = schemars::generate::SchemaSettings::draft07();
+    let schema = settings
+        .into_generator()
+        .into_root_schema_for::<raw::File>();
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,12 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use http::{HeaderName, Method};
+use http::HeaderName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::route::table::Table;
+pub use crate::route::table::{HostPattern, RouteMatch};
 
 /// One whole, valid configuration. A reload replaces it as a unit.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,8 +19,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The apps behind us, by unique name, in file order.
     pub upstreams: Vec<Arc<Upstream>>,
-    /// Routes in file order; `route::Table` decides which one a request takes.
+    /// Routes in file order.
     pub routes: Vec<Arc<Route>>,
+    /// Decides which of `routes` a request takes.
+    pub table: Table<Arc<Route>>,
     /// Process-wide bounds.
     pub limits: Limits,
     /// How we leave on SIGTERM.
@@ -131,26 +138,6 @@ pub struct Route {
     pub action: Action,
 }
 
-/// Which requests a route takes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RouteMatch {
-    /// `None`: any host. Compared without port, in lower case.
-    pub host: Option<HostPattern>,
-    /// Path pattern in matchit's syntax: `/prices/{symbol}`, `/files/{*rest}`.
-    pub path: String,
-    /// Empty: any method.
-    pub methods: Vec<Method>,
-}
-
-/// Host pattern of a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostPattern {
-    /// The whole name.
-    Exact(String),
-    /// `*.example.com` is kept as `.example.com`; one or more labels before it.
-    Suffix(String),
-}
-
 /// What a route does with its requests.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -167,7 +154,7 @@ pub enum Action {
 pub struct Fanout {
     /// Who shares a channel.
     pub share: Share,
-    /// What counts as identity under `share: credentials`.
+    /// What counts as identity under `share: credentials`; empty under `share: public`.
     pub identity: Identity,
     /// Which part of the query is keyed and sent.
     pub query: QuerySelection,
@@ -210,7 +197,8 @@ pub struct Fanout {
 }
 
 /// Who shares a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Share {
     /// Only clients with the same credentials (default).
     Credentials,
@@ -246,7 +234,8 @@ pub enum QuerySelection {
 }
 
 /// Whose ids clients see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Ids {
     /// Ours, `epoch-sequence` (default): right for every app.
     Local,
@@ -266,7 +255,8 @@ pub enum LateJoin {
 }
 
 /// How a gap is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum GapNotice {
     /// `Event` to native EventSource, `Comment` to others (default).
     Auto,
@@ -301,7 +291,8 @@ pub struct EventLimits {
 }
 
 /// What the app's own end of a stream means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum OnEnd {
     /// Subscribers get the same end (default).
     Pass,
@@ -391,7 +382,8 @@ pub struct Log {
 }
 
 /// Form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// JSON unless standard error is a terminal (default).
     Auto,

@@ -1,48 +1,21 @@
-use std::time::Duration;
-
 use http::HeaderValue;
 
 use super::*;
-use crate::config::{
-    model::{Admin, Drain, Limits, ListenAddress, Log, LogFormat},
-    testing::{fanout, route},
-};
 
-fn snapshot() -> Snapshot {
-    Snapshot::new(Config {
-        listeners: Vec::new(),
-        upstreams: Vec::new(),
-        routes: vec![
-            route("feed", "/feed/{name}", Action::Fanout(Arc::new(fanout()))),
-            route("chat", "/chat", Action::Stream),
-            route("rest", "/rest/{*path}", Action::Proxy),
-        ],
-        limits: Limits {
-            subscribers_max: None,
-            connections_max: None,
-            channels_max: 1,
-            streams_per_connection_max: 1,
-            ring_bytes_max: None,
-            head_bytes_max: 1,
-            head_fields_max: 1,
-            head_timeout: Duration::ZERO,
-            handshake_timeout: Duration::ZERO,
-            keepalive_timeout: Duration::ZERO,
-            tcp_send_buffer_bytes: 1,
-        },
-        drain: Drain {
-            window: Duration::ZERO,
-            margin: Duration::ZERO,
-        },
-        admin: Admin {
-            address: ListenAddress::Tcp(([127, 0, 0, 1], 0).into()),
-        },
-        log: Log {
-            filter: String::new(),
-            format: LogFormat::Auto,
-        },
-        threads: 1,
-    })
+fn config() -> Config {
+    const SOURCE: &str = "
+version: 1
+listeners: [{ address: '127.0.0.1:0' }]
+upstreams: { app: 'http://127.0.0.1:1' }
+routes:
+  - { name: feed, path: '/feed/{name}', action: fanout }
+  - { name: chat, path: /chat, action: stream }
+  - { name: rest, path: '/rest/{*path}', action: proxy }
+";
+    match crate::config::load(SOURCE, "test.yaml", &|_| None) {
+        Ok(config) => config,
+        Err(report) => panic!("{report}"),
+    }
 }
 
 fn decided(method: Method, target: &str, pairs: &[(&'static str, &'static str)]) -> Decision {
@@ -59,13 +32,15 @@ fn decided(method: Method, target: &str, pairs: &[(&'static str, &'static str)])
         has_body: false,
         client: None,
     };
-    decide(&request, &snapshot())
+    decide(&request, &config())
 }
 
 fn joined(target: &str, pairs: &[(&'static str, &'static str)]) -> FanOut {
     match decided(Method::GET, target, pairs) {
         Decision::FanOut(fan_out) => *fan_out,
-        other => panic!("{target}: {other:?}"),
+        other @ (Decision::Proxy(_) | Decision::Stream(_) | Decision::Refuse(_)) => {
+            panic!("{target}: {other:?}")
+        }
     }
 }
 
@@ -172,5 +147,5 @@ fn a_body_on_a_fan_out_get_is_refused() {
         has_body: true,
         client: None,
     };
-    assert!(matches!(decide(&request, &snapshot()), Decision::Refuse(_)));
+    assert!(matches!(decide(&request, &config()), Decision::Refuse(_)));
 }

@@ -1,6 +1,6 @@
 //! The pending entries of a channel, laid out once for all readers of a sweep.
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use bytes::{Bytes, BytesMut};
 
@@ -83,7 +83,7 @@ pub struct Batch {
     pub received: Millis,
     /// The last entry is the app's end.
     pub ends: bool,
-    forms: [OnceCell<Laid>; Form::COUNT],
+    forms: [OnceLock<Laid>; Form::COUNT],
 }
 
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Batch {
         let mut entries = Vec::new();
         let (mut size, mut last, mut received, mut ends) = (0, after, None, false);
         let held = channel.visit_after(after, |entry| {
-            if entry.sequence > until || (size > 0 && size >= BATCH_BYTES_MAX) {
+            if entry.sequence > until || size >= BATCH_BYTES_MAX {
                 return false;
             }
             received.get_or_insert(entry.at);
@@ -136,14 +136,14 @@ impl Batch {
         match (held, received) {
             (false, _) => Gathered::Evicted,
             (true, None) => Gathered::Nothing,
-            (true, Some(received)) => Gathered::Batch(Self {
+            (true, Some(received)) => Gathered::Batch(Box::new(Self {
                 entries,
                 after,
                 last,
                 received,
                 ends,
                 forms: Default::default(),
-            }),
+            })),
         }
     }
 
@@ -248,7 +248,7 @@ impl Batch {
 #[derive(Debug)]
 pub enum Gathered {
     /// Something to write.
-    Batch(Batch),
+    Batch(Box<Batch>),
     /// The reader has everything.
     Nothing,
     /// What comes next for this reader is no longer held.

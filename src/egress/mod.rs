@@ -1,7 +1,9 @@
 //! The only writers of events: shards, and what they write to.
 
 pub mod batch;
+pub mod handle;
 pub mod opening;
 pub mod shard;
 pub mod sink;
+mod subscriber;
 mod wheel;

@@ -1,5 +1,246 @@
 //! One loop per worker thread; it alone writes to the subscribers it owns.
+//!
+//! Everything comes in through the [handle](super::handle): clients, channels that changed,
+//! sockets that moved, orders. The loop works these off, writes, and sleeps. It holds no lock while
+//! it writes, and yields to the connections of its thread every so many sockets.
 
-/// Handle to a shard; cheap to clone.
+mod arrive;
+mod leave;
+mod sweep;
+mod tick;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use slab::Slab;
+
+pub use super::handle::{Joiner, ShardHandle};
+use super::{
+    handle::{Order, Shared, SlotWake, Token},
+    subscriber::{Pace, Stage, Subscriber},
+    wheel::Wheel,
+};
+use crate::{
+    admission::Admission,
+    channel::shared::Channel,
+    clock::{self, Millis},
+    drain::Slope,
+    error::EndReason,
+    lifecycle::Pulse,
+    metrics::{Metrics, labels::PanicPlace},
+};
+
+/// Grain of everything that is timed: heartbeats, stalls, drain.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Sockets written in one go before the other tasks of the thread get their turn.
+const SLICE: usize = 512;
+
+/// What a shard needs of the process.
 #[derive(Clone)]
-pub struct ShardHandle {}
+pub struct ShardContext {
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// Who says when a client that is turned away should come back.
+    pub admission: Arc<Admission>,
+}
+
+/// A shard's state; lives on its worker thread.
+pub struct Shard {
+    shared: Arc<Shared>,
+    context: ShardContext,
+    /// A shard that stands still is a dead process.
+    pulse: Pulse,
+    subscribers: Slab<Subscriber>,
+    slots: Slab<Slot>,
+    by_channel: HashMap<usize, usize>,
+    /// When heartbeats are due.
+    wheel: Wheel<Token>,
+    /// Readers that may be behind, looked at on each tick.
+    behind: Vec<Token>,
+    /// Closings under way.
+    closings: Vec<Closing>,
+    /// From now on whoever joins is closed as well.
+    draining: bool,
+    generation: u32,
+    /// Counted here and added to the metrics once per round.
+    delivered_events: u64,
+    delivered_bytes: u64,
+}
+
+/// A channel as this shard knows it.
+struct Slot {
+    shard: u32,
+    channel: Arc<Channel>,
+    wake: Arc<SlotWake>,
+    /// Level readers have everything up to here.
+    swept: u64,
+    /// When level readers were last written to.
+    wrote: Millis,
+    /// Indices of level readers, dense: the sweep runs over it.
+    level: Vec<usize>,
+    waiting: Vec<Token>,
+    ahead: Vec<Token>,
+    /// Readers and waiting joiners.
+    members: usize,
+}
+
+impl Drop for Slot {
+    /// Also when the shard panicked: the channel must not wake what is gone.
+    fn drop(&mut self) {
+        self.channel.detach(self.shard);
+    }
+}
+
+/// Readers that are being closed evenly.
+struct Closing {
+    readers: Vec<Token>,
+    slope: Slope,
+    reason: EndReason,
+}
+
+/// Runs shard `id` for ever and returns its handle first. A panic costs the shard's readers their
+/// connections (they come back and resume), never the process.
+pub fn spawn(
+    id: u32,
+    context: ShardContext,
+    pulse: Pulse,
+) -> (ShardHandle, impl Future<Output = ()> + Send) {
+    let handle = ShardHandle::new(id);
+    let shared = handle.0.clone();
+    let supervise = async move {
+        loop {
+            let shard = Shard::new(shared.clone(), context.clone(), pulse.clone());
+            let run = tokio::spawn(tokio::task::unconstrained(shard.run()));
+            match run.await {
+                Err(failure) if failure.is_panic() => {
+                    context.metrics.panics.inc(PanicPlace::Shard);
+                    tracing::error!(
+                        shard = shared.id,
+                        "shard panicked; its readers must reconnect"
+                    );
+                }
+                Ok(()) | Err(_) => return,
+            }
+        }
+    };
+    (handle, supervise)
+}
+
+impl Shard {
+    fn new(shared: Arc<Shared>, context: ShardContext, pulse: Pulse) -> Self {
+        shared.load.store(0, std::sync::atomic::Ordering::Relaxed);
+        Self {
+            shared,
+            context,
+            pulse,
+            subscribers: Slab::new(),
+            slots: Slab::new(),
+            by_channel: HashMap::new(),
+            wheel: Wheel::new(tick_of(clock::now())),
+            behind: Vec::new(),
+            closings: Vec::new(),
+            draining: false,
+            generation: 0,
+            delivered_events: 0,
+            delivered_bytes: 0,
+        }
+    }
+
+    async fn run(mut self) {
+        let mut next_tick = clock::now().after(TICK);
+        loop {
+            let wait = next_tick.since(clock::now());
+            // Which of the two came first does not matter: both are looked at.
+            let _first = tokio::time::timeout(wait, self.shared.notified()).await;
+            self.work().await;
+            let now = clock::now();
+            if now >= next_tick {
+                next_tick = now.after(TICK);
+                self.tick(now);
+                self.pulse.beat(now);
+            }
+            self.count();
+            // `unconstrained` leaves fairness on this thread to us.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Works off what came in. Channels first: who arrives then starts where the sweep stands.
+    async fn work(&mut self) {
+        let inbox = self.shared.take();
+        for slot in inbox.changed {
+            self.channel_changed(slot as usize).await;
+        }
+        for arrival in inbox.arrivals {
+            self.arrive(arrival);
+        }
+        for token in inbox.woken {
+            self.woken(token);
+        }
+        for order in inbox.orders {
+            match order {
+                Order::Drain(window) => self.drain(window),
+                Order::Cut => self.cut(),
+            }
+        }
+    }
+
+    /// A subscriber's socket or stream moved.
+    fn woken(&mut self, token: Token) {
+        let Some(subscriber) = self.subscriber(token) else {
+            return;
+        };
+        subscriber.wake.seen();
+        if subscriber.poll_gone() {
+            self.remove(token, EndReason::ClientLeft);
+            return;
+        }
+        let now = clock::now();
+        let Some(subscriber) = self.subscriber(token) else {
+            return;
+        };
+        match &mut subscriber.stage {
+            Stage::Reading(reading) if matches!(reading.pace, Pace::Behind(_)) => {
+                self.drive(token, now);
+            }
+            Stage::Ending(ending) => {
+                if ending.step(&subscriber.waker, now) {
+                    self.remove(token, EndReason::ClientLeft);
+                }
+            }
+            Stage::Waiting(_) | Stage::Reading(_) | Stage::Gone => {}
+        }
+    }
+
+    /// The user of a place, if it is still the same.
+    fn subscriber(&mut self, token: Token) -> Option<&mut Subscriber> {
+        self.subscribers
+            .get_mut(token.index as usize)
+            .filter(|subscriber| subscriber.generation == token.generation)
+    }
+
+    fn token(&self, index: usize) -> Option<Token> {
+        let generation = self.subscribers.get(index)?.generation;
+        Some(Token {
+            index: u32::try_from(index).ok()?,
+            generation,
+        })
+    }
+
+    fn count(&mut self) {
+        let metrics = &self.context.metrics;
+        metrics
+            .events_delivered
+            .add(std::mem::take(&mut self.delivered_events));
+        metrics
+            .bytes_delivered
+            .add(std::mem::take(&mut self.delivered_bytes));
+        self.shared
+            .load
+            .store(self.subscribers.len(), std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+const fn tick_of(now: Millis) -> u64 {
+    now.0 / 250
+}

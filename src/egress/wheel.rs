@@ -5,7 +5,7 @@ const SLOTS: usize = 1024;
 
 /// Entries by the tick at which they are due.
 #[derive(Debug)]
-pub struct Wheel<T> {
+pub(super) struct Wheel<T> {
     slots: Vec<Vec<T>>,
     now: u64,
 }
@@ -13,7 +13,7 @@ pub struct Wheel<T> {
 impl<T> Wheel<T> {
     /// An empty wheel that stands at `now`.
     #[must_use]
-    pub fn new(now: u64) -> Self {
+    pub(super) fn new(now: u64) -> Self {
         Self {
             slots: std::iter::repeat_with(Vec::new).take(SLOTS).collect(),
             now,
@@ -21,7 +21,7 @@ impl<T> Wheel<T> {
     }
 
     /// Schedules `entry` for `tick`: not before the next one, not beyond the wheel's reach.
-    pub fn schedule(&mut self, entry: T, tick: u64) {
+    pub(super) fn schedule(&mut self, entry: T, tick: u64) {
         let tick = tick.clamp(self.now + 1, self.now + SLOTS as u64 - 1);
         if let Some(slot) = self.slots.get_mut(Self::index(tick)) {
             slot.push(entry);
@@ -29,7 +29,7 @@ impl<T> Wheel<T> {
     }
 
     /// Moves to `tick` and returns what was due on the way.
-    pub fn advance(&mut self, tick: u64) -> Vec<T> {
+    pub(super) fn advance(&mut self, tick: u64) -> Vec<T> {
         let mut due = Vec::new();
         let steps = tick.saturating_sub(self.now).min(SLOTS as u64);
         for step in 1..=steps {
@@ -43,6 +43,10 @@ impl<T> Wheel<T> {
         due
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the remainder is below SLOTS"
+    )]
     const fn index(tick: u64) -> usize {
         (tick % SLOTS as u64) as usize
     }

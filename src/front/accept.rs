@@ -80,7 +80,7 @@ impl Acceptance {
     }
 
     async fn hand_over(&self, socket: RawSocket, peer: Option<std::net::IpAddr>) {
-        let limits = self.hub.snapshot.load().config.limits;
+        let limits = self.hub.config.load().limits;
         if socket.configure(limits.tcp_send_buffer_bytes).is_err() {
             return;
         }

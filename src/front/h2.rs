@@ -157,7 +157,7 @@ fn take(session: HttpSession, client: Client, core: &Arc<Core>) {
     if !is_host(request.host.as_bytes()) || !is_target(request.method, request.target) {
         return refuse(session, MALFORMED, core);
     }
-    let decision = decide(&request, &core.hub.snapshot.load());
+    let decision = decide(&request, &core.hub.config.load());
     match decision {
         Decision::FanOut(request) => {
             core.hub

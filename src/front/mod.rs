@@ -79,7 +79,7 @@ struct Core {
 impl Core {
     /// The limits in force.
     fn limits(&self) -> Limits {
-        self.hub.snapshot.load().config.limits
+        self.hub.config.load().limits
     }
 
     /// Runs `work` as a task of its own on this worker; a panic in it ends only it, and is counted.
@@ -157,6 +157,12 @@ impl Running {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The cell behind [`Running::connections`], for whoever outlives this handle.
+    #[must_use]
+    pub fn connection_count(&self) -> Arc<AtomicUsize> {
+        self.connections.clone()
     }
 
     /// Closes the listening sockets. Connections that exist are not touched.

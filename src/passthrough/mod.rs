@@ -145,7 +145,7 @@ impl PassThrough {
         origin_form(session.req_header_mut())?;
         let has_body = !session.is_body_empty();
         let decision = {
-            let snapshot = self.hub.snapshot.load();
+            let snapshot = self.hub.config.load();
             decide(&view(session.req_header(), client, has_body), &snapshot)
         };
         let (route, kind) = match decision {

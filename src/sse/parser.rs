@@ -17,6 +17,9 @@ use crate::config::model::EventLimits;
 /// U+FEFF in UTF-8; one at the very start of a connection is not part of the stream.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
+/// Names up to this size are kept, to be shared by the events that repeat them.
+const NAME_BYTES_KEPT: usize = 256;
+
 /// The stream broke a limit. The parser is of no use afterwards: the connection has to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseError {
@@ -71,7 +74,7 @@ pub struct Parser {
     data: Vec<u8>,
     /// Value of the block's last `event` field.
     name: Vec<u8>,
-    /// The last event's name: most streams repeat one, which then costs no allocation.
+    /// The last short name: most streams repeat one, which then costs no allocation.
     name_before: Bytes,
     /// Value of the `id` field that is being read.
     id_draft: IdDraft,
@@ -81,6 +84,8 @@ pub struct Parser {
     id_carried: Option<Bytes>,
     /// Value of the `retry` field that is being read.
     retry: Digits,
+    /// `id` fields that were ignored, since they were last asked for.
+    ids_ignored: u64,
     /// The limit that was broken.
     failed: Option<ParseError>,
 }
@@ -127,6 +132,7 @@ impl Parser {
             id: None,
             id_carried: None,
             retry: Digits::None,
+            ids_ignored: 0,
             failed: None,
         }
     }
@@ -162,6 +168,18 @@ impl Parser {
     #[must_use]
     pub fn allocated_bytes(&self) -> usize {
         self.data.capacity() + self.name.capacity() + self.id_draft.capacity()
+    }
+
+    /// The limit that was broken, if one was.
+    #[must_use]
+    pub fn failure(&self) -> Option<ParseError> {
+        self.failed
+    }
+
+    /// How many `id` fields were ignored since the last call: too long, or with bytes that no header
+    /// can carry.
+    pub fn take_ids_ignored(&mut self) -> u64 {
+        std::mem::take(&mut self.ids_ignored)
     }
 
     /// Matches the byte order mark, which may come in pieces.
@@ -327,11 +345,10 @@ impl Parser {
     fn field_end(&mut self, field: Field, out: &mut impl FnMut(Item)) {
         match field {
             Field::Data => append(&mut self.data, b"\n", self.limits.bytes_max),
-            Field::Id => {
-                if let Some(value) = self.id_draft.value() {
-                    self.id = Some(Bytes::copy_from_slice(value));
-                }
-            }
+            Field::Id => match self.id_draft.value() {
+                Some(value) => self.id = Some(Bytes::copy_from_slice(value)),
+                None => self.ids_ignored = self.ids_ignored.saturating_add(1),
+            },
             Field::Retry => {
                 if let Digits::Number(milliseconds) = self.retry {
                     out(Item::Retry(milliseconds));
@@ -365,14 +382,16 @@ impl Parser {
     }
 
     fn take_name(&mut self) -> Bytes {
-        if self.name.is_empty() {
-            return Bytes::new();
-        }
-        if self.name_before != self.name {
-            self.name_before = Bytes::copy_from_slice(&self.name);
+        let name = match self.name.as_slice() {
+            [] => Bytes::new(),
+            name if self.name_before == name => self.name_before.clone(),
+            name => Bytes::copy_from_slice(name),
+        };
+        if !name.is_empty() && name.len() <= NAME_BYTES_KEPT {
+            self.name_before = name.clone();
         }
         clear(&mut self.name);
-        self.name_before.clone()
+        name
     }
 
     fn take_data(&mut self) -> Bytes {

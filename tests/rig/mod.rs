@@ -16,7 +16,6 @@ use sidestream::{
         OnEnd, QuerySelection, RetryRange, RingLimits, Route, RouteMatch, Share, SlowReader,
         Upstream, UpstreamAddress, UpstreamHost,
     },
-    decide::Snapshot,
     egress::shard::ShardHandle,
     front::{
         self, Running, Seed, Shared,
@@ -66,7 +65,7 @@ impl Rig {
         let (shutdown, watch) = watch::channel(false);
         let metrics = Arc::new(Metrics::new());
         let hub = Hub {
-            snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::new(config))),
+            config: Arc::new(ArcSwap::from_pointee(config)),
         };
         let shared = Shared {
             hub: Arc::new(hub),

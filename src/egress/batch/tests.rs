@@ -54,10 +54,10 @@ fn channel() -> Channel {
     channel
 }
 
-fn batch(after: u64, until: u64) -> Batch {
+fn batch(after: u64, until: u64) -> Box<Batch> {
     match Batch::gather(&channel(), after, until) {
         Gathered::Batch(batch) => batch,
-        other => panic!("{other:?}"),
+        Gathered::Nothing | Gathered::Evicted => panic!("nothing after {after}"),
     }
 }
 

@@ -1,0 +1,87 @@
+# Everything that developers and CI run. Each target installs what it lacks and says so.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+STEP := scripts/step.sh
+# In CI the lock file is law; at a desk cargo may extend it.
+LOCKED := $(if $(CI),--locked)
+DEV_BINARY := $(CURDIR)/target/debug/sidestream
+
+REAL := tests/real
+BROWSER := tests/browser
+REAL_NODE := $(REAL)/node_modules/.package-lock.json
+REAL_PYTHON := $(REAL)/.venv/installed
+REAL_NEST := $(REAL)/results/nest/main.js
+BROWSER_NODE := $(BROWSER)/node_modules/.package-lock.json
+
+.PHONY: help demo test fmt fmt-check lint unit e2e cargo-test real browser load deny clean
+.PHONY: ensure-build ensure-real ensure-browser
+
+help: ## Lists the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
+
+demo: ensure-build ## Sidestream before a small app, with a page to look at (ARGS="--upstream URL" for your app)
+	cargo run --release $(LOCKED) -- demo $(ARGS)
+
+test: ensure-build ensure-real ensure-browser fmt-check lint cargo-test real browser ## All checks and tests; what CI runs
+	@echo "all checks and tests passed"
+
+fmt: ## Formats the Rust code
+	cargo fmt --all
+
+fmt-check:
+	@$(STEP) "format" cargo fmt --all --check
+
+lint: ensure-build ## Clippy over everything, warnings denied
+	@$(STEP) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+unit: ensure-build ## Unit and property tests
+	@$(STEP) "unit and property tests" cargo test $(LOCKED) --workspace --lib --bins
+
+e2e: ensure-build ## End-to-end tests written in Rust
+	@$(STEP) "end-to-end tests" cargo test $(LOCKED) --workspace --test '*'
+
+cargo-test: ensure-build
+	@$(STEP) "unit, property and end-to-end tests" cargo test $(LOCKED) --workspace
+
+real: ensure-build ensure-real $(REAL_NODE) $(REAL_PYTHON) $(REAL_NEST) ## Real apps and real clients
+	@$(STEP) "build the binary" cargo build $(LOCKED) --bins
+	@$(STEP) "real apps and real clients" env SIDESTREAM_BIN=$(DEV_BINARY) npm --prefix $(REAL) test
+
+browser: ensure-build ensure-browser $(BROWSER_NODE) ## Chromium
+	@$(STEP) "build the binary" cargo build $(LOCKED) --bins
+	@$(STEP) "browser" env SIDESTREAM_BIN=$(DEV_BINARY) npm --prefix $(BROWSER) test
+
+load: ensure-build ## Thousands of subscribers: correctness and latency
+	@$(STEP) "build for load" cargo build --release $(LOCKED) --workspace --bins
+	@$(STEP) "load" loadtest/run.sh core
+
+deny: ## Advisories, licences and sources of the dependencies (needs cargo-deny)
+	@cargo deny --version || { echo "install it: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny check
+
+clean: ## Removes everything that was built or installed into this folder
+	cargo clean
+	rm -rf $(REAL)/{node_modules,.venv,results} $(BROWSER)/{node_modules,results}
+
+ensure-build ensure-real ensure-browser: ensure-%:
+	@scripts/ensure.sh $*
+
+$(REAL_NODE): $(REAL)/package-lock.json
+	@$(STEP) "npm packages of $(REAL)" npm --prefix $(REAL) ci --loglevel=error
+	@touch $@
+
+$(BROWSER_NODE): $(BROWSER)/package-lock.json
+	@$(STEP) "npm packages of $(BROWSER)" npm --prefix $(BROWSER) ci --loglevel=error
+	@touch $@
+
+$(REAL_PYTHON): $(REAL)/requirements.txt
+	@$(STEP) "Python packages of $(REAL)" scripts/venv.sh $(REAL)/.venv $<
+	@touch $@
+
+$(REAL_NEST): $(REAL_NODE) $(wildcard $(REAL)/apps/nest/src/*.ts) $(REAL)/apps/nest/tsconfig.json
+	@$(STEP) "compile the NestJS app" npm --prefix $(REAL) run build
+	@touch $@

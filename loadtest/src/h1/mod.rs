@@ -1,0 +1,5 @@
+//! HTTP/1.1 subscribers: a response head, then one of three body framings.
+
+pub mod body;
+pub mod client;
+pub mod head;

@@ -1,0 +1,33 @@
+//! `loadtest`: a lean SSE load client that checks correctness first and measures latency second.
+//!
+//! ```text
+//! crew ─► fleet (a process) ─► lane (a thread) ─► h1::client / h2::client ─► roster ─► tally
+//!                                                 bytes                     scanner, sequence
+//! app: the publisher, a small SSE upstream whose events say when they were meant to be sent
+//! ```
+//! Connections know bytes and framing; the roster alone judges; tallies merge upwards and end in a
+//! report.
+
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod crew;
+pub mod dial;
+pub mod failure;
+pub mod fanout;
+pub mod fleet;
+pub mod h1;
+pub mod h2;
+pub mod lane;
+pub mod memory;
+pub mod payload;
+pub mod plan;
+pub mod proc;
+pub mod report;
+pub mod roster;
+pub mod samples;
+pub mod stats;
+pub mod tally;
+pub mod target;
+pub mod tls;
+pub mod wire;

@@ -1,0 +1,166 @@
+//! What a lane, a process or a whole run has counted; tallies merge.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    samples::Samples,
+    wire::{
+        scanner::Found,
+        sequence::{Sequence, Step},
+    },
+};
+
+/// HTTP version of a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// A connection of its own.
+    H1,
+    /// One of many streams of a connection.
+    H2,
+}
+
+/// Everything counted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// HTTP/1.1 subscribers.
+    pub h1: Counts,
+    /// HTTP/2 subscribers.
+    pub h2: Counts,
+}
+
+/// Counts of the subscribers of one protocol.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Subscribers that were to connect.
+    pub wanted: u64,
+    /// Subscribers that got a 200.
+    pub connected: u64,
+    /// Connects that failed, by reason.
+    pub failures: BTreeMap<String, u64>,
+    /// Streams that ended before the test did, by reason.
+    pub ends: BTreeMap<String, u64>,
+    /// Events delivered, all phases.
+    pub delivered: u64,
+    /// Events delivered while measuring.
+    pub measured: u64,
+    /// Stream bytes received.
+    pub bytes: u64,
+    /// Events that never came, though nobody announced a gap.
+    pub lost: u64,
+    /// Events that came twice.
+    pub doubled: u64,
+    /// Events that came after a later one.
+    pub reordered: u64,
+    /// Events whose bytes differ from what was published.
+    pub torn: u64,
+    /// Gaps that the server announced.
+    pub gaps: u64,
+    /// Events that announced gaps stand for.
+    pub announced: u64,
+    /// Subscribers with at least one loss, double, reorder or torn event.
+    pub faulty: u64,
+    /// From the intended send time to arrival, while measuring.
+    pub latency: Samples,
+    /// From dialling to a usable connection (TLS included); one sample a connection.
+    pub connect: Samples,
+    /// From sending the request to the first byte of the answer; one sample a subscriber.
+    pub first_byte: Samples,
+}
+
+impl Tally {
+    /// The counts of a protocol.
+    pub fn of(&mut self, protocol: Protocol) -> &mut Counts {
+        match protocol {
+            Protocol::H1 => &mut self.h1,
+            Protocol::H2 => &mut self.h2,
+        }
+    }
+
+    /// Adds another tally.
+    pub fn merge(&mut self, other: &Self) {
+        self.h1.merge(&other.h1);
+        self.h2.merge(&other.h2);
+    }
+
+    /// Both protocols together.
+    #[must_use]
+    pub fn total(&self) -> Counts {
+        let mut total = self.h1.clone();
+        total.merge(&self.h2);
+        total
+    }
+}
+
+impl Counts {
+    /// Judges one finding; says whether it was a fault.
+    pub fn count(&mut self, found: Found, number: Option<u64>, sequence: &mut Sequence) -> bool {
+        match found {
+            Found::Torn => {
+                self.torn += 1;
+                return true;
+            }
+            Found::Gap { .. } => {
+                self.gaps += 1;
+                sequence.announce_gap();
+            }
+            Found::Message { .. } => self.delivered += 1,
+        }
+        match number.map(|number| sequence.arrive(number)) {
+            None | Some(Step::Next) => return false,
+            Some(Step::Announced(missing)) => {
+                self.announced += missing;
+                return false;
+            }
+            Some(Step::Lost(missing)) => self.lost += missing,
+            Some(Step::Double) => self.doubled += 1,
+            Some(Step::Late) => {
+                self.lost = self.lost.saturating_sub(1);
+                self.reordered += 1;
+            }
+        }
+        true
+    }
+
+    /// True when every event arrived once, in order and intact, on every subscriber.
+    #[must_use]
+    pub fn is_correct(&self) -> bool {
+        self.lost + self.doubled + self.reordered + self.torn == 0
+    }
+
+    /// True when every subscriber connected, and none was cut before the end.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.connected == self.wanted && self.ends.is_empty()
+    }
+
+    /// Adds other counts.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.failures, &other.failures),
+            (&mut self.ends, &other.ends),
+        ] {
+            for (reason, count) in theirs {
+                *mine.entry(reason.clone()).or_default() += count;
+            }
+        }
+        self.wanted += other.wanted;
+        self.connected += other.connected;
+        self.delivered += other.delivered;
+        self.measured += other.measured;
+        self.bytes += other.bytes;
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.reordered += other.reordered;
+        self.torn += other.torn;
+        self.gaps += other.gaps;
+        self.announced += other.announced;
+        self.faulty += other.faulty;
+        self.latency.merge(&other.latency);
+        self.connect.merge(&other.connect);
+        self.first_byte.merge(&other.first_byte);
+    }
+}

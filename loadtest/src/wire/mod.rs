@@ -1,0 +1,4 @@
+//! The SSE wire as a checking client needs it: one pass, next to no state.
+
+pub mod scanner;
+pub mod sequence;

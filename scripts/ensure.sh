@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# ensure.sh build|real|browser: makes sure that the system packages a target needs are there.
+#
+# Each is checked by running it, so that an install of any origin counts. What is missing comes from
+# apt-get, through sudo where we are not root; what is still missing then is an error, never a skip.
+set -euo pipefail
+
+NODE_VERSION_MIN='18.19.0'
+PYTHON_VERSION_MIN='3.10'
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+has_rust() { cargo --version && cargo fmt --version && cargo clippy --version; }
+has_cmake() { cmake --version; }
+has_cc() { printf 'int main(void) { return 0; }\n' | cc -x c -o "$scratch/a.out" - && "$scratch/a.out"; }
+has_curl() { curl --version | grep -w HTTP2; }
+has_openssl() { openssl version; }
+has_npm() { npm --version; }
+has_chromium() { chromium --version; }
+has_node() {
+  local version
+  version=$(node --version) || return 1
+  [[ $(printf '%s\n' "$NODE_VERSION_MIN" "${version#v}" | sort -V | head -n 1) == "$NODE_VERSION_MIN" ]]
+}
+has_python() { PYTHON_VERSION_MIN=$PYTHON_VERSION_MIN "$(dirname "$0")/find-python.sh"; }
+
+# The names of what a target needs, and the Debian packages that bring each.
+case ${1:?build, real or browser} in
+  build) needs=(rust cmake cc) ;;
+  real) needs=(curl openssl node npm python) ;;
+  browser) needs=(node npm chromium) ;;
+  *) echo "ensure.sh: unknown group $1" >&2; exit 2 ;;
+esac
+packages_of() {
+  case $1 in
+    cmake) echo cmake make ;;
+    cc) echo gcc libc6-dev ;;
+    node) echo nodejs ;;
+    python) echo python3 python3-venv ;;
+    *) echo "$1" ;;
+  esac
+}
+
+missing() {
+  local need
+  for need in "${needs[@]}"; do
+    "has_$need" >/dev/null 2>&1 || echo "$need"
+  done
+}
+
+mapfile -t wanted < <(missing)
+((${#wanted[@]})) || exit 0
+if [[ " ${wanted[*]} " == *" rust "* ]]; then
+  echo "cargo, rustfmt or clippy is missing: install Rust with rustup (https://rustup.rs)" >&2
+  exit 1
+fi
+
+packages=()
+for need in "${wanted[@]}"; do
+  read -ra names <<<"$(packages_of "$need")"
+  packages+=("${names[@]}")
+done
+if ! command -v apt-get >/dev/null; then
+  echo "missing: ${wanted[*]}; there is no apt-get here, install them yourself" >&2
+  exit 1
+fi
+as_root=()
+((EUID == 0)) || as_root=(sudo)
+echo "missing: ${wanted[*]}; installing with apt-get: ${packages[*]}"
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
+apt update
+apt install --yes --no-install-recommends "${packages[@]}" >"$scratch/apt.log" 2>&1 || {
+  cat "$scratch/apt.log" >&2
+  echo "apt-get could not install: ${packages[*]}" >&2
+  exit 1
+}
+
+mapfile -t wanted < <(missing)
+if ((${#wanted[@]})); then
+  echo "installed ${packages[*]}, but still not usable: ${wanted[*]}" >&2
+  echo "wanted: node >= $NODE_VERSION_MIN, python >= $PYTHON_VERSION_MIN with venv, curl with HTTP/2" >&2
+  exit 1
+fi

@@ -1,0 +1,183 @@
+//! The admin service: health, metrics, channels, configuration. Loopback or a unix socket only, and
+//! nothing here changes state.
+
+pub mod channels;
+mod pages;
+mod socket;
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, StatusCode, header::HOST};
+use pingora::{
+    http::ResponseHeader,
+    protocols::{Stream, http::ServerSession},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tracing::{debug, warn};
+
+use self::{
+    channels::ChannelSource,
+    pages::{Page, Peer, Question},
+    socket::Socket,
+};
+use crate::{
+    clock, config::model::ListenAddress, lifecycle::Lifecycle, logging::Seldom, metrics::Metrics,
+};
+
+/// Connections at the same time; more wait in the accept queue.
+const CONNECTIONS_MAX: usize = 64;
+
+/// For the whole request head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For the whole answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A pause after an accept that failed: out of descriptors, and trying again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the pages show.
+pub struct Sources {
+    /// Health.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Channels.
+    pub channels: Box<dyn ChannelSource>,
+    /// The configuration in force as YAML, without secrets.
+    pub config: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+/// A bound admin service that does not answer yet.
+#[derive(Debug)]
+pub struct Admin {
+    socket: Socket,
+}
+
+impl Admin {
+    /// Binds `address`. To be called within a runtime.
+    ///
+    /// # Errors
+    /// The address cannot be had; the error names it.
+    pub fn bind(address: &ListenAddress) -> io::Result<Self> {
+        Ok(Self {
+            socket: Socket::bind(address)?,
+        })
+    }
+
+    /// The address in use; port 0 has become a real one.
+    #[must_use]
+    pub fn address(&self) -> &ListenAddress {
+        self.socket.address()
+    }
+
+    /// Answers until `end` is ready. Answers under way are finished by their own tasks.
+    pub async fn serve(self, sources: Arc<Sources>, end: impl Future<Output = ()>) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let peer = match self.socket.address() {
+            ListenAddress::Tcp(_) => Peer::Network,
+            ListenAddress::Unix { .. } => Peer::File,
+        };
+        tokio::select! {
+            () = end => {}
+            () = self.accept(&room, &sources, peer) => {}
+        }
+    }
+
+    async fn accept(&self, room: &Arc<Semaphore>, sources: &Arc<Sources>, peer: Peer) {
+        static FAILED: Seldom = Seldom::new(10);
+        // The semaphore is never closed.
+        while let Ok(permit) = Arc::clone(room).acquire_owned().await {
+            match self.socket.accept().await {
+                Ok(stream) => {
+                    tokio::spawn(serve_connection(stream, Arc::clone(sources), peer, permit));
+                }
+                Err(error) => {
+                    sources.metrics.accept_errors.inc();
+                    if let Some(held_back) = FAILED.pass(clock::now()) {
+                        warn!(%error, held_back, "the admin service cannot accept");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// One request; the connection is closed after it.
+async fn serve_connection(
+    stream: Stream,
+    sources: Arc<Sources>,
+    peer: Peer,
+    permit: OwnedSemaphorePermit,
+) {
+    let mut session = ServerSession::new_http1(stream);
+    let (page, body) = match timeout(HEAD_TIMEOUT, session.read_request()).await {
+        Ok(Ok(true)) => {
+            let wanted = session.req_header().method != Method::HEAD;
+            (
+                answer(&session, &sources, peer),
+                if wanted { Body::Sent } else { Body::Announced },
+            )
+        }
+        Ok(Err(_)) => (
+            Page::text(StatusCode::BAD_REQUEST, "this is no HTTP request"),
+            Body::Sent,
+        ),
+        // Left, or too slow to be a friend.
+        Ok(Ok(false)) | Err(_) => return,
+    };
+    session.set_keepalive(None);
+    match timeout(ANSWER_TIMEOUT, write(session, page, body)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "an admin client left"),
+        Err(_) => debug!("an admin client does not read"),
+    }
+    drop(permit);
+}
+
+fn answer(session: &ServerSession, sources: &Sources, peer: Peer) -> Page {
+    let head = session.req_header();
+    let question = Question {
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or(""),
+        // With an absolute target, pingora has seen to it that the two agree.
+        host: head.headers.get(HOST).map(http::HeaderValue::as_bytes),
+        peer,
+    };
+    pages::answer(&question, sources, clock::now())
+}
+
+/// What becomes of a page's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Sent,
+    /// HEAD: only its length is told.
+    Announced,
+}
+
+async fn write(mut session: ServerSession, page: Page, body: Body) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build(page.status, Some(6))?;
+    head.insert_header("Content-Type", page.content_type)?;
+    head.insert_header("Content-Length", page.body.len())?;
+    head.insert_header("Cache-Control", "no-store")?;
+    head.insert_header("X-Content-Type-Options", "nosniff")?;
+    if page.status == StatusCode::METHOD_NOT_ALLOWED {
+        head.insert_header("Allow", "GET, HEAD")?;
+    }
+    session.write_response_header(Box::new(head)).await?;
+    if body == Body::Sent {
+        session
+            .write_response_body(Bytes::from(page.body), true)
+            .await?;
+    }
+    session.finish().await.map(drop)
+}
+
+#[cfg(test)]
+mod tests;

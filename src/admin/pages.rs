@@ -1,0 +1,178 @@
+//! Question to page. No sockets here.
+
+use std::{net::IpAddr, str::FromStr};
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::{Sources, channels};
+use crate::{clock::Millis, lifecycle::Phase, metrics};
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Rows of `/channels` without `limit`.
+const ROWS_DEFAULT: usize = 1_000;
+
+/// Rows of `/channels` at most.
+const ROWS_MAX: usize = 100_000;
+
+/// How the question came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// By TCP: a browser on this machine might be the one who asks.
+    Network,
+    /// By a unix socket, which no browser opens.
+    File,
+}
+
+/// The parts of a request that decide.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) query: &'a str,
+    pub(super) host: Option<&'a [u8]>,
+    pub(super) peer: Peer,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    pub(super) body: String,
+}
+
+impl Page {
+    pub(super) fn text(status: StatusCode, text: &str) -> Self {
+        Self {
+            status,
+            content_type: TEXT,
+            body: format!("{text}\n"),
+        }
+    }
+
+    fn json(status: StatusCode, body: &serde_json::Value) -> Self {
+        Self {
+            status,
+            content_type: JSON,
+            body: format!("{body}\n"),
+        }
+    }
+
+    fn ok(content_type: &'static str, body: String) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type,
+            body,
+        }
+    }
+}
+
+pub(super) fn answer(question: &Question<'_>, sources: &Sources, now: Millis) -> Page {
+    if question.peer == Peer::Network && !question.host.is_none_or(is_loopback) {
+        return Page::text(
+            StatusCode::MISDIRECTED_REQUEST,
+            "the admin service answers to localhost and loopback addresses only",
+        );
+    }
+    let page = match question.path {
+        "/livez" => live(sources, now),
+        "/readyz" => ready(sources),
+        "/metrics" => Page::ok(metrics::CONTENT_TYPE, sources.metrics.render()),
+        "/channels" => list_channels(question.query, sources, now),
+        "/config" => Page::ok("application/yaml", (sources.config)()),
+        _ => {
+            return Page::text(
+                StatusCode::NOT_FOUND,
+                "no such page; there are /livez /readyz /metrics /channels /config",
+            );
+        }
+    };
+    if matches!(*question.method, Method::GET | Method::HEAD) {
+        page
+    } else {
+        Page::text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD are answered here",
+        )
+    }
+}
+
+/// A page of another site whose name now points to 127.0.0.1 (DNS rebinding) still sends that name.
+fn is_loopback(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split_once(']').map_or("", |(address, _)| address),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || IpAddr::from_str(name).is_ok_and(|address| address.is_loopback())
+}
+
+fn live(sources: &Sources, now: Millis) -> Page {
+    let stuck = sources.lifecycle.stuck(now);
+    let status = if stuck.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    Page::json(
+        status,
+        &json!({ "live": stuck.is_empty(), "stuck_shards": stuck }),
+    )
+}
+
+/// `reasons` say why it is not ready; `notes` are for people and change nothing.
+fn ready(sources: &Sources) -> Page {
+    let phase = sources.lifecycle.phase();
+    let reasons = if phase == Phase::Ready {
+        vec![]
+    } else {
+        vec![phase.as_str()]
+    };
+    let notes: Vec<String> = sources
+        .lifecycle
+        .restart_needed()
+        .into_iter()
+        .map(|change| format!("restart needed: {change}"))
+        .collect();
+    let status = if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    Page::json(
+        status,
+        &json!({ "ready": reasons.is_empty(), "reasons": reasons, "notes": notes }),
+    )
+}
+
+fn list_channels(query: &str, sources: &Sources, now: Millis) -> Page {
+    let limit = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("limit="));
+    let limit = match limit.map(usize::from_str) {
+        None => ROWS_DEFAULT,
+        Some(Ok(limit)) => limit.min(ROWS_MAX),
+        Some(Err(_)) => {
+            return Page::text(
+                StatusCode::BAD_REQUEST,
+                "limit is a number, as in ?limit=100",
+            );
+        }
+    };
+    let (rows, total) = sources.channels.channels(limit);
+    let rows: Vec<_> = rows
+        .iter()
+        .take(limit)
+        .map(|row| channels::to_json(row, now))
+        .collect();
+    Page::json(
+        StatusCode::OK,
+        &json!({ "total": total, "shown": rows.len(), "channels": rows }),
+    )
+}

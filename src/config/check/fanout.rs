@@ -1,0 +1,488 @@
+//! The settings of a fan-out route: the route's own, then `defaults`, then the program's.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::{
+    super::{
+        defaults,
+        model::{
+            Backoff, CookieIdentity, EventLimits, Fanout, GapNotice, Identity, Ids, LateJoin,
+            Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, SlowReader,
+        },
+        raw::{self, AllOr, Defaults},
+        units::Time,
+    },
+    at::At,
+};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// Each event of the ring costs this much beside its bytes.
+const RING_ENTRY_BYTES: usize = 96;
+
+/// Headers that tell nothing about a client, or that we set or strip ourselves.
+const NOT_IDENTITY: [&str; 25] = [
+    "accept",
+    "accept-encoding",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "origin",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
+
+/// Headers of an app's answer that are for one client or one connection only, or that we set.
+const NOT_FOR_ALL: [&str; 15] = [
+    "age",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "etag",
+    "keep-alive",
+    "proxy-authenticate",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-accel-buffering",
+];
+
+/// Where a route's settings may be written.
+pub(super) struct Place<'a, 'd> {
+    pub(super) route: &'a At<'d>,
+    pub(super) defaults: &'a At<'d>,
+}
+
+impl<'d> Place<'_, 'd> {
+    /// Where the setting in force stands: on the route, else under `defaults`.
+    fn of(&self, path: &[&str]) -> At<'d> {
+        let below = |at: &At<'d>| path.iter().fold(at.clone(), |at, key| at.key(key));
+        let (route, defaults) = (below(self.route), below(self.defaults));
+        if !route.is_written() && defaults.is_written() {
+            defaults
+        } else {
+            route
+        }
+    }
+}
+
+/// One setting of a nested mapping: the route's, else that of `defaults`.
+macro_rules! nested {
+    ($route:expr, $defaults:expr, $group:ident . $field:ident) => {{
+        let of = |settings: &Defaults| {
+            settings
+                .$group
+                .as_ref()
+                .and_then(|group| group.$field.clone())
+        };
+        of($route).or_else(|| of($defaults))
+    }};
+}
+
+/// Checks the settings of one route.
+pub(super) fn fanout(
+    route: &Defaults,
+    defaults: &Defaults,
+    limits: &Limits,
+    place: &Place<'_, '_>,
+) -> Fanout {
+    let share = route.share.or(defaults.share).unwrap_or(Share::Credentials);
+    let time = |key: &str, value: fn(&Defaults) -> Option<Time>, default, bounds| {
+        place
+            .of(&[key])
+            .time(value(route).or_else(|| value(defaults)), default, bounds)
+    };
+    let linger = match share {
+        Share::Public => defaults::LINGER_PUBLIC,
+        Share::Credentials => defaults::LINGER_CREDENTIALS,
+    };
+    let silence = time(
+        "upstream_silence_max",
+        |s| s.upstream_silence_max,
+        Duration::ZERO,
+        SECOND..=DAY,
+    );
+    let ring = ring(route, defaults, place);
+    Fanout {
+        share,
+        identity: identity(route, defaults, share, place),
+        query: query(route, defaults, place),
+        last_event_id_query: last_event_id_query(route, defaults, place),
+        ids: route.ids.or(defaults.ids).unwrap_or(Ids::Local),
+        late_join: late_join(route, defaults, &ring, place),
+        gap_notice: route
+            .gap_notice
+            .or(defaults.gap_notice)
+            .unwrap_or(GapNotice::Auto),
+        ring,
+        event: event(route, defaults, &ring, place),
+        open_wait: time(
+            "open_wait",
+            |s| s.open_wait,
+            defaults::OPEN_WAIT,
+            100 * MS..=HOUR,
+        ),
+        head_wait: time(
+            "head_wait",
+            |s| s.head_wait,
+            defaults::HEAD_WAIT,
+            Duration::ZERO..=HOUR,
+        ),
+        on_end: route.on_end.or(defaults.on_end).unwrap_or(OnEnd::Pass),
+        backoff: backoff(route, defaults, place),
+        upstream_silence_max: (silence != Duration::ZERO).then_some(silence),
+        linger: time("linger", |s| s.linger, linger, Duration::ZERO..=DAY),
+        retry: retry(route, defaults, place),
+        heartbeat: time(
+            "heartbeat",
+            |s| s.heartbeat,
+            defaults::HEARTBEAT,
+            SECOND..=300 * SECOND,
+        ),
+        slow: slow(route, defaults, &ring, place),
+        channel_subscribers_max: place.of(&["channel_subscribers_max"]).count(
+            route
+                .channel_subscribers_max
+                .or(defaults.channel_subscribers_max),
+            limits.subscribers_max.unwrap_or(usize::MAX),
+            1..=usize::MAX,
+        ),
+        response_headers: response_headers(route, defaults, place),
+    }
+}
+
+fn identity(
+    route: &Defaults,
+    defaults: &Defaults,
+    share: Share,
+    place: &Place<'_, '_>,
+) -> Identity {
+    if share == Share::Public && route.identity.is_some() {
+        place.of(&["identity"]).key_problem(
+            "`identity` has no effect under `share: public`, which sends no credentials; \
+             leave one of the two out",
+        );
+    }
+    let headers = match nested!(route, defaults, identity.headers) {
+        Some(names) => identity_headers(&names, &place.of(&["identity", "headers"])),
+        None => defaults::IDENTITY_HEADERS
+            .into_iter()
+            .map(HeaderName::from_static)
+            .collect(),
+    };
+    let cookies = match nested!(route, defaults, identity.cookies) {
+        None | Some(AllOr::All) => CookieIdentity::All,
+        Some(AllOr::Names(names)) => {
+            let at = place.of(&["identity", "cookies"]);
+            names_of(&names, &at, "a cookie name", |byte| {
+                byte.is_ascii_graphic() && byte != b'=' && byte != b';'
+            });
+            CookieIdentity::Named(names)
+        }
+    };
+    match share {
+        Share::Credentials => Identity { headers, cookies },
+        // Nothing is keyed and nothing is sent, whatever `defaults` say of other routes.
+        Share::Public => Identity {
+            headers: Vec::new(),
+            cookies: CookieIdentity::Named(Vec::new()),
+        },
+    }
+}
+
+fn identity_headers(names: &[String], at: &At<'_>) -> Vec<HeaderName> {
+    header_names(names, at, |name| match name {
+        "cookie" => Some("cookies are chosen by `identity.cookies`; leave it out here".to_owned()),
+        name if NOT_IDENTITY.contains(&name) => Some(format!(
+            "`{name}` does not tell who a client is; leave it out"
+        )),
+        _ => None,
+    })
+}
+
+fn response_headers(
+    route: &Defaults,
+    defaults: &Defaults,
+    place: &Place<'_, '_>,
+) -> Vec<HeaderName> {
+    let names = route
+        .response_headers
+        .as_ref()
+        .or(defaults.response_headers.as_ref());
+    let at = place.of(&["response_headers"]);
+    header_names(names.map_or(&[], Vec::as_slice), &at, |name| {
+        NOT_FOR_ALL
+            .contains(&name)
+            .then(|| format!("`{name}` of one answer must not go to every client; leave it out"))
+    })
+}
+
+/// Parses header names; `refuse` says why one may not stand here.
+fn header_names(
+    names: &[String],
+    at: &At<'_>,
+    refuse: impl Fn(&str) -> Option<String>,
+) -> Vec<HeaderName> {
+    let mut headers = Vec::new();
+    for (index, text) in names.iter().enumerate() {
+        let here = at.item(index);
+        let Ok(name) = text.parse::<HeaderName>() else {
+            here.problem(&format!(
+                "`{}` is not a header name; use letters, digits and `-`",
+                text.escape_debug()
+            ));
+            continue;
+        };
+        if let Some(why) = refuse(name.as_str()) {
+            here.problem(&why);
+        } else if headers.contains(&name) {
+            here.problem(&format!("`{name}` stands twice; keep one"));
+        } else {
+            headers.push(name);
+        }
+    }
+    headers
+}
+
+/// Notes names that are empty, stand twice or hold bytes that they cannot.
+fn names_of(names: &[String], at: &At<'_>, what: &str, allowed: fn(u8) -> bool) {
+    for (index, name) in names.iter().enumerate() {
+        if name.is_empty() || !name.bytes().all(allowed) {
+            let shown = name.escape_debug();
+            at.item(index).problem(&format!(
+                "`{shown}` is not {what}; write it as clients send it"
+            ));
+        } else if names.iter().take(index).any(|other| other == name) {
+            at.item(index)
+                .problem(&format!("`{name}` stands twice; keep one"));
+        }
+    }
+}
+
+fn is_query_name_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'&' | b'=' | b'#')
+}
+
+fn query(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> QuerySelection {
+    match route.query.as_ref().or(defaults.query.as_ref()) {
+        None | Some(AllOr::All) => QuerySelection::All,
+        Some(AllOr::Names(names)) => {
+            names_of(
+                names,
+                &place.of(&["query"]),
+                "a query parameter",
+                is_query_name_byte,
+            );
+            QuerySelection::Only(names.clone())
+        }
+    }
+}
+
+fn last_event_id_query(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> String {
+    let name = route
+        .last_event_id_query
+        .as_ref()
+        .or(defaults.last_event_id_query.as_ref())
+        .map_or(defaults::LAST_EVENT_ID_QUERY, String::as_str);
+    if name.is_empty() || !name.bytes().all(is_query_name_byte) {
+        place
+            .of(&["last_event_id_query"])
+            .problem("this is not a query parameter; write its name, as in `last_event_id`");
+    }
+    let selected = match route.query.as_ref().or(defaults.query.as_ref()) {
+        Some(AllOr::Names(names)) => names.iter().position(|selected| selected == name),
+        None | Some(AllOr::All) => None,
+    };
+    if let Some(index) = selected {
+        place.of(&["query"]).item(index).problem(&format!(
+            "`{name}` carries the last event id, which is never sent to the app; \
+             leave it out, or change `last_event_id_query`"
+        ));
+    }
+    name.to_owned()
+}
+
+fn late_join(
+    route: &Defaults,
+    defaults: &Defaults,
+    ring: &RingLimits,
+    place: &Place<'_, '_>,
+) -> LateJoin {
+    match route.late_join.or(defaults.late_join) {
+        None | Some(raw::LateJoin::Live | raw::LateJoin::Last(0)) => LateJoin::Live,
+        Some(raw::LateJoin::All) => LateJoin::All,
+        Some(raw::LateJoin::Last(events)) => {
+            if usize::try_from(events).is_ok_and(|events| events > ring.events_max) {
+                place.of(&["late_join"]).problem(&format!(
+                    "the ring holds {} events, fewer than {events}; raise `ring.events_max`, \
+                     or write `all`",
+                    ring.events_max
+                ));
+            }
+            LateJoin::Last(events)
+        }
+    }
+}
+
+fn ring(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> RingLimits {
+    RingLimits {
+        events_max: place.of(&["ring", "events_max"]).count(
+            nested!(route, defaults, ring.events_max),
+            defaults::RING_EVENTS_MAX,
+            1..=10_000_000,
+        ),
+        bytes_max: place.of(&["ring", "bytes_max"]).size(
+            nested!(route, defaults, ring.bytes_max),
+            defaults::RING_BYTES_MAX,
+            1 << 10..=16 << 30,
+        ),
+        age_max: place.of(&["ring", "age_max"]).time(
+            nested!(route, defaults, ring.age_max),
+            defaults::RING_AGE_MAX,
+            SECOND..=7 * DAY,
+        ),
+    }
+}
+
+fn event(
+    route: &Defaults,
+    defaults: &Defaults,
+    ring: &RingLimits,
+    place: &Place<'_, '_>,
+) -> EventLimits {
+    let bytes_at = place.of(&["event", "bytes_max"]);
+    // Unless it is set, it follows a small ring down.
+    let fits = ring.bytes_max.saturating_sub(RING_ENTRY_BYTES);
+    let bytes_max = bytes_at.size(
+        nested!(route, defaults, event.bytes_max),
+        defaults::EVENT_BYTES_MAX.min(fits),
+        64..=256 << 20,
+    );
+    if bytes_max > fits {
+        bytes_at.problem(
+            "an event of this size does not fit into the ring; lower it, or raise `ring.bytes_max`",
+        );
+    }
+    EventLimits {
+        bytes_max,
+        fields_max: place.of(&["event", "fields_max"]).count(
+            nested!(route, defaults, event.fields_max),
+            defaults::EVENT_FIELDS_MAX,
+            1..=10_000_000,
+        ),
+        id_bytes_max: place.of(&["event", "id_bytes_max"]).size(
+            nested!(route, defaults, event.id_bytes_max),
+            defaults::EVENT_ID_BYTES_MAX,
+            1..=8 << 10,
+        ),
+    }
+}
+
+fn backoff(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Backoff {
+    let (min_at, max_at) = (place.of(&["backoff", "min"]), place.of(&["backoff", "max"]));
+    let min = nested!(route, defaults, backoff.min);
+    let max = nested!(route, defaults, backoff.max);
+    let bounds = 10 * MS..=HOUR;
+    let min = min_at.time(min, defaults::BACKOFF_MIN, bounds.clone());
+    let max = max_at.time(max, defaults::BACKOFF_MAX, bounds);
+    ordered(min, &min_at, max, &max_at);
+    Backoff { min, max }
+}
+
+fn retry(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> RetryRange {
+    let (min_at, max_at) = (place.of(&["retry", "min"]), place.of(&["retry", "max"]));
+    let min = nested!(route, defaults, retry.min);
+    let max = nested!(route, defaults, retry.max);
+    let bounds = 100 * MS..=HOUR;
+    let min = min_at.time(min, defaults::RETRY_MIN, bounds.clone());
+    let max = max_at.time(max, defaults::RETRY_MAX, bounds);
+    ordered(min, &min_at, max, &max_at);
+    RetryRange { min, max }
+}
+
+fn ordered(min: Duration, min_at: &At<'_>, max: Duration, max_at: &At<'_>) {
+    if min <= max {
+        return;
+    }
+    let (min, max) = (Time(min), Time(max));
+    if min_at.is_written() && max_at.is_written() {
+        let message = format!("`max` ({max}) is below `min` ({min}); raise `max` or lower `min`");
+        max_at.clash(min_at, "`min` here", &message);
+    } else if min_at.is_written() {
+        min_at.problem(&format!(
+            "`min` ({min}) is above the default of `max` ({max}); set `max` too"
+        ));
+    } else {
+        max_at.problem(&format!(
+            "`max` ({max}) is below the default of `min` ({min}); set `min` too"
+        ));
+    }
+}
+
+fn slow(
+    route: &Defaults,
+    defaults: &Defaults,
+    ring: &RingLimits,
+    place: &Place<'_, '_>,
+) -> SlowReader {
+    let events_at = place.of(&["slow", "events_max"]);
+    let bytes_at = place.of(&["slow", "bytes_max"]);
+    let events_max = events_at.count(
+        nested!(route, defaults, slow.events_max),
+        ring.events_max,
+        1..=usize::MAX,
+    );
+    let bytes_max = bytes_at.size(
+        nested!(route, defaults, slow.bytes_max),
+        ring.bytes_max,
+        1 << 10..=16 << 30,
+    );
+    if events_max > ring.events_max {
+        events_at.problem(&format!(
+            "the ring holds {} events: a client that is {events_max} behind has lost some already; \
+             lower it, or raise `ring.events_max`",
+            ring.events_max
+        ));
+    }
+    if bytes_max > ring.bytes_max {
+        bytes_at.problem(
+            "the ring holds less: a client that is so far behind has lost events already; \
+             lower it, or raise `ring.bytes_max`",
+        );
+    }
+    SlowReader {
+        events_max,
+        bytes_max,
+        stall_max: place.of(&["slow", "stall_max"]).time(
+            nested!(route, defaults, slow.stall_max),
+            defaults::STALL_MAX,
+            100 * MS..=HOUR,
+        ),
+    }
+}

@@ -1,0 +1,48 @@
+//! From form to sense: `raw` to `model`. Every rule notes its problem and goes on with a default,
+//! so that all problems of a file show at once; a configuration comes out only if there were none.
+
+mod address;
+mod at;
+mod fanout;
+mod process;
+mod routes;
+mod upstreams;
+
+use self::at::At;
+use super::{document::Document, model::Config, raw};
+
+/// Checks a decoded file. `None` when the document has findings, from here or from before.
+pub(super) fn check(file: &raw::File, document: &Document) -> Option<Config> {
+    let root = At::root(document);
+    version(file, &root);
+    let limits = process::limits(&file.limits, &root.key("limits"));
+    let listeners = process::listeners(&file.listeners, &root.key("listeners"));
+    let upstreams = upstreams::upstreams(&file.upstreams, &root.key("upstreams"));
+    let (routes, table) = routes::routes(file, &upstreams, &limits, &root);
+    let config = Config {
+        listeners,
+        upstreams,
+        routes,
+        table,
+        limits,
+        drain: process::drain(&file.drain, &root.key("drain")),
+        admin: process::admin(&file.admin, &root.key("admin")),
+        log: process::log(&file.log, &root.key("log")),
+        threads: process::threads(file.threads, &root.key("threads")),
+    };
+    (!document.has_findings()).then_some(config)
+}
+
+fn version(file: &raw::File, root: &At<'_>) {
+    match file.version {
+        Some(version) if version.0 == 1 => {}
+        Some(version) => root.key("version").problem(&format!(
+            "version {} is not known; write `version: 1`",
+            version.0
+        )),
+        None => root.missing(
+            "version",
+            "key `version` is missing; start the file with `version: 1`",
+        ),
+    }
+}

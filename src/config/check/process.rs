@@ -1,0 +1,214 @@
+//! What belongs to the process as a whole: listeners, limits, drain, admin, log, threads.
+
+use std::{path::PathBuf, time::Duration};
+
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    super::{
+        defaults,
+        model::{Admin, Drain, Limits, ListenAddress, Listener, ListenerTls, Log, LogFormat},
+        raw,
+        units::Count,
+    },
+    address,
+    at::At,
+};
+
+const MS: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const THREADS_MAX: usize = 1_024;
+/// HTTP/2 counts streams in 31 bits.
+const STREAMS_MAX: usize = i32::MAX as usize;
+
+pub(super) fn listeners(raw: &[raw::Listener], at: &At<'_>) -> Vec<Listener> {
+    if raw.is_empty() && !at.is_damaged() {
+        at.problem("there is no listener; add one, as in `listeners: [{address: 0.0.0.0:8080}]`");
+    }
+    let mut checked: Vec<(usize, Listener)> = Vec::new();
+    for (index, raw) in raw.iter().enumerate() {
+        let at = |index: usize| at.item(index);
+        let here = at(index);
+        let name = raw.name.clone().unwrap_or_else(|| raw.address.clone());
+        if let Some((first, _)) = checked.iter().find(|(_, other)| other.name == name)
+            && raw.name.is_some()
+        {
+            let message = format!("listener `{name}` stands twice; give each its own name");
+            here.key("name")
+                .clash(&at(*first).key("name"), "first here", &message);
+        }
+        let Some(address) = listen_address(&raw.address, raw.mode.as_deref(), &here) else {
+            continue;
+        };
+        if let Some((first, _)) = checked
+            .iter()
+            .find(|(_, other)| address::collide(&other.address, &address))
+        {
+            let message = "two listeners cannot share an address; change the port of one";
+            here.key("address")
+                .clash(&at(*first).key("address"), "first here", message);
+        }
+        let tls = raw
+            .tls
+            .as_ref()
+            .map(|tls| listener_tls(tls, &here.key("tls")));
+        checked.push((index, Listener { name, address, tls }));
+    }
+    checked.into_iter().map(|(_, listener)| listener).collect()
+}
+
+fn listener_tls(raw: &raw::ListenerTls, at: &At<'_>) -> ListenerTls {
+    ListenerTls {
+        certificate: file_path(&raw.certificate, &at.key("certificate")),
+        key: file_path(&raw.key, &at.key("key")),
+    }
+}
+
+/// The path of a file that is read later; here it only must not be empty.
+pub(super) fn file_path(text: &str, at: &At<'_>) -> PathBuf {
+    if text.is_empty() || text.contains('\0') {
+        at.problem("this is not the path of a file; write one, as in `/etc/sidestream/tls.crt`");
+    }
+    PathBuf::from(text)
+}
+
+fn listen_address(text: &str, mode: Option<&str>, at: &At<'_>) -> Option<ListenAddress> {
+    let bits = mode.map_or(Some(defaults::LISTENER_MODE), |mode| {
+        let digits = mode.strip_prefix("0o").unwrap_or(mode);
+        u32::from_str_radix(digits, 8)
+            .ok()
+            .filter(|bits| *bits <= 0o777)
+    });
+    if bits.is_none() {
+        at.key("mode")
+            .problem("these are not permission bits; write them in octal, as in `\"0660\"`");
+    }
+    match address::listen(text, bits.unwrap_or(defaults::LISTENER_MODE)) {
+        Ok(ListenAddress::Tcp(_)) if mode.is_some() => {
+            at.key("mode")
+                .key_problem("only a unix socket has a mode; leave it out here");
+            None
+        }
+        Ok(address) => Some(address),
+        Err(message) => {
+            at.key("address").problem(&message);
+            None
+        }
+    }
+}
+
+pub(super) fn limits(raw: &raw::Limits, at: &At<'_>) -> Limits {
+    let many = |key: &str, value: Option<Count>| {
+        value.map(|value| at.key(key).count(Some(value), usize::MAX, 1..=usize::MAX))
+    };
+    let time = |key: &str, value, default| at.key(key).time(value, default, 100 * MS..=HOUR);
+    let streams = at.key("streams_per_connection_max").count(
+        raw.streams_per_connection_max,
+        defaults::STREAMS_PER_CONNECTION_MAX as usize,
+        1..=STREAMS_MAX,
+    );
+    Limits {
+        subscribers_max: many("subscribers_max", raw.subscribers_max),
+        connections_max: many("connections_max", raw.connections_max),
+        channels_max: many("channels_max", raw.channels_max).unwrap_or(defaults::CHANNELS_MAX),
+        streams_per_connection_max: u32::try_from(streams).unwrap_or(u32::MAX),
+        ring_bytes_max: raw.ring_bytes_max.map(|value| {
+            at.key("ring_bytes_max")
+                .size(Some(value), usize::MAX, 1 << 20..=usize::MAX)
+        }),
+        head_bytes_max: at.key("head_bytes_max").size(
+            raw.head_bytes_max,
+            defaults::HEAD_BYTES_MAX,
+            1 << 10..=1 << 20,
+        ),
+        head_fields_max: at.key("head_fields_max").count(
+            raw.head_fields_max,
+            defaults::HEAD_FIELDS_MAX,
+            8..=1_000,
+        ),
+        head_timeout: time("head_timeout", raw.head_timeout, defaults::HEAD_TIMEOUT),
+        handshake_timeout: time(
+            "handshake_timeout",
+            raw.handshake_timeout,
+            defaults::HANDSHAKE_TIMEOUT,
+        ),
+        keepalive_timeout: time(
+            "keepalive_timeout",
+            raw.keepalive_timeout,
+            defaults::KEEPALIVE_TIMEOUT,
+        ),
+        tcp_send_buffer_bytes: at.key("tcp_send_buffer_bytes").size(
+            raw.tcp_send_buffer_bytes,
+            defaults::TCP_SEND_BUFFER_BYTES,
+            4 << 10..=16 << 20,
+        ),
+    }
+}
+
+pub(super) fn drain(raw: &raw::Drain, at: &At<'_>) -> Drain {
+    let time = |key: &str, value, default| at.key(key).time(value, default, Duration::ZERO..=HOUR);
+    Drain {
+        window: time("window", raw.window, defaults::DRAIN_WINDOW),
+        margin: time("margin", raw.margin, defaults::DRAIN_MARGIN),
+    }
+}
+
+pub(super) fn admin(raw: &raw::Admin, at: &At<'_>) -> Admin {
+    let default = ListenAddress::Tcp(defaults::ADMIN_ADDRESS);
+    let address = match &raw.address {
+        Some(text) => listen_address(text, raw.mode.as_deref(), at).unwrap_or(default),
+        None => {
+            if raw.mode.is_some() {
+                at.key("mode")
+                    .key_problem("only a unix socket has a mode; leave it out here");
+            }
+            default
+        }
+    };
+    if !address::is_local(&address) {
+        at.key("address").problem(
+            "the admin service has no login; keep it on loopback, as in `127.0.0.1:9901`, \
+             or on a unix socket",
+        );
+    }
+    Admin { address }
+}
+
+pub(super) fn log(raw: &raw::Log, at: &At<'_>) -> Log {
+    let filter = raw
+        .filter
+        .clone()
+        .unwrap_or_else(|| defaults::LOG_FILTER.to_owned());
+    if let Some(why) = filter_problem(&filter) {
+        at.key("filter").problem(&format!(
+            "`{}` is not a log filter: {why}; write a level ({}), or directives as in \
+             `info,sidestream=debug`",
+            filter.escape_debug(),
+            LEVELS.join(", ")
+        ));
+    }
+    Log {
+        filter,
+        format: raw.format.unwrap_or(LogFormat::Auto),
+    }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+fn filter_problem(filter: &str) -> Option<String> {
+    if let Err(error) = EnvFilter::builder().parse(filter) {
+        return Some(error.to_string());
+    }
+    // A single word that is no level names a module, and would silence all others.
+    let is_level = LEVELS
+        .iter()
+        .any(|level| filter.eq_ignore_ascii_case(level));
+    let is_word = !filter.contains(['=', ',', ':', '[']);
+    (is_word && !is_level).then(|| "it is not a level".to_owned())
+}
+
+/// Unless set, the CPUs that this process may use: the one thing here that is asked of the machine.
+pub(super) fn threads(raw: Option<Count>, at: &At<'_>) -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    at.count(raw, cpus.min(THREADS_MAX), 1..=THREADS_MAX)
+}

@@ -1,0 +1,221 @@
+//! The effective configuration as YAML.
+
+use super::{
+    model::{
+        Action, Config, CookieIdentity, Fanout, HostPattern, LateJoin, ListenAddress, Listener,
+        QuerySelection, Route, Upstream, UpstreamAddress, UpstreamHost,
+    },
+    raw::{self, AllOr},
+    units::{Count, Size},
+};
+
+/// Prints a configuration with every default filled in. Loading it gives an equal one.
+///
+/// `defaults` is spent on the routes; limits that the machine decides at start stay away.
+#[must_use]
+pub fn print(config: &Config) -> String {
+    let mut file = serde_yaml::to_value(raw_file(config)).unwrap_or_default();
+    escape_dollars(&mut file);
+    serde_yaml::to_string(&file).unwrap_or_default()
+}
+
+/// A dollar sign of a value would be read as the start of a variable.
+fn escape_dollars(value: &mut serde_yaml::Value) {
+    use serde_yaml::Value;
+    match value {
+        Value::String(text) => *text = text.replace('$', "$$"),
+        Value::Sequence(items) => items.iter_mut().for_each(escape_dollars),
+        Value::Mapping(entries) => entries
+            .iter_mut()
+            .for_each(|(_, value)| escape_dollars(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Tagged(_) => {}
+    }
+}
+
+fn raw_file(config: &Config) -> raw::File {
+    let (admin_address, admin_mode) = listen_address(&config.admin.address);
+    raw::File {
+        version: Some(Count(1)),
+        listeners: config.listeners.iter().map(listener).collect(),
+        upstreams: raw::Named(
+            config
+                .upstreams
+                .iter()
+                .map(|app| (app.name.clone(), upstream(app)))
+                .collect(),
+        ),
+        defaults: raw::Defaults::default(),
+        routes: config
+            .routes
+            .iter()
+            .map(|route| self::route(route))
+            .collect(),
+        limits: limits(config),
+        drain: raw::Drain {
+            window: Some(config.drain.window.into()),
+            margin: Some(config.drain.margin.into()),
+        },
+        admin: raw::Admin {
+            address: Some(admin_address),
+            mode: admin_mode,
+        },
+        log: raw::Log {
+            filter: Some(config.log.filter.clone()),
+            format: Some(config.log.format),
+        },
+        threads: Some(config.threads.into()),
+    }
+}
+
+fn listen_address(address: &ListenAddress) -> (String, Option<String>) {
+    match address {
+        ListenAddress::Tcp(address) => (address.to_string(), None),
+        ListenAddress::Unix { path, mode } => (
+            format!("unix:{}", path.display()),
+            Some(format!("{mode:04o}")),
+        ),
+    }
+}
+
+fn listener(listener: &Listener) -> raw::Listener {
+    let (address, mode) = listen_address(&listener.address);
+    let tls = listener.tls.as_ref().map(|tls| raw::ListenerTls {
+        certificate: tls.certificate.display().to_string(),
+        key: tls.key.display().to_string(),
+    });
+    raw::Listener {
+        name: Some(listener.name.clone()),
+        address,
+        mode,
+        tls,
+    }
+}
+
+fn upstream(app: &Upstream) -> raw::Upstream {
+    let scheme = if app.tls.is_some() { "https" } else { "http" };
+    let address = match &app.address {
+        UpstreamAddress::Tcp { host, port } if host.contains(':') => {
+            format!("{scheme}://[{host}]:{port}")
+        }
+        UpstreamAddress::Tcp { host, port } => format!("{scheme}://{host}:{port}"),
+        UpstreamAddress::Unix(path) => format!("unix:{}", path.display()),
+    };
+    let host = match &app.host {
+        UpstreamHost::Preserve => "preserve".to_owned(),
+        UpstreamHost::Fixed(name) => name.clone(),
+    };
+    let tls = app.tls.as_ref().map(|tls| raw::UpstreamTls {
+        server_name: Some(tls.server_name.clone()),
+        ca: tls.ca.as_ref().map(|path| path.display().to_string()),
+        verify: Some(tls.verify),
+    });
+    raw::Upstream::Settings(Box::new(raw::UpstreamSettings {
+        address,
+        tls,
+        host: Some(host),
+        connect_timeout: Some(app.connect_timeout.into()),
+        read_timeout: Some(app.read_timeout.into()),
+        write_timeout: Some(app.write_timeout.into()),
+        idle_timeout: Some(app.idle_timeout.into()),
+    }))
+}
+
+fn limits(config: &Config) -> raw::Limits {
+    let limits = &config.limits;
+    raw::Limits {
+        subscribers_max: limits.subscribers_max.map(Count::from),
+        connections_max: limits.connections_max.map(Count::from),
+        channels_max: Some(limits.channels_max.into()),
+        streams_per_connection_max: Some(Count(limits.streams_per_connection_max.into())),
+        ring_bytes_max: limits.ring_bytes_max.map(Size::from),
+        head_bytes_max: Some(limits.head_bytes_max.into()),
+        head_fields_max: Some(limits.head_fields_max.into()),
+        head_timeout: Some(limits.head_timeout.into()),
+        handshake_timeout: Some(limits.handshake_timeout.into()),
+        keepalive_timeout: Some(limits.keepalive_timeout.into()),
+        tcp_send_buffer_bytes: Some(limits.tcp_send_buffer_bytes.into()),
+    }
+}
+
+fn route(route: &Route) -> raw::Route {
+    let (action, settings) = match &route.action {
+        Action::Fanout(fanout) => (raw::RouteAction::Fanout, self::fanout(fanout)),
+        Action::Stream => (raw::RouteAction::Stream, raw::Defaults::default()),
+        Action::Proxy => (raw::RouteAction::Proxy, raw::Defaults::default()),
+    };
+    let host = route.matches.host.as_ref().map(|host| match host {
+        HostPattern::Exact(name) => name.clone(),
+        HostPattern::Suffix(suffix) => format!("*{suffix}"),
+    });
+    let methods = &route.matches.methods;
+    raw::Route::new(
+        Some(route.name.clone()),
+        host,
+        route.matches.path.clone(),
+        (!methods.is_empty()).then(|| methods.iter().map(ToString::to_string).collect()),
+        Some(route.upstream.name.clone()),
+        action,
+        settings,
+    )
+}
+
+fn fanout(fanout: &Fanout) -> raw::Defaults {
+    let names = |headers: &[http::HeaderName]| headers.iter().map(ToString::to_string).collect();
+    let cookies = match &fanout.identity.cookies {
+        CookieIdentity::All => AllOr::All,
+        CookieIdentity::Named(names) => AllOr::Names(names.clone()),
+    };
+    // Under `share: public` it has no effect, and writing both down is refused.
+    let identity = (fanout.share == super::model::Share::Credentials).then(|| raw::Identity {
+        headers: Some(names(&fanout.identity.headers)),
+        cookies: Some(cookies),
+    });
+    let unlimited = fanout.channel_subscribers_max == usize::MAX;
+    raw::Defaults {
+        share: Some(fanout.share),
+        identity,
+        query: Some(match &fanout.query {
+            QuerySelection::All => AllOr::All,
+            QuerySelection::Only(names) => AllOr::Names(names.clone()),
+        }),
+        last_event_id_query: Some(fanout.last_event_id_query.clone()),
+        ids: Some(fanout.ids),
+        late_join: Some(match fanout.late_join {
+            LateJoin::Live => raw::LateJoin::Live,
+            LateJoin::Last(events) => raw::LateJoin::Last(events),
+            LateJoin::All => raw::LateJoin::All,
+        }),
+        gap_notice: Some(fanout.gap_notice),
+        ring: Some(raw::Ring {
+            events_max: Some(fanout.ring.events_max.into()),
+            bytes_max: Some(fanout.ring.bytes_max.into()),
+            age_max: Some(fanout.ring.age_max.into()),
+        }),
+        event: Some(raw::Event {
+            bytes_max: Some(fanout.event.bytes_max.into()),
+            fields_max: Some(fanout.event.fields_max.into()),
+            id_bytes_max: Some(fanout.event.id_bytes_max.into()),
+        }),
+        open_wait: Some(fanout.open_wait.into()),
+        head_wait: Some(fanout.head_wait.into()),
+        on_end: Some(fanout.on_end),
+        backoff: Some(raw::Backoff {
+            min: Some(fanout.backoff.min.into()),
+            max: Some(fanout.backoff.max.into()),
+        }),
+        upstream_silence_max: fanout.upstream_silence_max.map(Into::into),
+        linger: Some(fanout.linger.into()),
+        retry: Some(raw::RetryRange {
+            min: Some(fanout.retry.min.into()),
+            max: Some(fanout.retry.max.into()),
+        }),
+        heartbeat: Some(fanout.heartbeat.into()),
+        slow: Some(raw::Slow {
+            events_max: Some(fanout.slow.events_max.into()),
+            bytes_max: Some(fanout.slow.bytes_max.into()),
+            stall_max: Some(fanout.slow.stall_max.into()),
+        }),
+        channel_subscribers_max: (!unlimited).then(|| fanout.channel_subscribers_max.into()),
+        response_headers: Some(names(&fanout.response_headers)),
+    }
+}

@@ -1,0 +1,213 @@
+//! The YAML as users write it. Doc comments here are the help that editors show: meaning, unit,
+//! default. Nothing is judged here beyond form; `check` does that.
+
+mod fanout;
+mod forms;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    fanout::{Backoff, Defaults, Event, Identity, RetryRange, Ring, Route, RouteAction, Slow},
+    forms::{AllOr, LateJoin, Named, Upstream},
+};
+use super::{
+    model::LogFormat,
+    units::{Count, Size, Time},
+};
+
+/// Configuration of Sidestream, an SSE fan-out sidecar.
+///
+/// Values may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Version of this format. Must be 1.
+    #[schemars(required, schema_with = "forms::version_schema")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Count>,
+    /// Sockets that clients connect to. At least one. Changing them needs a restart.
+    #[serde(default)]
+    #[schemars(required, length(min = 1))]
+    pub listeners: Vec<Listener>,
+    /// The apps behind Sidestream, by name: an address (`http://127.0.0.1:3000`, `https://host`,
+    /// `unix:/path`), or a mapping with an address and settings. At least one.
+    #[serde(default)]
+    #[schemars(required)]
+    pub upstreams: Named<Upstream>,
+    /// Settings of all fan-out routes that do not say otherwise.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub defaults: Defaults,
+    /// What happens to which requests. The most specific path wins, whatever the order. At least
+    /// one.
+    #[serde(default)]
+    #[schemars(required, length(min = 1))]
+    pub routes: Vec<Route>,
+    /// Process-wide bounds.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How Sidestream leaves on SIGTERM.
+    #[serde(default)]
+    pub drain: Drain,
+    /// The admin service: health, metrics, channels.
+    #[serde(default)]
+    pub admin: Admin,
+    /// Logging.
+    #[serde(default)]
+    pub log: Log,
+    /// Worker threads. Default: the CPUs that this process may use. Changing it needs a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<Count>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A socket that clients connect to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Name in logs and metrics, unique. Default: the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `0.0.0.0:8080`, `[::]:8080`, or `unix:/path/to.sock`. Port 0 lets the kernel choose.
+    pub address: String,
+    /// Permission bits of a unix socket, octal, in quotes. Default `"0660"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// TLS, with HTTP/2 and HTTP/1.1 by ALPN. Default: plain text (HTTP/1.1, and HTTP/2 by prior
+    /// knowledge).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+}
+
+/// Certificate and key of a TLS listener.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// File with the certificate chain in PEM, the server's own certificate first.
+    pub certificate: String,
+    /// File with the private key in PEM.
+    pub key: String,
+}
+
+/// An app and how to talk to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamSettings {
+    /// `http://127.0.0.1:3000`, `https://app.example.com`, or `unix:/path/to.sock`.
+    pub address: String,
+    /// TLS towards the app; with an `https://` or `unix:` address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// The `Host` header that the app sees: `preserve` (the client's own, the default) or a fixed
+    /// name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Limit on connecting, TLS handshake included. Default 2s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Time>,
+    /// Longest silence of the app within a response that is passed through. Default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_timeout: Option<Time>,
+    /// Longest time that the app may refuse to take bytes of a request that is passed through.
+    /// Default 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_timeout: Option<Time>,
+    /// How long an unused pass-through connection is kept. Default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Time>,
+}
+
+/// TLS towards an app.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// Name sent as SNI and checked in the app's certificate. Default: the host of the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// File with the authorities to trust, in PEM. Default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// `false` accepts any certificate; for tests only. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+}
+
+/// Process-wide bounds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Subscribers in total. Default: as many as the file descriptors allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscribers_max: Option<Count>,
+    /// Client connections in total. Default: as many as the file descriptors allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<Count>,
+    /// Live channels. Default 10000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels_max: Option<Count>,
+    /// Streams that one HTTP/2 client may have open at once. Default 1000; Chromium alone opens up
+    /// to 256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streams_per_connection_max: Option<Count>,
+    /// Memory of all replay rings together. Default: a quarter of the container's memory limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring_bytes_max: Option<Size>,
+    /// Size of a request head. Default 32KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_bytes_max: Option<Size>,
+    /// Header fields of a request. Default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_fields_max: Option<Count>,
+    /// Time for a whole request head, from its first byte. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_timeout: Option<Time>,
+    /// Time for a TLS handshake. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake_timeout: Option<Time>,
+    /// How long a client connection may idle between requests. Default 75s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keepalive_timeout: Option<Time>,
+    /// Kernel send buffer of a client socket. Default 64KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_send_buffer_bytes: Option<Size>,
+}
+
+/// How Sidestream leaves on SIGTERM.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Subscribers are closed evenly over this time. Default 20s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Time>,
+    /// What is left after the window is cut after this further time. Default 5s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin: Option<Time>,
+}
+
+/// The admin service: `/livez`, `/readyz`, `/metrics`, `/channels`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// A loopback address or `unix:/path`. Default `127.0.0.1:9901`. Changing it needs a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Permission bits of a unix socket, octal, in quotes. Default `"0660"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+}
+
+/// Logging, to standard error. Changing it needs a restart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as
+    /// `info,sidestream::channel=debug`. Default `info`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Form of the lines. Default `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<LogFormat>,
+}

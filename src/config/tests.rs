@@ -1,0 +1,256 @@
+//! The examples of `conf/`, the schema, and what is printed.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use super::{
+    load,
+    model::{Action, Config, CookieIdentity, Fanout, Share},
+    print, schema,
+};
+
+/// An environment with nothing in it.
+fn no_env(_: &str) -> Option<String> {
+    None
+}
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn loaded(source: &str) -> Config {
+    load(source, "test.yaml", &no_env).unwrap_or_else(|report| panic!("{report}"))
+}
+
+/// All files of `conf/` with their names.
+fn examples() -> Vec<(String, String)> {
+    let mut examples: Vec<(String, String)> = fs::read_dir(repository().join("conf"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    examples.sort();
+    examples
+}
+
+fn fanouts(config: &Config) -> Vec<&Fanout> {
+    let fanout = |action| match action {
+        &Action::Fanout(ref fanout) => Some(fanout.as_ref()),
+        Action::Stream | Action::Proxy => None,
+    };
+    config
+        .routes
+        .iter()
+        .filter_map(|route| fanout(&route.action))
+        .collect()
+}
+
+#[test]
+fn every_example_loads() {
+    let examples = examples();
+    assert!(examples.len() >= 8, "{} examples", examples.len());
+    for (name, source) in examples {
+        if let Err(report) = load(&source, &name, &no_env) {
+            panic!("{report}");
+        }
+        let first = source.lines().next().unwrap();
+        let expected = "# yaml-language-server: $schema=../schema/sidestream.schema.json";
+        assert_eq!(first, expected, "{name}");
+    }
+}
+
+#[test]
+fn what_is_printed_loads_to_the_same_configuration() {
+    for (name, source) in examples() {
+        let config = loaded(&source);
+        let printed = print(&config);
+        let again = load(&printed, &name, &no_env).unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(again, config, "{name}:\n{printed}");
+        assert_eq!(print(&again), printed, "{name}");
+    }
+}
+
+#[test]
+fn a_dollar_sign_survives_printing() {
+    let source = "
+version: 1
+listeners: [{name: '$${HOME}$$', address: '127.0.0.1:0'}]
+upstreams: {app: http://app}
+routes: [{path: '/$x', action: proxy}]
+";
+    let config = loaded(source);
+    assert_eq!(config.listeners[0].name, "${HOME}$");
+    assert_eq!(config.routes[0].matches.path, "/$x");
+    assert_eq!(loaded(&print(&config)), config);
+}
+
+#[test]
+fn the_common_case_is_short() {
+    let (_, source) = examples()
+        .into_iter()
+        .find(|(name, _)| name == "sidestream.yaml")
+        .unwrap();
+    let effective = source
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#'));
+    assert!(effective.count() <= 20);
+}
+
+/// Keys of all mappings in the schema.
+fn schema_keys() -> BTreeSet<String> {
+    fn gather(schema: &serde_json::Value, keys: &mut BTreeSet<String>) {
+        if let Some(properties) = schema
+            .get("properties")
+            .and_then(serde_json::Value::as_object)
+        {
+            keys.extend(properties.keys().cloned());
+        }
+        match schema {
+            serde_json::Value::Object(map) => map.values().for_each(|value| gather(value, keys)),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| gather(item, keys)),
+            _ => {}
+        }
+    }
+    let mut keys = BTreeSet::new();
+    gather(&serde_json::from_str(&schema()).unwrap(), &mut keys);
+    keys
+}
+
+#[test]
+fn the_full_example_mentions_every_key() {
+    let (_, source) = examples()
+        .into_iter()
+        .find(|(name, _)| name == "full.yaml")
+        .unwrap();
+    let mentioned: BTreeSet<&str> = source
+        .lines()
+        .filter_map(|line| line.trim_start_matches([' ', '#', '-']).split_once(':'))
+        .map(|(key, _)| key)
+        .collect();
+    let keys = schema_keys();
+    assert!(keys.len() > 60, "{} keys in the schema", keys.len());
+    let missing: Vec<&String> = keys
+        .iter()
+        .filter(|key| !mentioned.contains(key.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "conf/full.yaml does not mention {missing:?}"
+    );
+}
+
+#[test]
+fn the_full_example_shows_the_defaults() {
+    let (_, source) = examples()
+        .into_iter()
+        .find(|(name, _)| name == "full.yaml")
+        .unwrap();
+    let full = loaded(&source);
+    let bare = loaded(
+        "
+version: 1
+listeners: [{address: 0.0.0.0:8080}]
+upstreams: {app: http://127.0.0.1:3000, billing: https://billing.internal}
+routes: [{path: /a, upstream: app, action: fanout}]
+",
+    );
+    assert_eq!(fanouts(&full), fanouts(&bare));
+    assert_eq!(full.upstreams, bare.upstreams);
+    assert_eq!(full.limits, bare.limits);
+    assert_eq!(full.drain, bare.drain);
+    assert_eq!(full.admin, bare.admin);
+    assert_eq!(full.log, bare.log);
+    assert_eq!(full.threads, bare.threads);
+}
+
+#[test]
+fn the_schema_file_is_up_to_date() {
+    let path = repository().join("schema/sidestream.schema.json");
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        fs::write(&path, schema()).unwrap();
+    }
+    let file = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        file == schema(),
+        "run `UPDATE_SCHEMA=1 cargo test schema` and commit the file"
+    );
+}
+
+#[test]
+fn a_route_wins_over_defaults_and_they_over_the_program() {
+    let config = loaded(
+        "
+version: 1
+listeners: [{address: 127.0.0.1:0}]
+upstreams: {app: http://app}
+defaults:
+  heartbeat: 20s
+  ring: {events_max: 10, bytes_max: 2MiB}
+  identity: {cookies: [session]}
+routes:
+  - {path: /a, action: fanout, heartbeat: 30s, ring: {events_max: 20}}
+  - {path: /b, action: fanout, share: public}
+",
+    );
+    let [a, b] = fanouts(&config)[..] else {
+        panic!("two fan-out routes")
+    };
+    assert_eq!((a.heartbeat.as_secs(), b.heartbeat.as_secs()), (30, 20));
+    assert_eq!((a.ring.events_max, b.ring.events_max), (20, 10));
+    assert_eq!((a.ring.bytes_max, a.slow.bytes_max), (2 << 20, 2 << 20));
+    assert_eq!(
+        (a.ring.age_max.as_secs(), b.ring.age_max.as_secs()),
+        (600, 600)
+    );
+    assert_eq!((a.linger.as_secs(), b.linger.as_secs()), (5, 30));
+    assert_eq!(
+        a.identity.cookies,
+        CookieIdentity::Named(vec!["session".to_owned()])
+    );
+    assert_eq!(b.share, Share::Public);
+    assert!(
+        b.identity.headers.is_empty(),
+        "a public route has no identity"
+    );
+    assert_eq!(b.identity.cookies, CookieIdentity::Named(Vec::new()));
+}
+
+#[test]
+fn variables_serve_where_numbers_and_booleans_are_wanted() {
+    let env = |name: &str| match name {
+        "PORT" => Some("8080".to_owned()),
+        "THREADS" => Some("3".to_owned()),
+        "VERIFY" => Some("false".to_owned()),
+        "JOIN" => Some("7".to_owned()),
+        "BEAT" => Some("20s".to_owned()),
+        "ACTION" => Some("fanout".to_owned()),
+        "NAME" => Some("8080".to_owned()),
+        _ => None,
+    };
+    let source = "
+version: 1
+listeners: [{name: '${NAME}', address: '127.0.0.1:${PORT}'}]
+upstreams: {app: {address: 'https://app', tls: {verify: '${VERIFY}'}}}
+routes: [{path: '/${NONE:-a}', action: '${ACTION}', late_join: '${JOIN}', heartbeat: '${BEAT}', linger: '${NONE:-}'}]
+threads: ${THREADS}
+";
+    let config = load(source, "test.yaml", &env).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(config.threads, 3);
+    assert_eq!(config.listeners[0].name, "8080");
+    assert!(!config.upstreams[0].tls.as_ref().unwrap().verify);
+    let [fanout] = fanouts(&config)[..] else {
+        panic!("one fan-out route")
+    };
+    assert_eq!(fanout.late_join, super::model::LateJoin::Last(7));
+    assert_eq!(
+        (fanout.heartbeat.as_secs(), fanout.linger.as_secs()),
+        (20, 5)
+    );
+    assert_eq!(config.routes[0].matches.path, "/a");
+}

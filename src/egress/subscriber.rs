@@ -1,0 +1,202 @@
+//! One subscriber of a shard: a sink, a cursor, and at most one event's rest.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+
+use super::{
+    batch::{Batch, Form},
+    handle::{Joiner, SubscriberWake},
+    sink::{EndKind, Sink},
+};
+use crate::{
+    admission::Permit, channel::registry::Membership, clock::Millis, config::model::Fanout,
+    decide::Reader, error::EndReason, metrics::cell::Held,
+};
+
+/// A place in a shard's table.
+pub(super) struct Subscriber {
+    /// Tells this user of the place from earlier ones.
+    pub(super) generation: u32,
+    /// Where it stands.
+    pub(super) stage: Stage,
+    /// Marks the shard's woken list.
+    pub(super) wake: Arc<SubscriberWake>,
+    /// `wake`, as polls want it.
+    pub(super) waker: Waker,
+    /// Last time that bytes of its own were taken; for level ones see the channel's slot too.
+    pub(super) wrote: Millis,
+    /// Stands in the shard's list of those that may be behind.
+    pub(super) listed_behind: bool,
+}
+
+/// Where a subscriber stands.
+pub(super) enum Stage {
+    /// Not answered yet: the channel has no head.
+    Waiting(Box<Joiner>),
+    /// Reads the channel.
+    Reading(Reading),
+    /// Gets its last bytes.
+    Ending(Ending),
+    /// Its place is being given up.
+    Gone,
+}
+
+/// An answered subscriber.
+pub(super) struct Reading {
+    pub(super) sink: Sink,
+    /// Slot of its channel in the shard.
+    pub(super) slot: u32,
+    /// It has everything up to here, once `out` has left.
+    pub(super) cursor: u64,
+    /// Bytes that come before anything else: head, opening block, the rest of one event.
+    pub(super) out: Bytes,
+    pub(super) form: Form,
+    pub(super) reader: Reader,
+    pub(super) pace: Pace,
+    /// Held for their `Drop`.
+    pub(super) holds: Holds,
+}
+
+/// What a subscriber holds while it is one.
+pub(super) struct Holds {
+    pub(super) membership: Membership,
+    _permit: Permit,
+    _level: Held,
+}
+
+impl Holds {
+    pub(super) const fn new(membership: Membership, permit: Permit, level: Held) -> Self {
+        Self {
+            membership,
+            _permit: permit,
+            _level: level,
+        }
+    }
+
+    /// The channel's settings as of now.
+    pub(super) fn settings(&self) -> Arc<Fanout> {
+        self.membership.channel().settings()
+    }
+}
+
+/// How a subscriber keeps up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Has everything that was swept; its index in the slot's list.
+    Level(u32),
+    /// Driven from the ring by its own write waker, without progress since.
+    Behind(Millis),
+    /// Resumed at what is not swept yet: waits for the sweep.
+    Ahead,
+}
+
+/// A subscriber that gets its last bytes.
+pub(super) struct Ending {
+    pub(super) sink: Sink,
+    pub(super) out: Bytes,
+    pub(super) kind: EndKind,
+    /// Without progress since.
+    pub(super) since: Millis,
+}
+
+/// What became of bytes offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offered {
+    /// All taken, and they have left.
+    Taken,
+    /// Some are left in `out`; the waker is registered.
+    Pending,
+    /// The stream ends here.
+    Ends(EndReason),
+}
+
+impl Reading {
+    /// Offers the entries of `batch` to a reader that stands right before it and owes nothing.
+    pub(super) fn offer(&mut self, batch: &Batch, waker: &Waker) -> Offered {
+        debug_assert!(self.out.is_empty(), "what is owed goes first");
+        debug_assert_eq!(self.cursor, batch.after, "no entry is skipped or repeated");
+        let Some(laid) = batch.laid(self.form) else {
+            return Offered::Ends(EndReason::Internal);
+        };
+        let mut bytes = laid.bytes.clone();
+        match self
+            .sink
+            .poll_push(&mut Context::from_waker(waker), &mut bytes)
+        {
+            Poll::Ready(Ok(())) if laid.closes_at_gap => Offered::Ends(EndReason::Gap),
+            Poll::Ready(Ok(())) if batch.ends => Offered::Ends(EndReason::UpstreamEnded),
+            Poll::Ready(Ok(())) => {
+                self.cursor = batch.last;
+                Offered::Taken
+            }
+            Poll::Ready(Err(_)) => Offered::Ends(EndReason::WriteError),
+            Poll::Pending => {
+                let place = batch.place(laid, laid.bytes.len() - bytes.len());
+                (self.cursor, self.out) = (place.cursor, place.rest);
+                Offered::Pending
+            }
+        }
+    }
+
+    /// Pushes what is owed.
+    pub(super) fn push(&mut self, waker: &Waker) -> Offered {
+        match self
+            .sink
+            .poll_push(&mut Context::from_waker(waker), &mut self.out)
+        {
+            Poll::Ready(Ok(())) => Offered::Taken,
+            Poll::Ready(Err(_)) => Offered::Ends(EndReason::WriteError),
+            Poll::Pending => Offered::Pending,
+        }
+    }
+
+    /// How this stream ends for `reason`: whole when the app said so, or to a native EventSource,
+    /// which comes back either way; cut to all others, whom a clean end would deceive.
+    pub(super) fn end_kind(&self, reason: EndReason) -> EndKind {
+        match reason {
+            EndReason::UpstreamEnded => EndKind::Complete,
+            EndReason::ClientLeft | EndReason::WriteError | EndReason::Slow => EndKind::Cut,
+            EndReason::UpstreamRefused
+            | EndReason::Gap
+            | EndReason::Drained
+            | EndReason::Reloaded
+            | EndReason::Internal => match self.reader {
+                Reader::EventSource => EndKind::Complete,
+                Reader::Other => EndKind::Cut,
+            },
+        }
+    }
+
+    /// The client wants to be told when to come back.
+    pub(super) fn wants_retry(&self, reason: EndReason) -> bool {
+        self.reader == Reader::EventSource
+            && matches!(
+                reason,
+                EndReason::UpstreamRefused
+                    | EndReason::Drained
+                    | EndReason::Reloaded
+                    | EndReason::Internal
+            )
+    }
+}
+
+impl Ending {
+    /// Pushes the last bytes and ends. `true`: done, one way or the other.
+    pub(super) fn step(&mut self, waker: &Waker, now: Millis) -> bool {
+        let mut context = Context::from_waker(waker);
+        let before = self.out.len();
+        let pushed = self.sink.poll_push(&mut context, &mut self.out);
+        if self.out.len() < before {
+            self.since = now;
+        }
+        match pushed {
+            Poll::Ready(Ok(())) => self.sink.poll_end(&mut context, self.kind).is_ready(),
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The way to the apps: where they are, one exchange with one, what its answer means, and when to
+//! try again.
+
+pub mod exchange;
+mod intake;
+pub mod peer;
+pub mod reader;
+pub mod refusal;
+pub mod request;
+pub mod retry;
+pub mod verdict;
+
+#[cfg(test)]
+pub(crate) mod testing;

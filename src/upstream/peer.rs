@@ -1,0 +1,292 @@
+//! From a configured upstream to the addresses and settings that pingora connects with. One place
+//! for the event streams and for the pass-through, so that both reach the app in the same way.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use pingora::{
+    protocols::{ALPN, TcpKeepalive, tls::CaType},
+    upstreams::peer::HttpPeer,
+    utils::tls::{WrappedX509, parse_x509},
+};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+use crate::{
+    clock::Millis,
+    config::model::{Upstream, UpstreamAddress, UpstreamTls},
+};
+
+/// Addresses of one host name that are tried at most.
+pub const ADDRESSES_MAX: usize = 4;
+
+/// A dead peer is noticed after 15 s + 3 x 5 s of silence. A link that is down for a few seconds
+/// costs nothing.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: usize = 3;
+
+/// Sent bytes without acknowledgement for this long mean a dead peer (`TCP_USER_TIMEOUT`).
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
+/// A bundle of authorities is read again after this long, so that a renewed one takes effect.
+const BUNDLE_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Bundles kept at most; more than any configuration names.
+const BUNDLES_MAX: usize = 64;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A channel's event stream: silence is normal, its reader keeps its own watch, and the
+    /// connection is never used again.
+    EventStream,
+    /// A pass-through request.
+    PassThrough,
+}
+
+/// Makes pingora's peers out of upstreams. One per process.
+#[derive(Default)]
+pub struct Peers {
+    /// Authorities by file: reading and parsing them is too much work for each request.
+    bundles: Mutex<HashMap<PathBuf, Bundle>>,
+}
+
+/// The authorities of one file.
+#[derive(Clone)]
+struct Bundle {
+    read_at: Millis,
+    certificates: Arc<CaType>,
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").finish_non_exhaustive()
+    }
+}
+
+impl Peers {
+    /// No bundle is read yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The peers to try for this upstream, in this order; never none. A host name is resolved now.
+    ///
+    /// # Errors
+    /// When the name does not resolve, or the bundle of authorities cannot be read.
+    pub async fn resolve(
+        &self,
+        upstream: &Upstream,
+        purpose: Purpose,
+        now: Millis,
+    ) -> Result<Vec<HttpPeer>, PeerError> {
+        let tls = upstream.tls.as_ref();
+        let bundle = match tls.and_then(|tls| tls.ca.as_deref()) {
+            Some(path) => Some(self.bundle(path, now).await?),
+            None => None,
+        };
+        let server_name = server_name(tls)?;
+        let mut peers = match &upstream.address {
+            UpstreamAddress::Tcp { host, port } => {
+                let addresses = addresses(host, *port, upstream.connect_timeout).await?;
+                let peer = |address| HttpPeer::new(address, tls.is_some(), server_name.to_owned());
+                addresses.into_iter().map(peer).collect()
+            }
+            UpstreamAddress::Unix(path) => vec![unix_peer(path, tls.is_some(), server_name)?],
+        };
+        for peer in &mut peers {
+            set_options(peer, upstream, purpose);
+            peer.options.ca.clone_from(&bundle);
+        }
+        Ok(peers)
+    }
+
+    /// The authorities of a PEM file.
+    async fn bundle(&self, path: &Path, now: Millis) -> Result<Arc<CaType>, PeerError> {
+        let known = self.bundles.lock().get(path).cloned();
+        if let Some(bundle) = known
+            && now.since(bundle.read_at) < BUNDLE_AGE_MAX
+        {
+            return Ok(bundle.certificates);
+        }
+        let pem = tokio::fs::read(path)
+            .await
+            .map_err(|cause| PeerError::Bundle {
+                path: path.to_owned(),
+                problem: cause.to_string(),
+            })?;
+        let certificates = certificates(&pem).map_err(|problem| PeerError::Bundle {
+            path: path.to_owned(),
+            problem,
+        })?;
+        let bundle = Bundle {
+            read_at: now,
+            certificates: Arc::clone(&certificates),
+        };
+        let mut bundles = self.bundles.lock();
+        if bundles.len() >= BUNDLES_MAX {
+            bundles.clear();
+        }
+        bundles.insert(path.to_owned(), bundle);
+        Ok(certificates)
+    }
+}
+
+/// The name to check the certificate against. pingora takes an empty one as leave to check nothing.
+fn server_name(tls: Option<&UpstreamTls>) -> Result<&str, PeerError> {
+    match tls {
+        None => Ok(""),
+        Some(tls) if tls.server_name.is_empty() => Err(PeerError::NoServerName),
+        Some(tls) => Ok(&tls.server_name),
+    }
+}
+
+fn unix_peer(path: &Path, tls: bool, server_name: &str) -> Result<HttpPeer, PeerError> {
+    let bad_path = || PeerError::Socket {
+        path: path.to_owned(),
+    };
+    let text = path.to_str().ok_or_else(bad_path)?;
+    HttpPeer::new_uds(text, tls, server_name.to_owned()).map_err(|_| bad_path())
+}
+
+fn set_options(peer: &mut HttpPeer, upstream: &Upstream, purpose: Purpose) {
+    let options = &mut peer.options;
+    options.alpn = ALPN::H1;
+    options.connection_timeout = Some(upstream.connect_timeout);
+    options.total_connection_timeout = Some(upstream.connect_timeout);
+    options.verify_cert = upstream.tls.as_ref().is_none_or(|tls| tls.verify);
+    options.verify_hostname = options.verify_cert;
+    options.tcp_keepalive = Some(TcpKeepalive {
+        idle: KEEPALIVE_IDLE,
+        interval: KEEPALIVE_INTERVAL,
+        count: KEEPALIVE_PROBES,
+        #[cfg(target_os = "linux")]
+        user_timeout: UNACKNOWLEDGED_MAX,
+    });
+    match purpose {
+        Purpose::EventStream => {
+            options.read_timeout = None;
+            options.write_timeout = Some(upstream.connect_timeout);
+        }
+        Purpose::PassThrough => {
+            options.read_timeout = Some(upstream.read_timeout);
+            options.write_timeout = Some(upstream.write_timeout);
+            options.idle_timeout = Some(upstream.idle_timeout);
+        }
+    }
+}
+
+/// Addresses of a host, IPv4 first: an app that listens on one family only is more often there,
+/// and a refused connect is answered at once.
+async fn addresses(host: &str, port: u16, wait: Duration) -> Result<Vec<SocketAddr>, PeerError> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let failed = |problem: String| PeerError::Resolve {
+        host: host.to_owned(),
+        problem,
+    };
+    let lookup = tokio::time::timeout(wait, tokio::net::lookup_host((host, port)));
+    let found = match lookup.await {
+        Ok(Ok(found)) => found,
+        Ok(Err(cause)) => return Err(failed(cause.to_string())),
+        Err(_) => return Err(failed(format!("no answer within {wait:?}"))),
+    };
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    addresses.truncate(ADDRESSES_MAX);
+    if addresses.is_empty() {
+        return Err(failed("the name has no address".to_owned()));
+    }
+    Ok(addresses)
+}
+
+/// Reads certificates out of PEM text. Each must do as a trust anchor: pingora's own parser panics
+/// on one that is not sound.
+fn certificates(pem: &[u8]) -> Result<Arc<CaType>, String> {
+    let mut store = RootCertStore::empty();
+    let mut certificates = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|cause| format!("not PEM: {cause:?}"))?;
+        store
+            .add(certificate.clone())
+            .map_err(|cause| format!("certificate {}: {cause}", certificates.len() + 1))?;
+        certificates.push(WrappedX509::new(certificate.to_vec(), parse_x509));
+    }
+    if certificates.is_empty() {
+        return Err("it holds no certificate".to_owned());
+    }
+    Ok(Arc::from(certificates))
+}
+
+/// Why an upstream cannot even be addressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerError {
+    /// The host name has no address, or the resolver failed.
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        problem: String,
+    },
+    /// The bundle of authorities is unusable.
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The path is none that a unix socket can have.
+    Socket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// TLS without a name to check the certificate against.
+    NoServerName,
+}
+
+impl fmt::Display for PeerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve { host, problem } => write!(f, "cannot resolve {host:?}: {problem}"),
+            Self::Bundle { path, problem } => {
+                write!(
+                    f,
+                    "cannot use the authorities in {}: {problem}",
+                    path.display()
+                )
+            }
+            Self::Socket { path } => write!(
+                f,
+                "{} cannot be a unix socket: the path must be UTF-8 and shorter than 108 bytes",
+                path.display()
+            ),
+            Self::NoServerName => f.write_str("TLS towards the app needs a server name"),
+        }
+    }
+}
+
+impl std::error::Error for PeerError {}
+
+#[cfg(test)]
+mod tests;

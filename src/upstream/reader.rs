@@ -1,0 +1,296 @@
+//! The task that runs a channel's upstream: it opens the stream, publishes what it brings, and opens
+//! it again, for as long as the channel's state machine says so.
+//!
+//! There is one reader per channel at most, and a reader has one connection at most: it lets go of
+//! one before it reports its end, because that report may start the next reader.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderName, StatusCode};
+
+use super::{
+    exchange::{Body, Dialer, OpenError, Opened},
+    intake::{Ending, Intake},
+    refusal,
+    request::UpstreamRequest,
+    retry::Retry,
+    verdict::{Verdict, judge},
+};
+use crate::{
+    answer::Answer,
+    channel::{
+        registry::Opener,
+        shared::Channel,
+        state::{Next, Outcome},
+    },
+    clock,
+    config::model::{Upstream, UpstreamAddress, UpstreamHost},
+    error::ConnectOutcome,
+    logging::Seldom,
+    metrics::{
+        Metrics,
+        labels::{CutReason, PanicPlace},
+    },
+    route::key::ChannelKey,
+};
+
+/// How long the body of a refusal may take.
+const REFUSAL_WAIT: Duration = Duration::from_secs(5);
+
+/// Failures are counted; a line about them is written at most this often, in seconds.
+static FAILED: Seldom = Seldom::new(10);
+static BROKEN: Seldom = Seldom::new(10);
+
+/// Starts readers. One per process.
+#[derive(Debug)]
+pub struct Readers {
+    dialer: Arc<Dialer>,
+    metrics: Arc<Metrics>,
+}
+
+impl Readers {
+    /// Readers that connect by `dialer`.
+    #[must_use]
+    pub fn new(dialer: Arc<Dialer>, metrics: Arc<Metrics>) -> Self {
+        Self { dialer, metrics }
+    }
+}
+
+impl Opener for Readers {
+    /// Spawns the reader on the current runtime.
+    fn open(&self, channel: Arc<Channel>) {
+        let retry = Retry::new(channel.settings().backoff);
+        let reader = Reader {
+            channel,
+            dialer: self.dialer.clone(),
+            retry,
+            reading: false,
+        };
+        tokio::spawn(reader.run(self.metrics.clone()));
+    }
+}
+
+/// One channel's reader.
+struct Reader {
+    channel: Arc<Channel>,
+    dialer: Arc<Dialer>,
+    retry: Retry,
+    /// A stream is open.
+    reading: bool,
+}
+
+/// How a reader ended.
+enum End {
+    /// By its own decision.
+    Done,
+    /// The channel is over.
+    Stopped,
+    /// By a panic.
+    Panicked,
+}
+
+impl Reader {
+    /// Works until the channel is over or needs no stream. A panic ends the channel and nothing
+    /// else: its members are told to come back.
+    async fn run(mut self, metrics: Arc<Metrics>) {
+        let channel = self.channel.clone();
+        let end = tokio::select! {
+            biased;
+            () = channel.stopped() => End::Stopped,
+            done = contained(Box::pin(self.work())) => done.map_or(End::Panicked, |()| End::Done),
+        };
+        let cuts = &channel.route_metrics.upstream_cuts;
+        match end {
+            End::Stopped if self.reading => cuts.inc(CutReason::Closed),
+            End::Stopped | End::Done => {}
+            End::Panicked => {
+                metrics.panics.inc(PanicPlace::Upstream);
+                if self.reading {
+                    cuts.inc(CutReason::Internal);
+                }
+                channel.finish(Outcome::Broken);
+            }
+        }
+    }
+
+    async fn work(&mut self) {
+        loop {
+            let next = match self.attempt().await {
+                Ok(body) => self.read(body).await,
+                Err(next) => next,
+            };
+            if next == Next::Stop || self.pause().await == Next::Stop {
+                return;
+            }
+        }
+    }
+
+    /// One try to get a stream.
+    async fn attempt(&mut self) -> Result<Body, Next> {
+        let channel = self.channel.clone();
+        let route = channel.route();
+        let request = request(&channel.key, &route.upstream);
+        channel.asked(clock::now());
+        let opening = self.dialer.open(&route.upstream, &request, clock::now());
+        let Opened { head, mut body } = match opening.await {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.not_opened(&error)),
+        };
+        let connects = &channel.route_metrics.upstream_connects;
+        match judge(head.status, &head.headers, clock::wall()) {
+            Verdict::Stream => {
+                connects.inc(ConnectOutcome::Opened);
+                let wanted = channel.opened(&head.headers, clock::now());
+                return if wanted { Ok(body) } else { Err(Next::Stop) };
+            }
+            Verdict::Retryable { retry_after } => {
+                connects.inc(ConnectOutcome::Retryable);
+                if channel.view().joiners_head.is_some() {
+                    drop(body);
+                    self.retry.hold(retry_after.unwrap_or_default());
+                    self.log_failure(&format_args!("it answered {}", head.status));
+                    return Err(channel.failed(clock::now()));
+                }
+            }
+            Verdict::Refused => connects.inc(ConnectOutcome::Refused),
+        }
+        let refusal = body.read_refusal(REFUSAL_WAIT).await;
+        drop(body);
+        channel.refused(refusal::answer(&head, refusal));
+        Err(Next::Stop)
+    }
+
+    fn not_opened(&self, error: &OpenError) -> Next {
+        let channel = &self.channel;
+        channel.route_metrics.upstream_connects.inc(error.outcome());
+        self.log_failure(error);
+        if matches!(error, OpenError::Request(_)) {
+            // It would be as wrong the next time.
+            channel.refused(Answer::text(
+                StatusCode::BAD_REQUEST,
+                "this request cannot be put to the app",
+            ));
+            return Next::Stop;
+        }
+        channel.failed(clock::now())
+    }
+
+    /// Publishes a stream until it ends.
+    async fn read(&mut self, mut body: Body) -> Next {
+        let channel = self.channel.clone();
+        let settings = channel.settings();
+        let opened_at = clock::now();
+        let connection = channel.route_metrics.upstream_connections.hold();
+        self.reading = true;
+        let mut intake = Intake::new(settings.event);
+        let ending = loop {
+            let ending = intake.fill(&mut body, settings.upstream_silence_max).await;
+            intake.publish(&channel);
+            if let Some(ending) = ending {
+                break ending;
+            }
+        };
+        drop((body, connection));
+        self.reading = false;
+        let now = clock::now();
+        // Only a stream that lived for a while proves the app well. One that is given and taken at
+        // once must not bring on the next attempt without delay.
+        if now.since(opened_at) >= settings.backoff.max {
+            self.retry.reset();
+        }
+        match ending {
+            Ending::Done => channel.ended(now),
+            Ending::Cut(reason, text) => {
+                channel.route_metrics.upstream_cuts.inc(reason);
+                self.log_cut(&text);
+                channel.cut(now)
+            }
+        }
+    }
+
+    /// Waits before the next attempt. [`Next::Stop`]: nobody waits for it any more.
+    async fn pause(&mut self) -> Next {
+        let channel = self.channel.clone();
+        let settings = channel.settings();
+        self.retry.set_bounds(settings.backoff);
+        let mut delay = self.retry.next_delay(rand::random());
+        let view = channel.view();
+        if view.joiners_head.is_none() {
+            // Who waits for a cold channel is answered in time: the last attempt falls due then.
+            let give_up = view.opening_since.after(settings.open_wait);
+            delay = delay.min(give_up.since(clock::now()));
+        }
+        tokio::time::sleep(delay).await;
+        if channel.row().subscribers == 0 {
+            return channel.failed(clock::now());
+        }
+        Next::Retry
+    }
+
+    fn log_failure(&self, problem: &dyn std::fmt::Display) {
+        if let Some(held_back) = FAILED.pass(clock::now()) {
+            let route = self.channel.route();
+            let upstream = &route.upstream.name;
+            tracing::warn!(route = route.name, upstream, held_back, %problem, "no stream from the app");
+        }
+    }
+
+    fn log_cut(&self, problem: &str) {
+        if let Some(held_back) = BROKEN.pass(clock::now()) {
+            let route = self.channel.route();
+            let upstream = &route.upstream.name;
+            tracing::warn!(
+                route = route.name,
+                upstream,
+                held_back,
+                problem,
+                "the app's stream broke"
+            );
+        }
+    }
+}
+
+/// What to ask the app for: what stands in the key, and nothing else (invariant 6).
+fn request(key: &ChannelKey, upstream: &Upstream) -> UpstreamRequest {
+    let mut headers = key.headers.clone();
+    let scheme = Bytes::from_static(key.scheme.as_str().as_bytes());
+    headers.push((HeaderName::from_static("x-forwarded-proto"), scheme));
+    if !key.host.is_empty() {
+        let host = Bytes::copy_from_slice(key.host.as_bytes());
+        headers.push((HeaderName::from_static("x-forwarded-host"), host));
+    }
+    let host = match (&upstream.host, &upstream.address) {
+        (UpstreamHost::Fixed(host), _) => host.clone(),
+        (UpstreamHost::Preserve, _) if !key.host.is_empty() => key.host.clone(),
+        // An HTTP/1.0 client may have named none.
+        (UpstreamHost::Preserve, UpstreamAddress::Tcp { host, port }) => format!("{host}:{port}"),
+        (UpstreamHost::Preserve, UpstreamAddress::Unix(_)) => "localhost".to_owned(),
+    };
+    UpstreamRequest {
+        target: key.target.clone(),
+        host,
+        headers,
+    }
+}
+
+/// The future's value, or `None` if it panics.
+async fn contained<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+    std::future::poll_fn(|context| {
+        let poll = || Pin::new(&mut future).poll(context);
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,561 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::{
+    channel::{
+        registry::{Membership, Registry},
+        ring::EntryKind,
+        shared::ShardWake,
+        state::Phase,
+    },
+    config::{
+        model::{Action, Backoff, Fanout, OnEnd, Route},
+        testing,
+    },
+    decide::{self, FanOut},
+    route::key::Scheme,
+    upstream::{
+        peer::Peers,
+        testing::{App, PATIENCE, Step},
+    },
+};
+
+const HEAD: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+const LAST_CHUNK: &str = "0\r\n\r\n";
+
+fn chunk(data: &str) -> String {
+    format!("{:x}\r\n{data}\r\n", data.len())
+}
+
+fn send(text: impl Into<String>) -> Step {
+    Step::Send(text.into().into_bytes())
+}
+
+/// A registry with readers, and a request for one channel of an app.
+struct Rig {
+    registry: Registry,
+    metrics: Arc<Metrics>,
+    request: FanOut,
+}
+
+impl Rig {
+    fn new(port: u16, change: impl FnOnce(&mut Fanout)) -> Self {
+        let mut settings = testing::fanout();
+        settings.backoff = Backoff {
+            min: Duration::ZERO,
+            max: Duration::ZERO,
+        };
+        change(&mut settings);
+        let settings = Arc::new(settings);
+        let route = testing::route("feed", "/feed", Action::Fanout(settings.clone()));
+        let route = Route {
+            upstream: testing::upstream(port),
+            ..(*route).clone()
+        };
+        let metrics = Arc::new(Metrics::new());
+        let dialer = Arc::new(Dialer::new(Arc::new(Peers::new())));
+        let readers = Arc::new(Readers::new(dialer, metrics.clone()));
+        let registry = Registry::new(readers, metrics.clone(), 10, usize::MAX);
+        let key = ChannelKey {
+            route: "feed".to_owned(),
+            scheme: Scheme::Https,
+            host: "shop.example".to_owned(),
+            target: "/feed?a=b".to_owned(),
+            headers: vec![(http::header::AUTHORIZATION, Bytes::from_static(b"me"))],
+        };
+        let request = FanOut {
+            route: Arc::new(route),
+            settings,
+            key,
+            last_event_id: None,
+            reader: decide::Reader::Other,
+            origin: None,
+            client: None,
+        };
+        Self {
+            registry,
+            metrics,
+            request,
+        }
+    }
+
+    fn join(&self) -> Membership {
+        self.registry.join(&self.request, clock::now()).unwrap()
+    }
+
+    fn cuts(&self, reason: CutReason) -> u64 {
+        self.metrics.route("feed").upstream_cuts.get(reason)
+    }
+
+    fn connects(&self, outcome: ConnectOutcome) -> u64 {
+        self.metrics.route("feed").upstream_connects.get(outcome)
+    }
+
+    fn connections(&self) -> i64 {
+        self.metrics.route("feed").upstream_connections.get()
+    }
+}
+
+/// What is in the ring, one word an entry: the data of an event, `<gap>`, `<end>`.
+fn ring(channel: &Channel) -> String {
+    let mut words = Vec::new();
+    channel.visit_after(0, |entry| {
+        words.push(match &entry.kind {
+            EntryKind::Event { frame, .. } => {
+                let payload = String::from_utf8(frame.payload().to_vec()).unwrap();
+                let data = payload
+                    .lines()
+                    .filter_map(|line| line.strip_prefix("data: "));
+                data.collect::<Vec<_>>().join("|")
+            }
+            EntryKind::Gap { .. } => "<gap>".to_owned(),
+            EntryKind::End => "<end>".to_owned(),
+        });
+        true
+    });
+    words.join(" ")
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
+        "never came: {what}"
+    );
+}
+
+async fn until_ring(channel: &Channel, expected: &str) {
+    let waiting = async {
+        while ring(channel) != expected {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let came = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
+    assert!(came, "wanted {expected}, got {}", ring(channel));
+}
+
+async fn until_over(channel: &Channel, outcome: Outcome) {
+    until("the channel's end", || {
+        channel.view().phase == Phase::Over(outcome)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_joiners_share_one_connection() {
+    let mut app = App::start(vec![vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("id: 1\ndata: a\n\nda")),
+        Step::Drip(chunk("ta: b\n\n:x\ndata: c\r\n\r").into_bytes()),
+        Step::Wait,
+    ]])
+    .await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let members: Vec<Membership> = (0..100).map(|_| rig.join()).collect();
+    assert_eq!(members.iter().filter(|member| member.opener).count(), 1);
+    until_ring(members[0].channel(), "a b c").await;
+    assert_eq!(
+        (rig.connections(), rig.connects(ConnectOutcome::Opened)),
+        (1, 1)
+    );
+    let request = app.request().await;
+    assert!(
+        request.starts_with("GET /feed?a=b HTTP/1.1\r\nHost: shop.example\r\n"),
+        "{request}"
+    );
+    let own = "authorization: me\r\nx-forwarded-proto: https\r\nx-forwarded-host: shop.example\r\n";
+    assert!(request.ends_with(&format!("{own}\r\n")), "{request}");
+}
+
+#[tokio::test]
+async fn a_cut_is_a_gap_and_the_stream_goes_on() {
+    let truncated = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: a\n\ndata: torn\n")),
+    ];
+    let reset = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: b\n\n")),
+        Step::Wait,
+        Step::Reset,
+    ];
+    let live = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: c\n\n")),
+        Step::Wait,
+    ];
+    let mut app = App::start(vec![truncated, reset, live]).await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let member = rig.join();
+    until_ring(member.channel(), "a <gap> b").await;
+    app.go_on();
+    until_ring(member.channel(), "a <gap> b <gap> c").await;
+    assert_eq!(
+        (rig.cuts(CutReason::Truncated), rig.cuts(CutReason::Reset)),
+        (1, 1)
+    );
+    assert_eq!(rig.connections(), 1);
+    let first = app.request().await;
+    assert_eq!(app.request().await, first);
+}
+
+#[tokio::test]
+async fn the_apps_end_ends_the_stream_and_the_next_joiner_opens_anew() {
+    let ended = |data: &str| {
+        vec![
+            Step::Request,
+            send(HEAD),
+            send(chunk(data)),
+            send(LAST_CHUNK),
+        ]
+    };
+    let app = App::start(vec![ended("data: a\n\n"), ended("data: b\n\n")]).await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let first = rig.join();
+    until_ring(first.channel(), "a <end>").await;
+    assert_eq!(first.channel().view().phase, Phase::Idle);
+    assert_eq!(rig.connections(), 0);
+    drop(first);
+    let second = rig.join();
+    assert!(second.opener);
+    until_ring(second.channel(), "a <end> <gap> b <end>").await;
+}
+
+#[tokio::test]
+async fn an_endless_feed_is_opened_again_after_its_end() {
+    let ended = |data: &str| {
+        vec![
+            Step::Request,
+            send(HEAD),
+            send(chunk(data)),
+            send(LAST_CHUNK),
+        ]
+    };
+    let live = vec![Step::Request, send(HEAD), Step::Wait];
+    let app = App::start(vec![ended("data: a\n\n"), ended("data: b\n\n"), live]).await;
+    let rig = Rig::new(app.address.port(), |settings| {
+        settings.on_end = OnEnd::Reconnect
+    });
+    let member = rig.join();
+    until_ring(member.channel(), "a <gap> b <gap>").await;
+    assert_eq!(member.channel().view().phase, Phase::Live);
+}
+
+#[tokio::test]
+async fn a_refusal_goes_to_those_who_wait() {
+    for (answer, status) in [
+        (
+            "HTTP/1.1 401 No\r\nSet-Cookie: s=1\r\nWWW-Authenticate: x\r\nContent-Length: 4\r\n\r\nbody",
+            401,
+        ),
+        (
+            "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbody",
+            503,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nbody",
+            200,
+        ),
+    ] {
+        let app = App::answering(answer.as_bytes()).await;
+        let rig = Rig::new(app.address.port(), |_| {});
+        let member = rig.join();
+        until_over(member.channel(), Outcome::Refused).await;
+        let refusal = member.channel().view().refusal.unwrap();
+        assert_eq!(
+            (refusal.status.as_u16(), &refusal.body[..]),
+            (status, &b"body"[..])
+        );
+        assert!(
+            refusal
+                .headers
+                .iter()
+                .all(|(name, _)| name != http::header::SET_COOKIE)
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_app_that_is_busy_on_reconnect_is_asked_again() {
+    let cut = vec![Step::Request, send(HEAD), send(chunk("data: a\n\n"))];
+    let busy = |status: &str| vec![Step::Request, send(format!("HTTP/1.1 {status}\r\n\r\n"))];
+    let live = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: b\n\n")),
+        Step::Wait,
+    ];
+    let scripts = vec![
+        cut,
+        busy("503 Busy"),
+        busy("429 Slow down"),
+        Vec::new(),
+        live,
+    ];
+    let app = App::start(scripts).await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let member = rig.join();
+    until_ring(member.channel(), "a <gap> b").await;
+    assert_eq!(rig.connects(ConnectOutcome::Retryable), 2);
+    assert_eq!(rig.connects(ConnectOutcome::NoHead), 1);
+}
+
+#[tokio::test]
+async fn an_app_that_refuses_on_reconnect_ends_the_channel() {
+    let cut = vec![Step::Request, send(HEAD), send(chunk("data: a\n\n"))];
+    let refusing = vec![Step::Request, send("HTTP/1.1 204 No Content\r\n\r\n")];
+    let app = App::start(vec![cut, refusing]).await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let member = rig.join();
+    until_over(member.channel(), Outcome::Refused).await;
+    assert_eq!(ring(member.channel()), "", "dropped with the channel");
+}
+
+#[tokio::test]
+async fn a_cold_channel_gives_up_in_time() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(
+            &"127.0.0.1:0"
+                .parse::<std::net::SocketAddr>()
+                .unwrap()
+                .into(),
+        )
+        .unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    let rig = Rig::new(port, |settings| {
+        settings.open_wait = Duration::from_millis(100);
+        // A delay of its own would take half an hour.
+        let hour = Duration::from_secs(3_600);
+        settings.backoff = Backoff {
+            min: hour,
+            max: hour,
+        };
+    });
+    let member = rig.join();
+    until_over(member.channel(), Outcome::Unreachable).await;
+    assert!(
+        rig.connects(ConnectOutcome::Unreachable) >= 2,
+        "at once, and when time was up"
+    );
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_a_stream_that_nobody_wants() {
+    let cut = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: a\n\n")),
+        Step::Wait,
+    ];
+    let never = vec![Step::Request, send(HEAD), Step::Wait];
+    let app = App::start(vec![cut, never]).await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let member = rig.join();
+    let channel = member.channel().clone();
+    until_ring(&channel, "a").await;
+    drop(member);
+    app.go_on();
+    until("the end of the reader", || {
+        channel.view().phase == Phase::Idle
+    })
+    .await;
+    assert_eq!(rig.connects(ConnectOutcome::Opened), 1);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_over_lets_go_of_its_connection() {
+    let script = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: a\n\n")),
+        Step::Request,
+    ];
+    let next = vec![Step::Request, send(HEAD), Step::Wait];
+    let app = App::start(vec![script, next]).await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let member = rig.join();
+    until_ring(member.channel(), "a").await;
+    member.channel().finish(Outcome::Retired);
+    until("the connection's end", || rig.connections() == 0).await;
+    assert_eq!(rig.cuts(CutReason::Closed), 1);
+    // The app serves one after the other: the next is served, so the first was closed.
+    let next = rig.join();
+    assert!(next.opener);
+    until("the next stream", || {
+        next.channel().view().phase == Phase::Live
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn silence_is_a_cut_where_it_is_configured() {
+    let silent = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: a\n\n")),
+        Step::Request,
+    ];
+    let live = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: b\n\n")),
+        Step::Request,
+    ];
+    let app = App::start(vec![silent, live]).await;
+    let rig = Rig::new(app.address.port(), |settings| {
+        settings.upstream_silence_max = Some(Duration::from_millis(200));
+    });
+    let member = rig.join();
+    until_ring(member.channel(), "a <gap> b").await;
+    assert_eq!(rig.cuts(CutReason::Silence), 1);
+}
+
+#[tokio::test]
+async fn an_event_over_the_limit_is_a_cut_behind_what_came_before() {
+    let long = format!(
+        "id: {}\ndata: a\n\ndata: {}\n\ndata: x\n\n",
+        "i".repeat(300),
+        "x".repeat(600)
+    );
+    let first = vec![Step::Request, send(HEAD), send(chunk(&long)), Step::Request];
+    let live = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: b\n\n")),
+        Step::Wait,
+    ];
+    let app = App::start(vec![first, live]).await;
+    let rig = Rig::new(app.address.port(), |settings| {
+        settings.event.bytes_max = 500
+    });
+    let member = rig.join();
+    until_ring(member.channel(), "a <gap> b").await;
+    assert_eq!(rig.cuts(CutReason::Limit), 1);
+    let errors = &rig.metrics.route("feed").parse_errors;
+    assert_eq!(
+        errors.get(crate::metrics::labels::ParseError::EventBytes),
+        1
+    );
+    assert_eq!(errors.get(crate::metrics::labels::ParseError::Id), 1);
+}
+
+#[tokio::test]
+async fn the_apps_reconnect_time_is_kept_for_the_clients() {
+    let body = chunk("retry: 100\nretry: 7000\ndata: a\n\n");
+    let app = App::start(vec![vec![
+        Step::Request,
+        send(HEAD),
+        send(body),
+        Step::Wait,
+    ]])
+    .await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let member = rig.join();
+    until_ring(member.channel(), "a").await;
+    let placement = member.channel().place(None, clock::now());
+    assert_eq!(placement.app_retry, Some(Duration::from_secs(7)));
+}
+
+#[tokio::test]
+async fn a_burst_is_read_in_order() {
+    let events: Vec<String> = (0..5_000).map(|number| number.to_string()).collect();
+    let body: String = events
+        .iter()
+        .map(|number| chunk(&format!("data: {number}\n\n")))
+        .collect();
+    let app = App::start(vec![vec![
+        Step::Request,
+        send(HEAD),
+        send(body),
+        Step::Wait,
+    ]])
+    .await;
+    let rig = Rig::new(app.address.port(), |settings| {
+        settings.ring.events_max = 10_000
+    });
+    let member = rig.join();
+    until_ring(member.channel(), &events.join(" ")).await;
+}
+
+/// A shard that panics once.
+struct Panicking(AtomicBool);
+
+impl ShardWake for Panicking {
+    fn channel_changed(&self) {
+        assert!(
+            self.0.swap(true, Ordering::Relaxed),
+            "a panic of this test's own"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_channel_and_nothing_else() {
+    let first = vec![
+        Step::Request,
+        send(HEAD),
+        Step::Wait,
+        send(chunk("data: a\n\n")),
+    ];
+    let second = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: b\n\n")),
+        Step::Wait,
+    ];
+    let app = App::start(vec![first, second]).await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let member = rig.join();
+    until("the stream", || {
+        member.channel().view().phase == Phase::Live
+    })
+    .await;
+    member
+        .channel()
+        .attach(0, Arc::new(Panicking(AtomicBool::new(false))));
+    app.go_on();
+    until_over(member.channel(), Outcome::Broken).await;
+    assert_eq!(rig.metrics.panics.get(PanicPlace::Upstream), 1);
+    assert_eq!(rig.cuts(CutReason::Internal), 1);
+    let next = rig.join();
+    until_ring(next.channel(), "b").await;
+}
+
+#[test]
+fn the_host_is_the_clients_or_the_configured_one_and_never_missing() {
+    let upstream = testing::upstream(3005);
+    let rig_key = |host: &str| ChannelKey {
+        route: String::new(),
+        scheme: Scheme::Http,
+        host: host.to_owned(),
+        target: "/".to_owned(),
+        headers: Vec::new(),
+    };
+    assert_eq!(
+        request(&rig_key("a.example:81"), &upstream).host,
+        "a.example:81"
+    );
+    let nameless = request(&rig_key(""), &upstream);
+    assert_eq!(nameless.host, "127.0.0.1:3005");
+    let names: Vec<&str> = nameless
+        .headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(names, ["x-forwarded-proto"]);
+    let fixed = Upstream {
+        host: UpstreamHost::Fixed("app".to_owned()),
+        ..(*upstream).clone()
+    };
+    assert_eq!(request(&rig_key("a.example"), &fixed).host, "app");
+}

@@ -1,0 +1,82 @@
+// Two users on a route with the default sharing: by credentials.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { startNest } from './lib/apps.mjs';
+import { nodeHttp1, nodeHttp2 } from './lib/clients.mjs';
+import { Sidestream, configFor } from './lib/sidestream.mjs';
+import { until } from './lib/wait.mjs';
+
+const MINE = { name: 'mine', path: '/mine', action: 'fanout' };
+const EVENTS_SEEN = 20;
+
+let app;
+let sidestream;
+
+before(async () => {
+  app = await startNest();
+  sidestream = await Sidestream.start(configFor(app, { routes: [MINE] }));
+});
+
+after(async () => {
+  await sidestream?.stop();
+  await app?.stop();
+});
+
+const owners = ({ events }) => [...new Set(events.map(({ data }) => JSON.parse(data).owner))];
+
+test('two cookies make two channels, and never a byte crosses', async () => {
+  const users = ['session=alice', 'session=bob'];
+  const connections = [];
+  try {
+    for (const cookie of [...users, ...users]) {
+      const options = { headers: { cookie } };
+      connections.push(
+        { cookie, ...(await nodeHttp1.open(`${sidestream.plain}/mine`, options)) },
+        {
+          cookie,
+          ...(await nodeHttp2.open(`${sidestream.secure}/mine`, { ...options, ca: sidestream.ca })),
+        },
+      );
+    }
+    for (const { cookie, reading } of connections) {
+      await until('events', () => reading.events.length >= EVENTS_SEEN);
+      assert.deepEqual(owners(reading), [cookie]);
+      assert.match(reading.headers['cache-control'], /\bprivate\b/);
+    }
+    const { open, total, heads } = await app.stats('/mine');
+    assert.deepEqual({ open, total }, { open: 2, total: 2 });
+    assert.deepEqual(heads.map(({ cookie }) => cookie).sort(), users);
+  } finally {
+    connections.forEach(({ close }) => close());
+  }
+});
+
+test("an id of another user's channel gives no event of it", async () => {
+  const open = (cookie, lastEventId) =>
+    nodeHttp1.open(`${sidestream.plain}/mine`, { headers: { cookie }, lastEventId });
+  const carol = await open('session=carol');
+  await until('events', () => carol.reading.events.length >= EVENTS_SEEN);
+  const dave = await open('session=dave', carol.reading.events[0].id);
+  try {
+    await until('events', () => dave.reading.events.length >= EVENTS_SEEN);
+    assert.deepEqual(owners(dave.reading), ['session=dave']);
+    assert.equal(dave.reading.gaps.length, 1, 'an id that the channel does not know is a gap');
+  } finally {
+    carol.close();
+    dave.close();
+  }
+});
+
+test('a public route sends no credentials to the app', async () => {
+  const headers = { cookie: 'session=erin', authorization: 'Bearer secret' };
+  const { close } = await nodeHttp1.open(`${sidestream.plain}/feed`, { headers });
+  try {
+    const [head] = (await app.stats('/feed')).heads;
+    assert.equal(head.cookie, undefined);
+    assert.equal(head.authorization, undefined);
+  } finally {
+    close();
+  }
+});

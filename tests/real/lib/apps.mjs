@@ -1,0 +1,147 @@
+// The real apps, each with `send(events)`, `stats(path)`, `kill()`, `restart()` and `stop()`.
+
+import { existsSync } from 'node:fs';
+import { once } from 'node:events';
+import http from 'node:http';
+import { fileURLToPath } from 'node:url';
+
+import { Child, ExitedEarly, answers } from './child.mjs';
+import { PYTHON } from './clients.mjs';
+import { freePorts } from './ports.mjs';
+
+const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
+const NEST_MAIN = here('results/nest/main.js');
+const FASTAPI_MAIN = here('apps/fastapi/app.py');
+const NO_STATS = { open: 0, total: 0, heads: [] };
+const PORT_TRIES = 5;
+
+/** An app in a process of its own. */
+class ChildApp {
+  constructor(name, command, args) {
+    Object.assign(this, { name, command, args });
+  }
+
+  async start() {
+    for (let left = PORT_TRIES; ; left -= 1) {
+      [this.port] = await freePorts(1);
+      this.url = `http://127.0.0.1:${this.port}`;
+      try {
+        await this.#spawn();
+        return this;
+      } catch (error) {
+        // Somebody else may have taken the port in between.
+        if (!(error instanceof ExitedEarly) || !/in use/i.test(error.output) || left === 0) throw error;
+      }
+    }
+  }
+
+  async #spawn() {
+    this.child = new Child(this.name, this.command, this.args, { env: { PORT: `${this.port}` } });
+    await this.child.untilReady(() => answers(`${this.url}/control/stats`));
+  }
+
+  /** Publishes events to everyone who reads /feed. */
+  async send(events) {
+    const response = await fetch(`${this.url}/control/send`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(events),
+    });
+    const { sent } = await response.json();
+    if (sent !== events.length) throw new Error(`${this.name} took ${sent} of ${events.length}`);
+  }
+
+  /** `{open, total, heads}`: requests for a path as the app counts them. */
+  async stats(path = '/feed') {
+    const stats = await (await fetch(`${this.url}/control/stats`)).json();
+    return stats[path] ?? NO_STATS;
+  }
+
+  kill() {
+    return this.child.stop('SIGKILL');
+  }
+
+  /** Starts again on the same port. */
+  restart() {
+    return this.#spawn();
+  }
+
+  stop() {
+    return this.kill();
+  }
+}
+
+export async function startNest() {
+  if (!existsSync(NEST_MAIN)) throw new Error(`${NEST_MAIN} is missing: run "npm run build"`);
+  return new ChildApp('NestJS', process.execPath, [NEST_MAIN]).start();
+}
+
+export const startFastApi = () => new ChildApp('FastAPI', PYTHON, [FASTAPI_MAIN]).start();
+
+/**
+ * A bare Node server: `\r\n` line ends, comments, ids of its own, fields without the space after the
+ * colon, and writes that split the bytes anywhere, also between `\r` and `\n`.
+ */
+class BareApp {
+  #readers = new Set();
+  #stats = { ...NO_STATS };
+  #nextId = 1;
+  #split = 0;
+  name = 'bare Node';
+
+  async start() {
+    this.server = http.createServer((request, response) => this.#answer(request, response));
+    this.server.listen(0, '127.0.0.1');
+    await once(this.server, 'listening');
+    this.url = `http://127.0.0.1:${this.server.address().port}`;
+    return this;
+  }
+
+  #answer(request, response) {
+    const { open, total, heads } = this.#stats;
+    this.#stats = { open: open + 1, total: total + 1, heads: [...heads, request.headers] };
+    response.socket.setNoDelay(true);
+    response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
+    response.write('\ufeff: hello\r\n\r\n');
+    this.#readers.add(response);
+    response.on('close', () => {
+      this.#readers.delete(response);
+      this.#stats = { ...this.#stats, open: this.#stats.open - 1 };
+    });
+  }
+
+  #encode({ type, data }) {
+    const space = this.#nextId % 2 ? '' : ' ';
+    const fields = [`id:${space}app-${this.#nextId}`, `:${space}between the fields`];
+    this.#nextId += 1;
+    if (type) fields.push(`event:${space}${type}`);
+    // The standard drops one space after the colon: data that begins with one needs it.
+    for (const line of data.split('\n')) fields.push(`data:${line.startsWith(' ') ? ' ' : space}${line}`);
+    return Buffer.from(`${fields.join('\r\n')}\r\n\r\n: after the event\r\n\r\n`);
+  }
+
+  /** Publishes events, each cut into writes of a few bytes up to a few thousand. */
+  async send(events) {
+    for (const event of events) {
+      const bytes = this.#encode(event);
+      for (let at = 0; at < bytes.length; ) {
+        this.#split = (this.#split * 7 + 3) % 101;
+        const size = bytes.length > 1_000 ? 997 + this.#split : 1 + (this.#split % 13);
+        for (const reader of this.#readers) reader.write(bytes.subarray(at, at + size));
+        at += size;
+        await new Promise(setImmediate);
+      }
+    }
+  }
+
+  async stats() {
+    return this.#stats;
+  }
+
+  async stop() {
+    this.server.closeAllConnections();
+    this.server.close();
+  }
+}
+
+export const startBare = () => new BareApp().start();

@@ -1,0 +1,117 @@
+// The NestJS app of the tutorial, unchanged, under a thousand clients.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { after, before, test } from 'node:test';
+
+import { startNest } from './lib/apps.mjs';
+import { assertAllAlike, assertLocalIds, assertSeen, exactly } from './lib/checks.mjs';
+import { nodeHttp1 } from './lib/clients.mjs';
+import { Crowd } from './lib/crowd.mjs';
+import { TRICKY, numberedEvents } from './lib/payloads.mjs';
+import { Sidestream, configFor } from './lib/sidestream.mjs';
+import { until } from './lib/wait.mjs';
+
+const TUTORIAL = { name: 'tutorial', path: '/xxx/stream', action: 'fanout', share: 'public' };
+
+let app;
+let sidestream;
+
+before(async () => {
+  app = await startNest();
+  sidestream = await Sidestream.start(configFor(app, { routes: [TUTORIAL] }));
+});
+
+after(async () => {
+  await sidestream?.stop();
+  await app?.stop();
+});
+
+test('a thousand clients cost the app one connection and each gets every event', async () => {
+  const crowd = await Crowd.open(sidestream, '/feed', { http1: 500, http2: 500 });
+  try {
+    const { open, total } = await app.stats();
+    assert.deepEqual({ open, total }, { open: 1, total: 1 });
+
+    const events = [...numberedEvents(40), ...TRICKY];
+    await app.send(events);
+    const short = () => crowd.readings.filter((reading) => reading.events.length < events.length);
+    await until(() => `all events; ${short().length} clients lack some`, () => short().length === 0);
+    assertSeen({}, crowd.readings[0].events, events);
+    assertLocalIds(crowd.readings[0].events);
+    assertAllAlike(crowd.readings);
+    assert.ok(crowd.readings.every(({ gaps }) => gaps.length === 0));
+    assert.equal((await app.stats()).total, 1);
+  } finally {
+    crowd.close();
+  }
+});
+
+test('Cache-Control: private, which NestJS always sends, does not stop sharing on a public route', async () => {
+  const direct = await nodeHttp1.open(`${app.url}/feed`);
+  assert.match(direct.reading.headers['cache-control'], /\bprivate\b/);
+  direct.close();
+  await until('the direct reader to be gone', async () => (await app.stats()).open <= 1);
+
+  const before = await app.stats();
+  const crowd = await Crowd.open(sidestream, '/feed', { http1: 10, http2: 10 });
+  try {
+    const now = await app.stats();
+    assert.equal(now.open, 1);
+    assert.ok(now.total - before.total <= 1, 'one connection at most was opened for all');
+    for (const { headers } of crowd.readings) {
+      assert.equal(headers['content-type'], 'text/event-stream');
+      assert.match(headers['cache-control'], /\bno-transform\b/);
+      assert.equal(headers['x-accel-buffering'], 'no');
+      assert.equal(headers['content-length'], undefined);
+    }
+  } finally {
+    crowd.close();
+  }
+});
+
+test('the stream of the tutorial: aaa at once, bbb every 2 s, ccc every 5 s', async () => {
+  const first = await nodeHttp1.open(`${sidestream.plain}/xxx/stream`);
+  await until('aaa', () => first.reading.events.length > 0);
+  const crowd = await Crowd.open(sidestream, '/xxx/stream', { http1: 20, http2: 20 });
+  try {
+    const data = () => first.reading.events.map((event) => event.data);
+    await until('ccc', () => data().includes('{"msg":"ccc"}'));
+    const expected = ['aaa', 'bbb', 'bbb', 'ccc'].map((msg) => `{"msg":"${msg}"}`);
+    assert.deepEqual(data().slice(0, expected.length), expected);
+    // Who came later joins live: the same stream without its beginning.
+    const late = expected.slice(1).map((text) => ({ data: text }));
+    for (const reading of crowd.readings) {
+      await until('the same', () => reading.events.length >= late.length);
+      assertSeen({}, reading.events.slice(0, late.length), late);
+    }
+    assert.equal((await app.stats('/xxx/stream')).total, 1);
+  } finally {
+    first.close();
+    crowd.close();
+  }
+});
+
+test('what is not a stream passes through, on every protocol', async () => {
+  const body = Buffer.from(JSON.stringify([{ data: 'y'.repeat(1_000_000) }]));
+  const { reading, close } = await nodeHttp1.open(`${sidestream.plain}/feed`);
+  try {
+    for (const [flag, origin] of [
+      ['--http1.1', sidestream.plain],
+      ['--http2-prior-knowledge', sidestream.plain],
+      ['--http2', sidestream.secure],
+    ]) {
+      assert.deepEqual(post(flag, `${origin}/control/send`, body), { sent: 1 });
+    }
+    await exactly({}, reading, new Array(3).fill(JSON.parse(body)[0]));
+  } finally {
+    close();
+  }
+});
+
+/** POSTs JSON with curl and returns the JSON of the answer. */
+function post(flag, url, body) {
+  const type = ['-H', 'content-type: application/json'];
+  const args = ['--silent', '--show-error', '--fail', '--max-time', '20', flag, '--cacert', sidestream.ca];
+  return JSON.parse(execFileSync('curl', [...args, ...type, '--data-binary', '@-', url], { input: body }));
+}
