@@ -5,10 +5,7 @@ mod rig;
 
 use std::{sync::Arc, time::Duration};
 
-use rig::{Rig, app::App, client::Client, soon};
-
-/// Short enough for a test to wait for, long enough for an ordinary head on a crowded machine.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+use rig::{Rig, Settings, app::App, client::Client, soon};
 
 /// Stands for the path in [`HOSTILE`].
 const PATH: &str = "@PATH@";
@@ -195,9 +192,14 @@ fn assert_refused(name: &str, path: &str, split: usize, answer: &[u8]) {
 
 async fn rig() -> (App, Arc<Rig>) {
     let app = App::echo().await;
-    let rig = Rig::with(app.address.clone(), |config| {
-        config.limits.head_timeout = HEAD_TIMEOUT;
-    });
+    // Short enough to wait for, long enough for an ordinary head on a crowded machine.
+    let rig = Rig::with(
+        &app.address,
+        Settings {
+            limits: &["head_timeout: 2s", "head_fields_max: 50"],
+            ..Settings::default()
+        },
+    );
     (app, Arc::new(rig))
 }
 

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -54,7 +55,7 @@ enum Patience {
 }
 
 /// Serves `turnstile` until either side is done with it.
-pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core: &Core) {
+pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core: Arc<Core>) {
     let mut shutdown = core.shutdown.clone();
     let mut patience = Patience::From(accepted);
     loop {
