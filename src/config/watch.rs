@@ -32,20 +32,41 @@ const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Looks up an environment variable; outlives the watch's thread.
 pub type OwnedEnv = Box<dyn Fn(&str) -> Option<String> + Send>;
-/// Called with the old and the new configuration after the new one is published.
-pub type OnChange = Box<dyn FnMut(&Arc<Config>, &Arc<Config>) + Send>;
+/// Told of each reload; runs on a blocking thread.
+pub type OnReload = Box<dyn FnMut(Reload<'_>) + Send>;
+
+/// What became of a changed file.
+#[derive(Debug, Clone, Copy)]
+pub enum Reload<'a> {
+    /// It is in force.
+    Applied {
+        /// What was in force before.
+        old: &'a Arc<Config>,
+        /// What is in force, published already. The very same as `old` if the file differs in form
+        /// only, or if a bad edit was taken back.
+        new: &'a Arc<Config>,
+        /// Sections that take effect after a restart only.
+        restart_needed: &'a [&'static str],
+    },
+    /// It is bad; nothing changed.
+    Rejected {
+        /// What is wrong, for people.
+        report: &'a str,
+    },
+}
 
 /// The configuration file and what it last said.
 pub struct Watch {
     path: PathBuf,
     env: OwnedEnv,
-    on_change: OnChange,
+    on_reload: OnReload,
     current: Arc<ArcSwap<Config>>,
     status: Arc<ReloadStatus>,
     /// What the process started with: some of it stays in force until a restart.
     started: Arc<Config>,
-    /// Content that was taken or refused last: the same is not looked at twice.
-    seen: Content,
+    /// Content that was taken or refused last: the same is not looked at twice. `None` before the
+    /// first look.
+    seen: Option<Content>,
     /// Other content, not yet at rest.
     unsettled: Option<Content>,
 }
@@ -123,29 +144,24 @@ fn read(path: &Path) -> Content {
 }
 
 impl Watch {
-    /// Loads the file for the first time.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, or why it cannot be read.
-    pub fn new(path: PathBuf, env: OwnedEnv, on_change: OnChange) -> Result<Self, Report> {
-        let seen = read(&path);
-        let started = Arc::new(load_content(&path, &seen, &env)?);
-        Ok(Self {
-            current: Arc::new(ArcSwap::new(Arc::clone(&started))),
+    /// A watch over the file that `current` was loaded from. What is valid is stored there.
+    #[must_use]
+    pub fn new(
+        current: Arc<ArcSwap<Config>>,
+        path: PathBuf,
+        env: OwnedEnv,
+        on_reload: OnReload,
+    ) -> Self {
+        Self {
+            started: current.load_full(),
+            current,
             status: Arc::new(ReloadStatus::started(clock::now())),
             path,
             env,
-            on_change,
-            started,
-            seen,
+            on_reload,
+            seen: None,
             unsettled: None,
-        })
-    }
-
-    /// The configuration in force, kept up to date.
-    #[must_use]
-    pub fn current(&self) -> Arc<ArcSwap<Config>> {
-        Arc::clone(&self.current)
+        }
     }
 
     /// What came of the last reload, kept up to date.
@@ -184,7 +200,14 @@ impl Watch {
     /// Looks at the file once.
     pub fn poll(&mut self, now: Millis) -> Polled {
         let content = read(&self.path);
-        if content == self.seen {
+        // At the first look the file is usually the one that was loaded, but may have changed since.
+        let is_known = match &self.seen {
+            Some(seen) => *seen == content,
+            None => load_content(&self.path, &content, &self.env)
+                .is_ok_and(|config| config == **self.current.load()),
+        };
+        if is_known {
+            self.seen = Some(content);
             self.unsettled = None;
             return Polled::Unchanged;
         }
@@ -195,7 +218,7 @@ impl Watch {
         self.unsettled = None;
         let loaded = load_content(&self.path, &content, &self.env);
         // Taken or refused, it is not looked at again until it differs: one report per content.
-        self.seen = content;
+        self.seen = Some(content);
         match loaded {
             Ok(config) => {
                 self.take(Arc::new(config), now);
@@ -207,6 +230,7 @@ impl Watch {
                     path = %self.path.display(),
                     "the configuration file is bad; the one in force stays\n{report}"
                 );
+                (self.on_reload)(Reload::Rejected { report: &report });
                 self.status.refused(now, report);
                 Polled::Refused
             }
@@ -225,11 +249,13 @@ impl Watch {
             );
         }
         let old = self.current.load_full();
-        // A comment changed, or a bad edit was taken back: nobody need know.
-        if *old != *new {
-            self.current.store(Arc::clone(&new));
-            (self.on_change)(&old, &new);
-        }
+        let new = if *old == *new { Arc::clone(&old) } else { new };
+        self.current.store(Arc::clone(&new));
+        (self.on_reload)(Reload::Applied {
+            old: &old,
+            new: &new,
+            restart_needed: &restart,
+        });
         self.status.taken(now, restart);
     }
 }

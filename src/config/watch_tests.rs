@@ -5,11 +5,12 @@ use std::{
     sync::Arc,
 };
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::{Polled, Watch, is_mount_point, load_file};
-use crate::clock::Millis;
+use super::{OnReload, Polled, Reload, Watch, is_mount_point, load_file};
+use crate::{clock::Millis, config::Config};
 
 fn source(port: u16, path: &str) -> String {
     format!(
@@ -18,11 +19,12 @@ fn source(port: u16, path: &str) -> String {
     )
 }
 
-/// A watched file and the paths of the routes that were published, `old>new`.
+/// A watched file and what was told of it: `/old>/new`, `same` or `rejected`.
 struct Rig {
     folder: TempDir,
+    current: Arc<ArcSwap<Config>>,
     watch: Watch,
-    changes: Arc<Mutex<Vec<String>>>,
+    told: Arc<Mutex<Vec<String>>>,
 }
 
 impl Rig {
@@ -34,21 +36,24 @@ impl Rig {
     }
 
     fn on(folder: TempDir, file: PathBuf) -> Self {
-        let changes = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&changes);
-        let watch = Watch::new(
-            file,
-            Box::new(|_| None),
-            Box::new(move |old, new| {
-                let path = |config: &crate::config::Config| config.routes[0].matches.path.clone();
-                noted.lock().push(format!("{}>{}", path(old), path(new)));
-            }),
-        )
-        .unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&told);
+        let current = Arc::new(ArcSwap::from_pointee(load_file(&file, &|_| None).unwrap()));
+        let path = |config: &Config| config.routes[0].matches.path.clone();
+        let on_reload: OnReload = Box::new(move |reload| {
+            noted.lock().push(match reload {
+                Reload::Applied { old, new, .. } if Arc::ptr_eq(old, new) => "same".to_owned(),
+                Reload::Applied { old, new, .. } => format!("{}>{}", path(old), path(new)),
+                Reload::Rejected { .. } => "rejected".to_owned(),
+            });
+        });
+        let mut watch = Watch::new(current.clone(), file, Box::new(|_| None), on_reload);
+        assert_eq!(watch.poll(Millis(0)), Polled::Unchanged);
         Self {
             folder,
+            current,
             watch,
-            changes,
+            told,
         }
     }
 
@@ -65,7 +70,7 @@ impl Rig {
     }
 
     fn path_in_force(&self) -> String {
-        self.watch.current().load().routes[0].matches.path.clone()
+        self.current.load().routes[0].matches.path.clone()
     }
 }
 
@@ -78,7 +83,7 @@ fn a_good_file_is_taken_and_published() {
     assert_eq!(rig.path_in_force(), "/a");
     assert_eq!(rig.watch.poll(Millis(3)), Polled::Taken);
     assert_eq!(rig.path_in_force(), "/b");
-    assert_eq!(*rig.changes.lock(), ["/a>/b"]);
+    assert_eq!(*rig.told.lock(), ["/a>/b"]);
     assert_eq!(rig.watch.poll(Millis(4)), Polled::Unchanged);
     let state = rig.watch.status().state();
     assert_eq!(
@@ -106,7 +111,7 @@ fn a_bad_file_changes_nothing_and_says_why_once() {
     assert_eq!(rig.settle(), Polled::Taken);
     let state = rig.watch.status().state();
     assert_eq!((state.success, state.error), (true, None));
-    assert!(rig.changes.lock().is_empty());
+    assert!(*rig.told.lock() == ["rejected", "same"]);
 }
 
 #[test]
@@ -152,7 +157,7 @@ fn a_file_that_still_changes_is_waited_for() {
     rig.write(&source(0, "/d"));
     assert_eq!(rig.watch.poll(Millis(1)), Polled::Unsettled);
     assert_eq!(rig.watch.poll(Millis(1)), Polled::Taken);
-    assert_eq!(*rig.changes.lock(), ["/a>/d"]);
+    assert_eq!(*rig.told.lock(), ["/a>/d"]);
 }
 
 #[test]
@@ -170,6 +175,20 @@ fn sections_that_need_a_restart_are_named_until_they_are_taken_back() {
     rig.write(&source(0, "/c"));
     assert_eq!(rig.settle(), Polled::Taken);
     assert!(needed(&rig).is_empty());
+}
+
+#[test]
+fn a_change_between_loading_and_the_first_look_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sidestream.yaml");
+    fs::write(&file, source(0, "/a")).unwrap();
+    let current = Arc::new(ArcSwap::from_pointee(load_file(&file, &|_| None).unwrap()));
+    fs::write(&file, source(0, "/b")).unwrap();
+    let (env, on_reload) = (Box::new(|_: &str| None), Box::new(|_: Reload<'_>| {}));
+    let mut watch = Watch::new(current.clone(), file, env, on_reload);
+    assert_eq!(watch.poll(Millis(1)), Polled::Unsettled);
+    assert_eq!(watch.poll(Millis(2)), Polled::Taken);
+    assert_eq!(current.load().routes[0].matches.path, "/b");
 }
 
 /// A ConfigMap volume: `sidestream.yaml` -> `..data/sidestream.yaml`, `..data` -> a dated folder;
@@ -196,7 +215,7 @@ fn a_config_map_swap_is_noticed() {
     );
     publish(&root, "..3", &source(0, "/b"));
     assert_eq!(rig.settle(), Polled::Taken);
-    assert_eq!(*rig.changes.lock(), ["/a>/b"]);
+    assert_eq!(*rig.told.lock(), ["/a>/b"]);
 }
 
 #[test]
@@ -241,7 +260,7 @@ fn mount_points_are_recognised() {
 #[tokio::test(start_paused = true)]
 async fn the_loop_polls_by_itself() {
     let rig = Rig::new(&source(0, "/a"));
-    let (current, status) = (rig.watch.current(), rig.watch.status());
+    let (current, status) = (rig.current.clone(), rig.watch.status());
     let file = rig.folder.path().join("sidestream.yaml");
     let running = tokio::spawn(rig.watch.run());
     fs::write(file, source(0, "/b")).unwrap();

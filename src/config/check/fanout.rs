@@ -75,12 +75,6 @@ pub(super) fn fanout(
         Share::Public => defaults::LINGER_PUBLIC,
         Share::Credentials => defaults::LINGER_CREDENTIALS,
     };
-    let silence = time(
-        "upstream_silence_max",
-        |s| s.upstream_silence_max,
-        Duration::ZERO,
-        SECOND..=DAY,
-    );
     let ring = ring(route, defaults, place);
     Fanout {
         share,
@@ -109,7 +103,7 @@ pub(super) fn fanout(
         ),
         on_end: route.on_end.or(defaults.on_end).unwrap_or(OnEnd::Pass),
         backoff: backoff(route, defaults, place),
-        upstream_silence_max: (silence != Duration::ZERO).then_some(silence),
+        upstream_silence_max: upstream_silence_max(route, defaults, place),
         linger: time("linger", |s| s.linger, linger, Duration::ZERO..=DAY),
         retry: retry(route, defaults, place),
         heartbeat: time(
@@ -119,13 +113,7 @@ pub(super) fn fanout(
             SECOND..=300 * SECOND,
         ),
         slow: slow(route, defaults, &ring, place),
-        channel_subscribers_max: place.of(&["channel_subscribers_max"]).count(
-            route
-                .channel_subscribers_max
-                .or(defaults.channel_subscribers_max),
-            limits.subscribers_max.unwrap_or(usize::MAX),
-            1..=usize::MAX,
-        ),
+        channel_subscribers_max: channel_subscribers_max(route, defaults, limits, place),
         response_headers: names::response_headers(
             route
                 .response_headers
@@ -134,6 +122,33 @@ pub(super) fn fanout(
             &place.of(&["response_headers"]),
         ),
     }
+}
+
+fn upstream_silence_max(
+    route: &Defaults,
+    defaults: &Defaults,
+    place: &Place<'_, '_>,
+) -> Option<Duration> {
+    let value = route
+        .upstream_silence_max
+        .or(defaults.upstream_silence_max)?;
+    let at = place.of(&["upstream_silence_max"]);
+    Some(at.time(Some(value), DAY, SECOND..=DAY))
+}
+
+fn channel_subscribers_max(
+    route: &Defaults,
+    defaults: &Defaults,
+    limits: &Limits,
+    place: &Place<'_, '_>,
+) -> usize {
+    place.of(&["channel_subscribers_max"]).count(
+        route
+            .channel_subscribers_max
+            .or(defaults.channel_subscribers_max),
+        limits.subscribers_max.unwrap_or(usize::MAX),
+        1..=usize::MAX,
+    )
 }
 
 fn identity(
