@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn answers_are_understood_or_refused() {
-        let cases: [(&[u8], Option<(u16, &str)>); 6] = [
+        type Case<'a> = (&'a [u8], Option<(u16, &'a str)>);
+        let cases: [Case<'_>; 6] = [
             (
                 b"HTTP/1.1 200 OK\r\na: b\r\n\r\n{\"ready\":true}\n",
                 Some((200, "{\"ready\":true}")),

@@ -68,7 +68,14 @@ fn demo_has_its_ports() {
 fn the_file_is_looked_for_in_order() {
     let etc = "/etc/sidestream/sidestream.yaml";
     let here = "sidestream.yaml";
-    let cases: [(Option<&str>, Option<&str>, &[&str], Option<&str>); 6] = [
+    // named, in the environment, existing -> chosen
+    type Case<'a> = (
+        Option<&'a str>,
+        Option<&'a str>,
+        &'a [&'a str],
+        Option<&'a str>,
+    );
+    let cases: [Case<'_>; 6] = [
         (Some("a"), Some("b"), &[etc, here], Some("a")),
         (None, Some("b"), &[etc, here], Some("b")),
         (None, None, &[etc, here], Some(etc)),
