@@ -286,3 +286,35 @@ proptest! {
         prop_assert_eq!(ours(&chunks), theirs(&chunks));
     }
 }
+
+#[test]
+fn large_values_come_out_whole_and_leave_little_behind() {
+    let mut parser = Parser::new(ROOMY);
+    for size in [1, 255, 256, 257, 16 << 10, (16 << 10) + 1, 300_000] {
+        let value = Bytes::from(vec![b'v'; size]);
+        let named = Event {
+            name: value.clone(),
+            data: value.clone(),
+            id: None,
+        };
+        let unnamed = Event {
+            name: Bytes::new(),
+            ..named.clone()
+        };
+        for event in [&named, &named, &unnamed, &named] {
+            let payload = Frame::event(None, &event.name, &event.data).payload();
+            let mut items = Vec::new();
+            for chunk in payload.chunks(1_000) {
+                parser
+                    .feed(chunk, &mut |item| items.push(item))
+                    .expect("within the limits");
+            }
+            assert_eq!(items, [Item::Event(event.clone())], "{size}");
+            assert!(
+                parser.allocated_bytes() <= 32 << 10,
+                "{}",
+                parser.allocated_bytes()
+            );
+        }
+    }
+}

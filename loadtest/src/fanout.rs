@@ -9,7 +9,7 @@ use crate::{
     fleet::Snapshot,
     lane::Order,
     plan::Plan,
-    proc::{self, Usage},
+    proc::{self, MachineTime, Usage},
     report::ServerUsage,
     stats,
     target::Target,
@@ -52,10 +52,12 @@ pub async fn run(options: &Options, mut progress: impl FnMut(&str)) -> Result<Re
     let connect_seconds = since(start_ns);
 
     let before = options.server_pid.map(proc::usage).transpose()?;
+    let machine = MachineTime::now();
     let mark = published(options).await?;
     crew.order(Order::Measure { mark }).await?;
     measure(&mut crew, options.duration, &mut progress).await?;
 
+    let machine_share = MachineTime::now().busy_since(machine);
     let after = options.server_pid.map(proc::usage).transpose()?;
     let upstream = match &options.stats {
         Some(target) => Some(stats::fetch(target).await?),
@@ -77,6 +79,7 @@ pub async fn run(options: &Options, mut progress: impl FnMut(&str)) -> Result<Re
         plan: options.plan.clone(),
         connect_seconds,
         outcome,
+        machine_share,
         upstream,
         upstream_connections: options.upstream_connections,
         server: server_usage(before, after),

@@ -1,6 +1,6 @@
 //! What `/proc` says about processes: CPU, memory, descriptors.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -65,10 +65,47 @@ fn cpu_seconds(path: &str) -> Result<f64> {
     }
 }
 
-/// True while process `pid` lives.
-#[must_use]
-pub fn is_alive(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
+/// CPU time of the whole machine since boot.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct MachineTime {
+    busy: f64,
+    all: f64,
+}
+
+impl MachineTime {
+    /// Reads it; zero where there is no `/proc`.
+    #[must_use]
+    pub fn now() -> Self {
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let fields = stat
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(1);
+        // user, nice, system, idle, iowait, irq, softirq, steal; guests are counted in user.
+        let times: Vec<f64> = fields
+            .take(8)
+            .map_while(|field| field.parse().ok())
+            .collect();
+        let all = times.iter().sum();
+        let idle: f64 = times.iter().skip(3).take(2).sum();
+        Self {
+            busy: all - idle,
+            all,
+        }
+    }
+
+    /// Share of the machine's CPU that was busy since `earlier`.
+    #[must_use]
+    pub fn busy_since(self, earlier: Self) -> f64 {
+        let all = self.all - earlier.all;
+        if all > 0.0 {
+            (self.busy - earlier.busy) / all
+        } else {
+            0.0
+        }
+    }
 }
 
 /// Raises the soft descriptor limit to the hard one; returns how many connections one process may
@@ -94,7 +131,7 @@ mod tests {
     fn this_process_can_be_read() {
         let usage = usage(std::process::id()).unwrap();
         assert!(usage.pss_bytes > 100_000 && usage.rss_bytes >= usage.pss_bytes);
-        assert!(is_alive(std::process::id()));
         assert!(connections_max() > 100);
+        assert!(MachineTime::now().all > 0.0);
     }
 }

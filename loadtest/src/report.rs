@@ -19,6 +19,8 @@ pub struct Report {
     pub connect_seconds: f64,
     /// What the subscribers saw.
     pub outcome: Outcome,
+    /// Share of the machine's CPU that was busy while measuring, whoever used it.
+    pub machine_share: f64,
     /// The publisher's counters at the end.
     pub upstream: Option<Stats>,
     /// How many connections the publisher must have seen.
@@ -159,23 +161,7 @@ impl fmt::Display for Report {
             }
         }
 
-        writeln!(f, "\nlatency, ms (from the intended send time)")?;
-        writeln!(
-            f,
-            "{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
-            "", "p50", "p90", "p99", "p99.9", "max"
-        )?;
-        let protocols = [("h1", &tally.h1), ("h2", &tally.h2)];
-        for (name, Counts { latency, .. }) in protocols
-            .iter()
-            .filter(|(_, counts)| !counts.latency.is_empty())
-        {
-            write!(f, "{name:>10}")?;
-            for percent in [50.0, 90.0, 99.0, 99.9] {
-                write!(f, "{:>10.2}", latency.percentile_ms(percent))?;
-            }
-            writeln!(f, "{:>10.2}", latency.max_ms())?;
-        }
+        self.write_latency(f)?;
 
         let rate = per_second(total.connected, self.connect_seconds);
         writeln!(
@@ -183,7 +169,10 @@ impl fmt::Display for Report {
             "\nconnect: {:.1} s, {rate} subscribers/s",
             self.connect_seconds
         )?;
-        for (name, counts) in protocols.iter().filter(|(_, counts)| counts.wanted > 0) {
+        for (name, counts) in [("h1", &tally.h1), ("h2", &tally.h2)] {
+            if counts.wanted == 0 {
+                continue;
+            }
             let Counts {
                 connect,
                 first_byte,
@@ -207,6 +196,32 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// The latency table; events that are not the publisher's carry no time.
+    fn write_latency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tally = &self.outcome.tally;
+        if tally.h1.latency.is_empty() && tally.h2.latency.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nlatency, ms (from the intended send time)")?;
+        writeln!(
+            f,
+            "{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "", "p50", "p90", "p99", "p99.9", "max"
+        )?;
+        for (name, latency) in [("h1", &tally.h1.latency), ("h2", &tally.h2.latency)] {
+            if latency.is_empty() {
+                continue;
+            }
+            write!(f, "{name:>10}")?;
+            for percent in [50.0, 90.0, 99.0, 99.9] {
+                write!(f, "{:>10.2}", latency.percentile_ms(percent))?;
+            }
+            writeln!(f, "{:>10.2}", latency.max_ms())?;
+        }
+        Ok(())
+    }
+
+    /// What it took.
     fn write_resources(&self, f: &mut fmt::Formatter<'_>, total: &Counts) -> fmt::Result {
         let seconds = self.outcome.measured_seconds;
         let rate = per_second(total.measured, seconds);
@@ -216,10 +231,10 @@ impl Report {
             grouped(total.measured)
         )?;
         let (share, threads) = (self.client_share(), self.plan.lanes());
+        let (own, machine) = (share * 100.0, self.machine_share * 100.0);
         writeln!(
             f,
-            "client: {:.0} % of its CPU ({threads} threads)",
-            share * 100.0
+            "client: {own:.0} % of its CPU ({threads} threads); machine {machine:.0} % busy"
         )?;
         if share > CLIENT_BUSY {
             writeln!(

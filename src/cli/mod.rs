@@ -67,6 +67,10 @@ pub struct Demo {
     /// Your own app, instead of the built-in one.
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
+    /// A path of your app that streams events, such as `/feed/{name}`; may be repeated. Without it
+    /// the usual ones are taken: `/{name}/stream`, `/stream`, `/events`, `/sse`.
+    #[arg(long = "stream-path", value_name = "PATH", requires = "upstream")]
+    pub stream_paths: Vec<String>,
     /// Port of the page over HTTP/1.1.
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub http_port: u16,

@@ -17,6 +17,9 @@ use crate::config::model::EventLimits;
 /// U+FEFF in UTF-8; one at the very start of a connection is not part of the stream.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
+/// Names up to this size are kept, to be shared by the events that repeat them.
+const NAME_BYTES_KEPT: usize = 256;
+
 /// The stream broke a limit. The parser is of no use afterwards: the connection has to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseError {
@@ -71,7 +74,7 @@ pub struct Parser {
     data: Vec<u8>,
     /// Value of the block's last `event` field.
     name: Vec<u8>,
-    /// The last event's name: most streams repeat one, which then costs no allocation.
+    /// The last short name: most streams repeat one, which then costs no allocation.
     name_before: Bytes,
     /// Value of the `id` field that is being read.
     id_draft: IdDraft,
@@ -379,14 +382,16 @@ impl Parser {
     }
 
     fn take_name(&mut self) -> Bytes {
-        if self.name.is_empty() {
-            return Bytes::new();
-        }
-        if self.name_before != self.name {
-            self.name_before = Bytes::copy_from_slice(&self.name);
+        let name = match self.name.as_slice() {
+            [] => Bytes::new(),
+            name if self.name_before == name => self.name_before.clone(),
+            name => Bytes::copy_from_slice(name),
+        };
+        if !name.is_empty() && name.len() <= NAME_BYTES_KEPT {
+            self.name_before = name.clone();
         }
         clear(&mut self.name);
-        self.name_before.clone()
+        name
     }
 
     fn take_data(&mut self) -> Bytes {

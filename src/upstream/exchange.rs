@@ -43,17 +43,17 @@ impl Dialer {
         }
     }
 
-    /// Connects, asks, and waits for the head for as long as it takes.
+    /// Connects and asks.
     ///
     /// # Errors
-    /// When the app cannot be reached within its `connect_timeout` (for each address), or answers
-    /// with something that is no HTTP/1 response.
-    pub async fn open(
+    /// When the app cannot be reached within its `connect_timeout` (for each address), or does not
+    /// take the request.
+    pub async fn ask(
         &self,
         upstream: &Upstream,
         request: &UpstreamRequest,
         now: Millis,
-    ) -> Result<Opened, OpenError> {
+    ) -> Result<Asked, OpenError> {
         let head = Box::new(request.to_pingora().map_err(OpenError::Request)?);
         let peers = self
             .peers
@@ -65,12 +65,8 @@ impl Dialer {
         session
             .write_request_header(head)
             .await
-            .map_err(OpenError::unsent)?;
-        let head = read_head(&mut session).await?;
-        Ok(Opened {
-            head,
-            body: Body { session },
-        })
+            .map_err(OpenError::no_head)?;
+        Ok(Asked { session })
     }
 
     /// Tries each address once, in order.
@@ -92,6 +88,33 @@ impl Dialer {
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dialer").finish_non_exhaustive()
+    }
+}
+
+/// A request that is with the app. Dropping it closes the connection.
+pub struct Asked {
+    session: Box<Http1Session>,
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked").finish_non_exhaustive()
+    }
+}
+
+impl Asked {
+    /// Waits for the head, for as long as it takes: some apps send it with their first event.
+    ///
+    /// # Errors
+    /// When the app answers with something that is no HTTP/1 response, or not at all.
+    pub async fn answer(mut self) -> Result<Opened, OpenError> {
+        let head = read_head(&mut self.session).await?;
+        Ok(Opened {
+            head,
+            body: Body {
+                session: self.session,
+            },
+        })
     }
 }
 
@@ -323,10 +346,6 @@ impl OpenError {
             _ => brief(error),
         };
         Self::Unreachable(format!("{}: {problem}", peer.address()))
-    }
-
-    fn unsent(error: BError) -> Self {
-        Self::NoHead(brief(&error))
     }
 
     fn no_head(error: BError) -> Self {

@@ -137,9 +137,7 @@ impl Reader {
         let channel = self.channel.clone();
         let route = channel.route();
         let request = request(&channel.key, &route.upstream);
-        channel.asked(clock::now());
-        let opening = self.dialer.open(&route.upstream, &request, clock::now());
-        let Opened { head, mut body } = match opening.await {
+        let Opened { head, mut body } = match self.put(&request, &route.upstream).await {
             Ok(opened) => opened,
             Err(error) => return Err(self.not_opened(&error)),
         };
@@ -165,6 +163,17 @@ impl Reader {
         drop(body);
         channel.refused(refusal::answer(&head, refusal));
         Err(Next::Stop)
+    }
+
+    /// Puts the request to the app, and says so: those who wait count from there.
+    async fn put(
+        &self,
+        request: &UpstreamRequest,
+        upstream: &Upstream,
+    ) -> Result<Opened, OpenError> {
+        let asked = self.dialer.ask(upstream, request, clock::now()).await?;
+        self.channel.asked(clock::now());
+        asked.answer().await
     }
 
     fn not_opened(&self, error: &OpenError) -> Next {

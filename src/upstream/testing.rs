@@ -9,6 +9,12 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::{
+    exchange::{Dialer, OpenError, Opened},
+    request::UpstreamRequest,
+};
+use crate::{clock, config::model::Upstream};
+
 /// One thing that the app does on a connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
@@ -128,4 +134,17 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
         head.push(stream.read_u8().await.ok()?);
     }
     Some(String::from_utf8(head).unwrap())
+}
+
+/// Asks and waits for the head.
+pub(crate) async fn open(
+    dialer: &Dialer,
+    upstream: &Upstream,
+    request: &UpstreamRequest,
+) -> Result<Opened, OpenError> {
+    dialer
+        .ask(upstream, request, clock::now())
+        .await?
+        .answer()
+        .await
 }

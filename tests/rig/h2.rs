@@ -34,19 +34,18 @@ impl H2 {
     ) -> Result<Response<RecvStream>, h2::Error> {
         let mut ready = soon("h2 ready", self.send.clone().ready()).await?;
         let (response, mut stream) = ready.send_request(request, body.is_empty())?;
-        for (at, piece) in body.iter().enumerate() {
-            let mut piece = piece.clone();
-            while !piece.is_empty() {
-                stream.reserve_capacity(piece.len());
-                let room = soon(
-                    "h2 window",
-                    std::future::poll_fn(|cx| stream.poll_capacity(cx)),
-                )
-                .await
-                .expect("open")?;
-                let now = piece.split_to(room.min(piece.len()));
-                stream.send_data(now, at + 1 == body.len() && piece.is_empty())?;
-            }
+        let rest = body.iter().map(Bytes::len).sum::<usize>();
+        let mut rest = bytes::BytesMut::with_capacity(rest);
+        for piece in body {
+            rest.extend_from_slice(piece);
+        }
+        let mut rest = rest.freeze();
+        while !rest.is_empty() {
+            stream.reserve_capacity(rest.len());
+            let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx));
+            let room = soon("h2 window", capacity).await.expect("still wanted");
+            let now = rest.split_to(room?.min(rest.len()));
+            stream.send_data(now, rest.is_empty())?;
         }
         soon("h2 response", response).await
     }

@@ -56,13 +56,11 @@ pub async fn run(lane: Rc<Lane>, dial: Dial, place: usize, permit: OwnedSemaphor
         mut body,
         rest,
     } = opened;
-    let mut end = feed(&lane, place, &mut body, &rest);
+    let at_once = feed(&lane, place, &mut body, &rest);
     drop(rest);
-    let reason = loop {
-        if let Some(reason) = end {
-            break reason;
-        }
-        end = poll_fn(|cx| poll_feed(&lane, place, &mut io, &mut body, cx)).await;
+    let reason = match at_once {
+        Some(reason) => reason,
+        None => poll_fn(|cx| poll_feed(&lane, place, &mut io, &mut body, cx)).await,
     };
     lane.roster.borrow_mut().over(place, &reason);
 }
@@ -149,13 +147,13 @@ fn poll_feed(
     io: &mut Io,
     body: &mut Body,
     cx: &mut Context<'_>,
-) -> Poll<Option<Reason>> {
+) -> Poll<Reason> {
     let mut scratch = lane.scratch.borrow_mut();
     loop {
         let mut buf = ReadBuf::new(&mut scratch);
         let read = ready!(Pin::new(&mut *io).poll_read(cx, &mut buf));
         if let Err(error) = read {
-            return Poll::Ready(Some(reason("read", &error)));
+            return Poll::Ready(reason("read", &error));
         }
         if buf.filled().is_empty() {
             let end = if body.ends_by_close() {
@@ -163,10 +161,10 @@ fn poll_feed(
             } else {
                 "cut by the server"
             };
-            return Poll::Ready(Some(end.into()));
+            return Poll::Ready(end.into());
         }
         if let Some(end) = feed(lane, place, body, buf.filled()) {
-            return Poll::Ready(Some(end));
+            return Poll::Ready(end);
         }
     }
 }

@@ -4,9 +4,8 @@ use http::{HeaderName, StatusCode, header};
 
 use super::*;
 use crate::{
-    clock,
     config::testing,
-    upstream::testing::{App, PATIENCE, Step},
+    upstream::testing::{App, PATIENCE, Step, open as open_at},
 };
 
 fn request(target: &str) -> UpstreamRequest {
@@ -20,7 +19,7 @@ fn request(target: &str) -> UpstreamRequest {
 async fn open_with(app: &App, request: &UpstreamRequest) -> Result<Opened, OpenError> {
     let dialer = Dialer::new(Arc::new(Peers::new()));
     let upstream = testing::upstream(app.address.port());
-    let opening = dialer.open(&upstream, request, clock::now());
+    let opening = open_at(&dialer, &upstream, request);
     tokio::time::timeout(PATIENCE, opening)
         .await
         .expect("an outcome in time")
@@ -444,7 +443,7 @@ async fn a_refused_connection_is_unreachable() {
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let dialer = Dialer::new(Arc::new(Peers::new()));
     let upstream = testing::upstream(address.port());
-    let result = dialer.open(&upstream, &request("/"), clock::now()).await;
+    let result = open_at(&dialer, &upstream, &request("/")).await;
     let error = result.map(|opened| opened.head).unwrap_err();
     assert_eq!(error.outcome(), ConnectOutcome::Unreachable);
     let text = error.to_string();

@@ -12,12 +12,11 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{
-    clock,
     config::testing,
     upstream::{
         exchange::{Dialer, OpenError, Part},
         request::UpstreamRequest,
-        testing::PATIENCE,
+        testing::{PATIENCE, open},
     },
 };
 
@@ -210,7 +209,7 @@ async fn ask(upstream: &Upstream) -> Result<Bytes, OpenError> {
         host: "app".to_owned(),
         headers: Vec::new(),
     };
-    let opening = dialer.open(upstream, &request, clock::now());
+    let opening = open(&dialer, upstream, &request);
     let mut opened = tokio::time::timeout(PATIENCE, opening)
         .await
         .expect("in time")?;

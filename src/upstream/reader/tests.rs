@@ -398,6 +398,27 @@ async fn a_channel_that_is_over_lets_go_of_its_connection() {
 }
 
 #[tokio::test]
+async fn who_waits_counts_from_when_the_app_was_asked() {
+    let app = App::start(vec![vec![
+        Step::Request,
+        Step::Wait,
+        send(HEAD),
+        Step::Wait,
+    ]])
+    .await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let member = rig.join();
+    assert_eq!(member.channel().view().asked_since, None);
+    until("the request", || {
+        member.channel().view().asked_since.is_some()
+    })
+    .await;
+    app.go_on();
+    until("the head", || member.channel().view().phase == Phase::Live).await;
+    assert_eq!(member.channel().view().asked_since, None);
+}
+
+#[tokio::test]
 async fn silence_is_a_cut_where_it_is_configured() {
     let silent = vec![
         Step::Request,
@@ -496,6 +517,10 @@ impl ShardWake for Panicking {
             self.0.swap(true, Ordering::Relaxed),
             "a panic of this test's own"
         );
+    }
+
+    fn swept(&self) -> u64 {
+        0
     }
 }
 

@@ -1,0 +1,164 @@
+//! HTTP/2 in: by prior knowledge and by ALPN.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::rig::{
+    Rig,
+    app::App,
+    client::tls,
+    h2::{H2, get, request},
+    soon,
+};
+
+async fn clients(rig: &Rig) -> [H2; 2] {
+    let plain = TcpStream::connect(rig.plain()).await.unwrap();
+    let secure = tls(rig.tls(), &rig.certificate(), &["h2", "http/1.1"]).await;
+    assert_eq!(secure.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    [H2::connect(plain).await, H2::connect(secure).await]
+}
+
+#[tokio::test]
+async fn requests_become_http_1_1_for_the_app() {
+    let app = App::echo().await;
+    let rig = Rig::start(app.address.clone());
+    for (mut client, proto) in clients(&rig).await.into_iter().zip(["http", "https"]) {
+        let mut request = get("/a?b");
+        let fields = request.headers_mut();
+        fields.append("cookie", "a=1".parse().unwrap());
+        fields.append("cookie", "b=2".parse().unwrap());
+        fields.append("x-forwarded-for", "6.6.6.6".parse().unwrap());
+        let (head, body, _) = client.request(request, &[]).await.unwrap();
+        assert_eq!(head.status, 200);
+        assert!(!head.headers.contains_key("connection"));
+        let seen = String::from_utf8(body).unwrap();
+        for line in [
+            "GET /a?b HTTP/1.1".to_owned(),
+            "host: localhost".to_owned(),
+            "cookie: a=1; b=2".to_owned(),
+            "x-forwarded-for: 127.0.0.1".to_owned(),
+            format!("x-forwarded-proto: {proto}"),
+        ] {
+            assert!(
+                seen.lines().any(|l| l.eq_ignore_ascii_case(&line)),
+                "{line} in {seen}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn ten_mebibytes_each_way() {
+    let app = App::start(|mut conn| async move {
+        while let Some(head) = conn.head().await {
+            let body = conn.body_of(&head).await;
+            conn.answer(200, "", &body).await;
+        }
+    })
+    .await;
+    let rig = Rig::start(app.address.clone());
+    let piece: Bytes = (0..1_u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect::<Vec<u8>>()
+        .into();
+    let body = vec![piece; 10];
+    for mut client in clients(&rig).await {
+        let (head, got, _) = client.request(request("POST", "/up"), &body).await.unwrap();
+        assert_eq!(head.status, 200);
+        assert!(got == body.concat());
+    }
+}
+
+#[tokio::test]
+async fn many_streams_share_a_connection() {
+    let app = App::echo().await;
+    let rig = Rig::start(app.address.clone());
+    let mut clients = clients(&rig).await;
+    for client in &mut clients {
+        // The server's limit of 100 streams is known with its first answer.
+        client.request(get("/"), &[]).await.unwrap();
+        let all: Vec<_> = (0..200)
+            .map(|n| {
+                let mut client = client.clone();
+                tokio::spawn(async move {
+                    let body = [Bytes::from(vec![b'x'; 3000])];
+                    let target = format!("/{n}");
+                    client
+                        .request(request("POST", &target), &body)
+                        .await
+                        .unwrap()
+                })
+            })
+            .collect();
+        for (n, one) in all.into_iter().enumerate() {
+            let (head, body, _) = soon("a stream", one).await.unwrap();
+            assert_eq!(head.status, 200);
+            assert!(body.starts_with(format!("POST /{n} ").as_bytes()));
+            assert!(body.ends_with(&[b'x'; 3000]));
+        }
+    }
+    assert_eq!(rig.running().connections(), 2);
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused_alone() {
+    let app = App::echo().await;
+    let rig = Rig::start(app.address.clone());
+    let [mut client, _] = clients(&rig).await;
+    let mut many = get("/");
+    for n in 0..60 {
+        let name = http::HeaderName::from_bytes(format!("x-{n}").as_bytes()).unwrap();
+        many.headers_mut().append(name, "1".parse().unwrap());
+    }
+    let (head, ..) = client.request(many, &[]).await.unwrap();
+    assert_eq!(head.status, 431);
+    let (head, ..) = client.request(get("/fan/a%2fb"), &[]).await.unwrap();
+    assert_eq!(head.status, 400);
+    let (head, ..) = client.request(get("/"), &[]).await.unwrap();
+    assert_eq!(head.status, 200);
+    assert_eq!(app.heads().len(), 1);
+}
+
+#[tokio::test]
+async fn endless_malformed_requests_end_the_connection() {
+    let app = App::echo().await;
+    let rig = Rig::start(app.address.clone());
+    let [mut client, _] = clients(&rig).await;
+    let mut answered = 0;
+    for _ in 0..100 {
+        let mut bad = get("/");
+        bad.headers_mut()
+            .append("host", "elsewhere".parse().unwrap());
+        match client.request(bad, &[]).await {
+            Ok((head, ..)) => assert_eq!(head.status, 400),
+            Err(_) => break,
+        }
+        answered += 1;
+    }
+    assert!((20..40).contains(&answered), "{answered}");
+    assert!(app.heads().is_empty());
+}
+
+#[tokio::test]
+async fn an_idle_connection_gets_a_goodbye() {
+    let app = App::echo().await;
+    let rig = Rig::with(app.address.clone(), |config| {
+        config.limits.keepalive_timeout = Duration::from_millis(300);
+    });
+    let mut stream = TcpStream::connect(rig.plain()).await.unwrap();
+    // The preface and empty SETTINGS; from then on the client never answers anything.
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    let mut got = Vec::new();
+    soon("the end", stream.read_to_end(&mut got)).await.unwrap();
+    // A frame of type GOAWAY on stream 0 with error code NO_ERROR.
+    let is_goaway = |w: &[u8]| w[3] == 7 && w[5..9] == [0; 4];
+    assert!(got.windows(9).any(is_goaway), "{got:?}");
+}

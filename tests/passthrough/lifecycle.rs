@@ -1,0 +1,153 @@
+//! Connections: how many, how long, and how they end.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::rig::{
+    PATIENCE, Rig,
+    app::App,
+    client::{Client, tls},
+    h2::{H2, get},
+    soon,
+};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let poll = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon(what, poll).await;
+}
+
+#[tokio::test]
+async fn connections_are_counted_and_given_back() {
+    let app = App::echo().await;
+    let rig = Rig::start(app.address.clone());
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = Client::connect(rig.plain()).await;
+        assert_eq!(client.request(GET).await.status, 200);
+        clients.push(client);
+    }
+    assert_eq!(rig.running().connections(), 10);
+    assert!(
+        rig.metrics
+            .render()
+            .contains("connections{protocol=\"h1\"} 10")
+    );
+    drop(clients);
+    until("all to be gone", || rig.running().connections() == 0).await;
+    assert!(
+        rig.metrics
+            .render()
+            .contains("connections{protocol=\"h1\"} 0")
+    );
+}
+
+#[tokio::test]
+async fn above_the_cap_clients_are_told_so() {
+    let app = App::echo().await;
+    let rig = Rig::with(app.address.clone(), |config| {
+        config.limits.connections_max = Some(2);
+    });
+    let mut first = Client::connect(rig.plain()).await;
+    let mut second = Client::connect(rig.plain()).await;
+    assert_eq!(first.request(GET).await.status, 200);
+    assert_eq!(second.request(GET).await.status, 200);
+    let mut third = Client::connect(rig.plain()).await;
+    let answer = third.request(GET).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.field("retry-after").is_some());
+    assert!(third.to_end().await.is_empty());
+    let mut hidden = TcpStream::connect(rig.tls()).await.unwrap();
+    let n = soon(
+        "close",
+        tokio::io::AsyncReadExt::read(&mut hidden, &mut [0]),
+    )
+    .await;
+    assert!(matches!(n, Ok(0) | Err(_)), "closed before TLS");
+    drop(second);
+    until("a place", || rig.running().connections() == 1).await;
+    let mut fourth = Client::connect(rig.plain()).await;
+    assert_eq!(fourth.request(GET).await.status, 200);
+    assert_eq!(first.request(GET).await.status, 200, "nobody else noticed");
+}
+
+#[tokio::test]
+async fn silent_connections_are_closed() {
+    let app = App::echo().await;
+    let rig = Rig::with(app.address.clone(), |config| {
+        config.limits.head_timeout = Duration::from_millis(200);
+        config.limits.handshake_timeout = Duration::from_millis(200);
+        config.limits.keepalive_timeout = Duration::from_millis(200);
+    });
+    for address in [rig.plain(), rig.tls()] {
+        let mut silent = Client::connect(address).await;
+        assert!(silent.to_end().await.is_empty());
+    }
+    let stream = tls(rig.tls(), &rig.certificate(), &["http/1.1"]).await;
+    assert!(Client::new(stream).to_end().await.is_empty());
+    let mut idle = Client::connect(rig.plain()).await;
+    assert_eq!(idle.request(GET).await.status, 200);
+    assert!(idle.to_end().await.is_empty());
+    until("all to be gone", || rig.running().connections() == 0).await;
+}
+
+#[tokio::test]
+async fn on_shutdown_work_goes_on_and_keep_alive_ends() {
+    let proceed = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = proceed.clone();
+    let app = App::start(move |mut conn| {
+        let gate = gate.clone();
+        async move {
+            while let Some(head) = conn.head().await {
+                if head.starts_with("GET /slow") {
+                    gate.acquire().await.unwrap().forget();
+                }
+                conn.answer(200, "", b"done").await;
+            }
+        }
+    })
+    .await;
+    let rig = Rig::start(app.address.clone());
+    let mut idle = Client::connect(rig.plain()).await;
+    assert_eq!(idle.request(GET).await.status, 200);
+    let mut busy = Client::connect(rig.plain()).await;
+    busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let stream = TcpStream::connect(rig.plain()).await.unwrap();
+    let client = H2::connect(stream).await;
+    let mut both = client.clone();
+    let streaming = tokio::spawn(async move { both.request(get("/slow"), &[]).await });
+    until("both to reach the app", || app.heads().len() == 3).await;
+
+    rig.shutdown.send(true).unwrap();
+    assert!(
+        idle.to_end().await.is_empty(),
+        "idle connections are closed"
+    );
+    let mut late = Client::connect(rig.plain()).await;
+    let answer = late.request(GET).await;
+    assert_eq!(
+        (answer.status, answer.field("connection")),
+        (200, Some("close"))
+    );
+
+    proceed.add_permits(2);
+    assert_eq!(busy.response().await.text(), "done");
+    assert!(busy.to_end().await.is_empty());
+    let (head, ..) = streaming.await.unwrap().unwrap();
+    assert_eq!(head.status, 200);
+
+    rig.running().stop_accepting();
+    let address = rig.plain();
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+}

@@ -1,0 +1,185 @@
+//! What the app sends in pieces arrives in pieces, whatever the framing: each piece is sent only
+//! after the client has the one before, so that nothing that is held back goes unnoticed.
+
+use std::sync::Arc;
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+};
+
+use crate::rig::{
+    Rig,
+    app::App,
+    client::{Client, tls},
+    h2::{H2, get},
+    soon,
+};
+
+const PIECES: usize = 5;
+
+fn piece(n: usize) -> String {
+    format!("data: {n}\n\n")
+}
+
+/// How the app frames its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Length,
+    Chunked,
+    UntilClose,
+}
+
+/// An app that streams by what the path names, one piece for each permit.
+async fn app(next: &Arc<Semaphore>) -> App {
+    let next = next.clone();
+    App::start(move |mut conn| {
+        let next = next.clone();
+        async move {
+            while let Some(head) = conn.head().await {
+                let framing = match head.split(' ').nth(1).unwrap().rsplit('/').next().unwrap() {
+                    "length" => Framing::Length,
+                    "chunked" => Framing::Chunked,
+                    _ => Framing::UntilClose,
+                };
+                let field = match framing {
+                    Framing::Length => format!("Content-Length: {}\r\n", PIECES * piece(0).len()),
+                    Framing::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
+                    Framing::UntilClose => "Connection: close\r\n".to_owned(),
+                };
+                conn.send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{field}\r\n"
+                ))
+                .await;
+                for n in 0..PIECES {
+                    next.acquire().await.unwrap().forget();
+                    match framing {
+                        Framing::Chunked => conn.send(format!("9\r\n{}\r\n", piece(n))).await,
+                        Framing::Length | Framing::UntilClose => conn.send(piece(n)).await,
+                    }
+                }
+                match framing {
+                    Framing::Length => {}
+                    Framing::Chunked => conn.send("0\r\n\r\n").await,
+                    Framing::UntilClose => return,
+                }
+            }
+        }
+    })
+    .await
+}
+
+async fn read_h1<S>(mut client: Client<S>, path: &str, next: &Semaphore)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    client
+        .send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .await;
+    let head = client.head().await.unwrap().to_ascii_lowercase();
+    let chunked = head.contains("transfer-encoding: chunked");
+    assert_eq!(
+        head.contains("x-accel-buffering: no"),
+        path.starts_with("/stream/"),
+        "{head}"
+    );
+    for n in 0..PIECES {
+        next.add_permits(1);
+        if chunked {
+            assert_eq!(client.chunk().await.unwrap(), piece(n).as_bytes());
+        } else {
+            client.expect(&piece(n)).await;
+        }
+    }
+    if chunked {
+        assert_eq!(client.chunk().await, Some(Vec::new()), "a clean end");
+    }
+}
+
+#[tokio::test]
+async fn pieces_arrive_as_they_are_sent() {
+    let next = Arc::new(Semaphore::new(0));
+    let app = app(&next).await;
+    let rig = Rig::start(app.address.clone());
+    for path in [
+        "/length",
+        "/chunked",
+        "/close",
+        "/stream/length",
+        "/stream/chunked",
+    ] {
+        read_h1(Client::connect(rig.plain()).await, path, &next).await;
+        let stream = tls(rig.tls(), &rig.certificate(), &["http/1.1"]).await;
+        read_h1(Client::new(stream), path, &next).await;
+
+        let stream = tls(rig.tls(), &rig.certificate(), &["h2"]).await;
+        let mut client = H2::connect(stream).await;
+        let mut body = client.send(get(path), &[]).await.unwrap().into_body();
+        for n in 0..PIECES {
+            next.add_permits(1);
+            let data = soon("a piece", body.data()).await.unwrap().unwrap();
+            assert_eq!(data, piece(n));
+            body.flow_control().release_capacity(data.len()).unwrap();
+        }
+        let end = soon("the end", body.data()).await;
+        assert!(end.is_none_or(|data| data.unwrap().is_empty()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_does_not_look_complete() {
+    let app = App::start(|mut conn| async move {
+        conn.head().await;
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            .await;
+    })
+    .await;
+    let rig = Rig::start(app.address.clone());
+    let mut client = Client::connect(rig.plain()).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.head().await.unwrap();
+    assert_eq!(client.chunk().await.unwrap(), b"abc");
+    assert_eq!(client.chunk().await, None, "cut, not ended");
+
+    let stream = tls(rig.tls(), &rig.certificate(), &["h2"]).await;
+    let mut client = H2::connect(stream).await;
+    assert!(
+        client.request(get("/"), &[]).await.is_err(),
+        "reset, not ended"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_request_along() {
+    let left = Arc::new(Semaphore::new(0));
+    let noted = left.clone();
+    let app = App::start(move |mut conn| {
+        let noted = noted.clone();
+        async move {
+            conn.head().await;
+            conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+                .await;
+            conn.closed().await;
+            noted.add_permits(1);
+        }
+    })
+    .await;
+    let rig = Rig::start(app.address.clone());
+    let mut client = Client::connect(rig.plain()).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.head().await.unwrap();
+    drop(client);
+    soon("the app to see it", left.acquire())
+        .await
+        .unwrap()
+        .forget();
+
+    let stream = tls(rig.tls(), &rig.certificate(), &["h2"]).await;
+    let mut client = H2::connect(stream).await;
+    let response = client.send(get("/"), &[]).await.unwrap();
+    drop(response);
+    soon("the app to see it", left.acquire())
+        .await
+        .unwrap()
+        .forget();
+}
