@@ -8,7 +8,7 @@ SHELL := bash
 STEP := scripts/step.sh
 # In CI the lock file is law; at a desk cargo may extend it.
 LOCKED := $(if $(CI),--locked)
-DEV_BINARY := $(CURDIR)/target/debug/sidestream
+DEV_BINARY := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/sidestream
 
 REAL := tests/real
 BROWSER := tests/browser

@@ -32,13 +32,9 @@ test('two cookies make two channels, and never a byte crosses', async () => {
   try {
     for (const cookie of [...users, ...users]) {
       const options = { headers: { cookie } };
-      connections.push(
-        { cookie, ...(await nodeHttp1.open(`${sidestream.plain}/mine`, options)) },
-        {
-          cookie,
-          ...(await nodeHttp2.open(`${sidestream.secure}/mine`, { ...options, ca: sidestream.ca })),
-        },
-      );
+      for (const client of [nodeHttp1, nodeHttp2]) {
+        connections.push({ cookie, ...(await client.open(`${sidestream.plain}/mine`, options)) });
+      }
     }
     for (const { cookie, reading } of connections) {
       await until('events', () => reading.events.length >= EVENTS_SEEN);

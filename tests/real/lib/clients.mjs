@@ -4,7 +4,7 @@
 // options: `headers`, `lastEventId` (sent as a header), `ca` (PEM file for https).
 //
 // A client either `reconnects` by itself, carrying its last event id, or is opened again by the test.
-// It `looksNative` when its requests are like those of a browser's EventSource.
+// It `keepsBareIds` when it remembers the id of a block without data, as the standard says.
 // `sees` is what a client with a defect of its own makes of data that it gets intact.
 
 import { readFileSync } from 'node:fs';
@@ -119,11 +119,11 @@ export const nativeFetch = {
 };
 
 /** The `eventsource` package; it reconnects by itself. */
-function eventSourceClient(name, EventSource) {
+function eventSourceClient(name, EventSource, traits = {}) {
   return {
     name,
     reconnects: true,
-    looksNative: true,
+    ...traits,
     async open(url, options = {}) {
       const reading = new Reading();
       const source = new EventSource(url, { headers: options.headers });
@@ -246,7 +246,10 @@ export const CLIENTS = [
   { ...nodeHttp2, name: 'node h2 over TLS', listener: 'secure' },
   { ...nodeHttp2, name: 'node h2c', listener: 'plain' },
   { ...nativeFetch, listener: 'plain' },
-  { ...eventSourceClient('eventsource 2', EventSource2), listener: 'plain' },
+  {
+    ...eventSourceClient('eventsource 2', EventSource2, { keepsBareIds: true }),
+    listener: 'plain',
+  },
   { ...eventSource4, listener: 'plain' },
   { ...fetchEventSourceClient, listener: 'plain' },
   { ...httpxClient('httpx-sse', []), listener: 'plain', version: 'HTTP/1.1' },

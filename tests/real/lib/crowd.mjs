@@ -29,30 +29,32 @@ export class Crowd {
   eventSources = [];
   others = [];
 
-  /** Opens `http1` connections and `http2` streams at once; resolves when all are open. */
-  static async open(sidestream, path, { http1 = 0, http2 = 0, headers = {} }) {
+  /**
+   * Opens `http1` connections and `http2` streams to one origin at once (scheme and host are part of
+   * a channel's key); resolves when all are open.
+   */
+  static async open(sidestream, path, { http1 = 0, http2 = 0, listener = 'plain' }) {
     const crowd = new Crowd();
+    const { ca } = sidestream;
     await Promise.all([
-      crowd.#openHttp1(sidestream.plain + path, http1, headers),
-      crowd.#openHttp2(sidestream, path, http2, headers),
+      crowd.#openHttp1(sidestream[listener] + path, http1, ca),
+      crowd.#openHttp2(sidestream[listener], path, http2, ca),
     ]);
     return crowd;
   }
 
-  async #openHttp1(url, count, headers) {
-    const open = (n) => nodeHttp1.open(url, { headers: { ...headersOf(n), ...headers } });
+  async #openHttp1(url, count, ca) {
+    const open = (n) => nodeHttp1.open(url, { headers: headersOf(n), ca });
     const connections = await inBatches(count, open);
     connections.forEach((connection, n) => this.#add(n, connection));
   }
 
-  async #openHttp2({ secure, ca }, path, count, headers) {
+  async #openHttp2(origin, path, count, ca) {
     this.sessions = await inBatches(Math.ceil(count / STREAMS_PER_SESSION), () =>
-      http2Session(secure, { ca }),
+      http2Session(origin, { ca }),
     );
     const streams = await inBatches(count, (n) =>
-      openOnSession(this.sessions[n % this.sessions.length], path, {
-        headers: { ...headersOf(n), ...headers },
-      }),
+      openOnSession(this.sessions[n % this.sessions.length], path, { headers: headersOf(n) }),
     );
     streams.forEach(({ reading }, n) => this.#add(n, { reading, close: () => {} }));
   }
