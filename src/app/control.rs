@@ -12,10 +12,11 @@ use crate::{
     config::{
         self,
         model::{Config, ListenAddress},
+        watch::{Reload, Watch},
     },
     egress::shard::ShardHandle,
-    front::tls::Certificate,
     lifecycle::{Lifecycle, Phase, Signals, follow_signals},
+    metrics::labels::ReloadOutcome,
     subscribe::Hub,
     worker::{Start, Worker},
 };
@@ -33,7 +34,6 @@ pub(super) struct Control {
     pub(super) shards: Vec<ShardHandle>,
     /// True: no keep-alive any more, GOAWAY.
     pub(super) shutdown: watch::Sender<bool>,
-    pub(super) certificates: Vec<(String, Arc<Certificate>)>,
     pub(super) options: Options,
 }
 
@@ -52,7 +52,7 @@ impl Control {
                 let service = match Admin::bind(&admin) {
                     Ok(service) => service,
                     Err(error) => {
-                        let _told = bound.send(Err(format!("the admin service: {error}")));
+                        let _told = bound.send(Err(error.to_string()));
                         return;
                     }
                 };
@@ -136,14 +136,56 @@ impl Control {
     }
 
     async fn watch_file(self: Arc<Self>) {
-        let Some(_file) = self.options.config_file.clone() else {
+        let metrics = &self.hub.metrics;
+        metrics.set_config_loaded(since_1970());
+        metrics.config_last_reload_successful.set(1);
+        let Some(path) = self.options.config_file.clone() else {
             return;
         };
+        let control = self.clone();
+        let env = Box::new(|name: &str| std::env::var(name).ok());
+        let on_reload = Box::new(move |reload: Reload<'_>| control.reloaded(reload));
+        Watch::new(self.hub.config.clone(), path, env, on_reload)
+            .run()
+            .await;
     }
 
-    /// Puts a new configuration in force.
-    fn apply(&self, new: Config) {
-        let now = clock::now();
+    /// The file changed: what is valid stands in `hub.config` already, the rest follows here.
+    fn reloaded(&self, reload: Reload<'_>) {
+        let metrics = &self.hub.metrics;
+        match reload {
+            Reload::Rejected { .. } => {
+                // The watch has logged the report.
+                metrics.config_reloads.inc(ReloadOutcome::Rejected);
+                metrics.config_last_reload_successful.set(0);
+            }
+            Reload::Applied {
+                old,
+                new,
+                restart_needed,
+            } => {
+                let outcome = match restart_needed {
+                    [] => ReloadOutcome::Applied,
+                    _ => ReloadOutcome::RestartNeeded,
+                };
+                metrics.config_reloads.inc(outcome);
+                metrics.config_last_reload_successful.set(1);
+                metrics.set_config_loaded(since_1970());
+                metrics.config_restart_needed.set(restart_needed.len());
+                let changes = restart_needed
+                    .iter()
+                    .map(|&section| section.to_owned())
+                    .collect();
+                self.lifecycle.set_restart_needed(changes);
+                if !Arc::ptr_eq(old, new) {
+                    self.apply(new);
+                }
+            }
+        }
+    }
+
+    /// Brings caps, cells and live channels in line with a new configuration.
+    fn apply(&self, new: &Config) {
         let caps = fd::caps(&new.limits, fd::open_files_max());
         for warning in &caps.warnings {
             tracing::warn!("{warning}");
@@ -152,11 +194,13 @@ impl Control {
         for route in &new.routes {
             let _cells = self.hub.metrics.route(&route.name);
         }
-        let new = Arc::new(new);
-        self.hub.config.store(new.clone());
-        self.hub
-            .registry
-            .reload(&new, memory::ring_bytes_max(&new.limits), now);
-        let _rotated_separately = &self.certificates;
+        let ring_bytes_max = memory::ring_bytes_max(&new.limits);
+        self.hub.registry.reload(new, ring_bytes_max, clock::now());
     }
+}
+
+fn since_1970() -> Duration {
+    clock::wall()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
 }

@@ -105,7 +105,6 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
         lifecycle: lifecycle.clone(),
         shards,
         shutdown,
-        certificates: front.certificates().to_vec(),
         options,
     };
     let (end_control, ended) = watch::channel(false);
