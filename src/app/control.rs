@@ -1,6 +1,9 @@
 //! The control thread: what happens by the clock, on a signal, or by a changed file.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::sync::{oneshot, watch};
 
