@@ -2,6 +2,7 @@
 
 mod bodies;
 mod failures;
+mod handover;
 mod http2;
 mod lifecycle;
 mod messages;
