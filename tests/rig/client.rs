@@ -182,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         } else if let Some(length) = length {
             response.body = self.take(length.parse().unwrap()).await;
         } else {
-            response.body = self.to_end().await;
+            response.body = self.rest().await;
         }
         Some(response)
     }
@@ -239,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// All that comes until the end, be it clean or a reset.
-    pub(crate) async fn to_end(&mut self) -> Vec<u8> {
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.more().await > 0 {}
         std::mem::take(&mut self.rest)
     }
