@@ -102,8 +102,8 @@ function row(line) {
   };
   part('time', 'at', line.at);
   part('span', 'type', line.type);
+  part('span', 'id', line.id ? `id ${line.id}` : '');
   part('span', 'who', '');
   part('span', 'text', line.text);
-  if (line.id) part('span', 'id', `id ${line.id}`);
   return item;
 }

@@ -83,8 +83,8 @@ function render() {
   text('count-events', counts.events.toLocaleString('en'));
   document.title = connected ? `${counts.open} open · Sidestream demo` : 'Sidestream demo';
   $('disconnect').disabled = !connected;
-  stuck(counts);
   link();
+  stuck(counts);
   log.flush();
 }
 
@@ -125,7 +125,7 @@ function stuck(counts) {
   if ($('stuck').dataset.key === key) return;
   $('stuck').dataset.key = key;
   const target = Object.assign(document.createElement('a'), {
-    href: `${secureOrigin()}/${location.search}`, textContent: 'Open the same over HTTP/2',
+    href: $('origin-secure').href, textContent: 'Open the same over HTTP/2',
   });
   const waits = counts.pending === 1 ? 'one more waits' : `${counts.pending} more wait`;
   $('stuck').replaceChildren(
@@ -265,8 +265,8 @@ const bases = [`http://${location.hostname}:${facts.ports.control}`, ...(secure 
 async function api(path, options) {
   for (;;) {
     try {
-      const answer = await fetch(bases[0] + API + path, { cache: 'no-store', signal: AbortSignal.timeout(API_TIMEOUT_MS), ...options });
-      return answer;
+      const signal = AbortSignal.timeout(API_TIMEOUT_MS);
+      return await fetch(bases[0] + API + path, { cache: 'no-store', signal, ...options });
     } catch (error) {
       if (bases.length === 1) throw error;
       bases.shift();
@@ -313,9 +313,11 @@ function unit(id, value, word) {
 
 function summary(upstream, clients, down) {
   if (clients === undefined) return '';
-  if (down) return `The app is down. ${many(clients, 'client')} stay connected and wait for it.`;
-  if (!clients) return 'Nobody is reading. Sidestream keeps no connection to the app that nobody needs for long.';
-  return `${many(clients, 'client reads', 'clients read')} ${many(upstream, 'upstream connection')}. Without Sidestream the app would hold ${clients}.`;
+  if (down) return `The app is down. ${many(clients, 'client stays', 'clients stay')} connected and wait for it.`;
+  if (!clients) return 'Nobody reads. Sidestream soon lets go of a stream that nobody reads.';
+  if (!upstream) return `${many(clients, 'client is', 'clients are')} connected; the app is being asked again.`;
+  const each = upstream === 1 ? '' : ', one for each stream and origin';
+  return `${many(clients, 'client reads', 'clients read')} ${many(upstream, 'upstream connection')}${each}. Without Sidestream the app would hold ${clients}.`;
 }
 
 function many(count, one, more = `${one}s`) {
@@ -350,9 +352,10 @@ function followRestart() {
   const silent = before.open > 0 && counts.events === restart.back && counts.gaps === before.gaps;
   if (silent && performance.now() - restart.at < pause * 1000 + 15000) return;
   const gaps = counts.gaps > before.gaps ? ', and each was told where events may be missing' : '';
+  const errors = counts.errors - before.errors;
   const result = before.open === 0
     ? `The app was away for ${pause} s. Connect some streams and try again.`
-    : `The app was away for ${pause} s. ${counts.open} of ${before.open} streams stayed open (${many(counts.errors - before.errors, 'onerror', 'times onerror')})${gaps}.`;
+    : `The app was away for ${pause} s. ${counts.open} of ${before.open} streams stayed open (${errors || 'no'} onerror)${gaps}.`;
   text('restart-result', result);
   log.note(result);
   restart = null;
