@@ -1,6 +1,14 @@
 //! Request heads that two servers could read differently, and heads that never end: each is refused
 //! or its connection closed, the app sees none of them, and nobody else notices.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "in a test, a panic is how a failed expectation is told"
+)]
+
 mod rig;
 
 use std::{sync::Arc, time::Duration};
@@ -175,7 +183,7 @@ async fn outcome(address: std::net::SocketAddr, bytes: &[u8], split: usize) -> V
         tokio::task::yield_now().await;
         client.try_send(second).await;
     }
-    client.to_end().await
+    client.rest().await
 }
 
 #[track_caller]
@@ -257,7 +265,7 @@ async fn a_slow_drip_ends_at_the_deadline() {
             }
         })
         .await;
-        let answer = client.to_end().await;
+        let answer = client.rest().await;
         assert_refused("drip", path, 0, &answer);
     }
     assert!(app.heads().is_empty());

@@ -32,7 +32,7 @@ use crate::{
     config::model::Limits,
     decide::{Decision, decide},
     metrics::labels::HandshakeFailure,
-    passthrough::{Kind, Routed, reply, turnstile::Client, view},
+    passthrough::{Kind, Routed, reply, request::view, turnstile::Client},
     subscribe::Downstream,
 };
 
@@ -53,6 +53,10 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the accept loop woke up for.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "matched where it is made; a box would cost an allocation for each request"
+)]
 enum Step {
     Accepted(pingora::Result<Option<H2Accept>>),
     /// The process wants to go.

@@ -239,20 +239,24 @@ fn remove_dead(path: &Path) -> io::Result<()> {
 }
 
 fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "address already in use; stop the process that listens there or choose another address"
-                .to_owned()
-        }
-        io::ErrorKind::PermissionDenied => {
-            "permission denied; ports below 1024 need privileges, a socket a writable directory"
-                .to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "address not available; this machine has no interface with it".to_owned()
-        }
-        _ => error.to_string(),
-    }
+    const KNOWN: [(io::ErrorKind, &str); 3] = [
+        (
+            io::ErrorKind::AddrInUse,
+            "address already in use; stop the process that listens there or choose another address",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "permission denied; ports below 1024 need privileges, a socket a writable directory",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "address not available; this machine has no interface with it",
+        ),
+    ];
+    KNOWN
+        .iter()
+        .find(|(kind, _)| *kind == error.kind())
+        .map_or_else(|| error.to_string(), |(_, text)| (*text).to_owned())
 }
 
 #[cfg(test)]

@@ -235,10 +235,11 @@ pub fn start(
     })
 }
 
+/// A bound listener, and its certificate if it speaks TLS.
+type Opened = (listen::Bound, Option<Arc<Certificate>>);
+
 /// Loads the certificates of the TLS listeners.
-fn open(
-    listeners: Listeners,
-) -> Result<Vec<(listen::Bound, Option<Arc<Certificate>>)>, StartError> {
+fn open(listeners: Listeners) -> Result<Vec<Opened>, StartError> {
     listeners
         .bound
         .into_iter()

@@ -77,21 +77,22 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     use rustls::pki_types::pem::Error;
     let pem = read(path, "private key")?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
-        Error::NoItemsFound => TlsError(format!(
-            "{}: holds no unencrypted PRIVATE KEY section",
-            path.display()
-        )),
-        error => TlsError(format!("{}: not valid PEM: {error}", path.display())),
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        let why = if matches!(error, Error::NoItemsFound) {
+            "holds no unencrypted PRIVATE KEY section".to_owned()
+        } else {
+            format!("not valid PEM: {error}")
+        };
+        TlsError(format!("{}: {why}", path.display()))
     })
 }
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|error| {
-        let why = match error.kind() {
-            io::ErrorKind::NotFound => "no such file".to_owned(),
-            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => error.to_string(),
+        let why = if error.kind() == io::ErrorKind::NotFound {
+            "no such file".to_owned()
+        } else {
+            error.to_string()
         };
         TlsError(format!("cannot read the {what} {}: {why}", path.display()))
     })

@@ -6,6 +6,7 @@ pub mod framing;
 pub mod linger;
 pub mod reply;
 mod report;
+pub mod request;
 pub mod turnstile;
 
 use std::{collections::VecDeque, io::Cursor, mem, sync::Arc, time::Duration};
@@ -30,7 +31,7 @@ use self::{
 use crate::{
     clock,
     config::model::Route,
-    decide::{Decision, FanOut, RequestView, decide},
+    decide::{Decision, FanOut, decide},
     egress::shard::ShardHandle,
     metrics::Metrics,
     route::key::Scheme,
@@ -117,25 +118,6 @@ pub fn proxy(
     Arc::new(proxy)
 }
 
-/// The view of a request that decides, whichever protocol it came by.
-#[must_use]
-pub fn view<'a>(head: &'a RequestHeader, client: Client, has_body: bool) -> RequestView<'a> {
-    let host = head
-        .uri
-        .authority()
-        .map(http::uri::Authority::as_str)
-        .or_else(|| head.headers.get(header::HOST)?.to_str().ok());
-    RequestView {
-        method: &head.method,
-        target: head.raw_path(),
-        host: host.unwrap_or_default(),
-        scheme: client.scheme,
-        headers: &head.headers,
-        has_body,
-        client: client.address,
-    }
-}
-
 impl PassThrough {
     /// Decides about an HTTP/1 request; `true` when it is answered or gone.
     async fn route_h1(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
@@ -150,11 +132,14 @@ impl PassThrough {
                 },
                 Turnstile::client,
             );
-        origin_form(session.req_header_mut())?;
+        request::to_origin_form(session.req_header_mut())?;
         let has_body = !session.is_body_empty();
         let decision = {
             let snapshot = self.hub.config.load();
-            decide(&view(session.req_header(), client, has_body), &snapshot)
+            decide(
+                &request::view(session.req_header(), client, has_body),
+                &snapshot,
+            )
         };
         let (route, kind) = match decision {
             Decision::FanOut(request) => {
@@ -197,30 +182,6 @@ impl PassThrough {
             self.hub.subscribe(request, downstream, &self.shard);
         }
     }
-}
-
-/// An absolute-form target becomes origin-form; its authority equals `Host`, as checked before.
-fn origin_form(head: &mut RequestHeader) -> Result<()> {
-    let target = head.raw_path();
-    if target.first() == Some(&b'/') || target == b"*" {
-        return Ok(());
-    }
-    let after_scheme = target
-        .windows(3)
-        .position(|part| part == b"://")
-        .map(|at| at + 3);
-    let rest = after_scheme
-        .and_then(|at| target.get(at..))
-        .unwrap_or_default();
-    let path_at = rest.iter().position(|byte| matches!(byte, b'/' | b'?'));
-    let mut origin = path_at
-        .and_then(|at| rest.get(at..))
-        .unwrap_or_default()
-        .to_vec();
-    if origin.first() != Some(&b'/') {
-        origin.insert(0, b'/');
-    }
-    head.set_raw_path(&origin)
 }
 
 #[async_trait]

@@ -97,7 +97,7 @@ async fn a_broken_chunk_ends_the_connection() {
         .await;
     let answer = client.response().await;
     assert_eq!(answer.status, 400, "{}", answer.text());
-    assert!(client.to_end().await.is_empty());
+    assert!(client.rest().await.is_empty());
     assert!(!app.heads().concat().contains("smuggled"));
 }
 
@@ -144,7 +144,7 @@ async fn a_request_behind_a_request_is_checked_like_any_other() {
         .await;
     assert_eq!(client.response().await.status, 200);
     assert_eq!(client.response().await.status, 400);
-    assert!(client.to_end().await.is_empty());
+    assert!(client.rest().await.is_empty());
     assert_eq!(app.heads().len(), 1);
 }
 

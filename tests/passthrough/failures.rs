@@ -32,7 +32,7 @@ async fn an_app_that_is_not_there_is_502() {
         let rig = Rig::start(&format!("http://{host}:{port}"));
         let mut client = Client::connect(rig.plain()).await;
         assert_failure(&client.request(GET).await, 502, "the app cannot be reached");
-        assert!(client.to_end().await.is_empty());
+        assert!(client.rest().await.is_empty());
         let mut client = Client::connect(rig.plain()).await;
         assert_eq!(
             client

@@ -66,7 +66,7 @@ async fn above_the_cap_clients_are_told_so() {
     let answer = third.request(GET).await;
     assert_eq!(answer.status, 503);
     assert!(answer.field("retry-after").is_some());
-    assert!(third.to_end().await.is_empty());
+    assert!(third.rest().await.is_empty());
     let mut hidden = TcpStream::connect(rig.tls()).await.unwrap();
     let n = soon(
         "close",
@@ -97,13 +97,13 @@ async fn silent_connections_are_closed() {
     );
     for address in [rig.plain(), rig.tls()] {
         let mut silent = Client::connect(address).await;
-        assert!(silent.to_end().await.is_empty());
+        assert!(silent.rest().await.is_empty());
     }
     let stream = tls(rig.tls(), &rig.certificate(), &["http/1.1"]).await;
-    assert!(Client::new(stream).to_end().await.is_empty());
+    assert!(Client::new(stream).rest().await.is_empty());
     let mut idle = Client::connect(rig.plain()).await;
     assert_eq!(idle.request(GET).await.status, 200);
-    assert!(idle.to_end().await.is_empty());
+    assert!(idle.rest().await.is_empty());
     until("all to be gone", || rig.connections() == 0).await;
 }
 
@@ -135,10 +135,7 @@ async fn on_shutdown_work_goes_on_and_keep_alive_ends() {
     until("both to reach the app", || app.heads().len() == 3).await;
 
     rig.drain();
-    assert!(
-        idle.to_end().await.is_empty(),
-        "idle connections are closed"
-    );
+    assert!(idle.rest().await.is_empty(), "idle connections are closed");
     let mut late = Client::connect(rig.plain()).await;
     let answer = late.request(GET).await;
     assert_eq!(
@@ -148,7 +145,7 @@ async fn on_shutdown_work_goes_on_and_keep_alive_ends() {
 
     proceed.add_permits(2);
     assert_eq!(busy.response().await.text(), "done");
-    assert!(busy.to_end().await.is_empty());
+    assert!(busy.rest().await.is_empty());
     let (head, ..) = streaming.await.unwrap().unwrap();
     assert_eq!(head.status, 200);
 

@@ -1,7 +1,16 @@
 //! Requests that are not fan-out, from raw clients through the front to a scripted app.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "in a test, a panic is how a failed expectation is told"
+)]
+
 mod bodies;
 mod failures;
+mod handover;
 mod http2;
 mod lifecycle;
 mod messages;

@@ -207,6 +207,6 @@ async fn what_decide_refuses_is_answered_here() {
         Some("text/plain; charset=utf-8")
     );
     assert_eq!(answer.field("connection"), Some("close"));
-    assert!(client.to_end().await.is_empty());
+    assert!(client.rest().await.is_empty());
     assert_eq!(app.connections(), 0);
 }

@@ -132,6 +132,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         assert_eq!(String::from_utf8_lossy(&got), wanted);
     }
 
+    /// Reads until `wanted` has come, and drops what was before it.
+    pub(crate) async fn wait_for(&mut self, wanted: &str) {
+        loop {
+            let found = self
+                .rest
+                .windows(wanted.len())
+                .position(|w| w == wanted.as_bytes());
+            if let Some(at) = found {
+                self.rest.drain(..at + wanted.len());
+                return;
+            }
+            let got = String::from_utf8_lossy(&self.rest).into_owned();
+            assert_ne!(
+                self.more().await,
+                0,
+                "ended after {got:?}, wanted {wanted:?}"
+            );
+        }
+    }
+
     /// Reads up to the end of a head.
     pub(crate) async fn head(&mut self) -> Option<String> {
         loop {
@@ -162,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         } else if let Some(length) = length {
             response.body = self.take(length.parse().unwrap()).await;
         } else {
-            response.body = self.to_end().await;
+            response.body = self.rest().await;
         }
         Some(response)
     }
@@ -219,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// All that comes until the end, be it clean or a reset.
-    pub(crate) async fn to_end(&mut self) -> Vec<u8> {
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.more().await > 0 {}
         std::mem::take(&mut self.rest)
     }
