@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use sidestream::{
     app,
-    cli::{self, Work},
+    cli::{self, Demo, Work},
+    config::Config,
+    demo::{self, Serving},
     logging,
 };
 
@@ -22,6 +24,36 @@ fn main() -> ExitCode {
             app::start(config, options)?.wait();
             Ok(())
         },
-        demo: |_demo| Err("not put together yet".to_owned()),
+        demo: |flags| demo::run(&options(flags), serve_demo, print),
     })
+}
+
+fn options(flags: &Demo) -> demo::Options {
+    demo::Options {
+        upstream: flags.upstream.clone(),
+        stream_paths: flags.stream_paths.clone(),
+        http_port: flags.http_port,
+        https_port: flags.https_port,
+        control_port: flags.control_port,
+    }
+}
+
+fn serve_demo(config: Config) -> Result<Serving, String> {
+    logging::init(&config.log)?;
+    let options = app::Options {
+        config_file: None,
+        signals: true,
+    };
+    let running = app::start(config, options)?;
+    let stats = demo::stats_of(&running.hub.metrics, &running.hub.config.load());
+    let wait = Box::new(move || {
+        running.wait();
+        Ok(())
+    });
+    Ok(Serving { stats, wait })
+}
+
+#[expect(clippy::print_stdout, reason = "the demo's addresses are its output")]
+fn print(text: &str) {
+    println!("{text}");
 }
