@@ -7,7 +7,7 @@ use crate::clock::Millis;
 
 /// A step never makes up for more than this much lost time. Someone who asks late (a stalled
 /// thread) closes the rest a little faster instead of all at once.
-const STEP_MAX: Duration = Duration::from_millis(250);
+const STEP_MAX: Duration = Duration::from_secs(1);
 
 /// How many of the members that are left to close, and when. One per shard: it counts connections.
 ///

@@ -6,7 +6,7 @@ use sidestream::{
     app,
     cli::{self, Demo, Work},
     config::Config,
-    demo::{self, Serving},
+    demo::{self, Options, Serving},
     logging,
 };
 
@@ -28,8 +28,8 @@ fn main() -> ExitCode {
     })
 }
 
-fn options(flags: &Demo) -> demo::Options {
-    demo::Options {
+fn options(flags: &Demo) -> Options {
+    Options {
         upstream: flags.upstream.clone(),
         stream_paths: flags.stream_paths.clone(),
         http_port: flags.http_port,
@@ -40,11 +40,13 @@ fn options(flags: &Demo) -> demo::Options {
 
 fn serve_demo(config: Config) -> Result<Serving, String> {
     logging::init(&config.log)?;
-    let options = app::Options {
-        config_file: None,
-        signals: true,
-    };
-    let running = app::start(config, options)?;
+    let running = app::start(
+        config,
+        app::Options {
+            config_file: None,
+            signals: true,
+        },
+    )?;
     let stats = demo::stats_of(&running.hub.metrics, &running.hub.config.load());
     let wait = Box::new(move || {
         running.wait();

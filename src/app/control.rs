@@ -1,12 +1,6 @@
 //! The control thread: what happens by the clock, on a signal, or by a changed file.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{oneshot, watch};
 
@@ -40,7 +34,6 @@ pub(super) struct Control {
     /// True: no keep-alive any more, GOAWAY.
     pub(super) shutdown: watch::Sender<bool>,
     pub(super) certificates: Vec<(String, Arc<Certificate>)>,
-    pub(super) connections: Arc<AtomicUsize>,
     pub(super) options: Options,
 }
 
@@ -127,7 +120,7 @@ impl Control {
         }
         loop {
             let readers: usize = self.shards.iter().map(ShardHandle::load).sum();
-            let left = readers + self.connections.load(Ordering::Relaxed);
+            let left = readers + self.hub.admission.connections.taken();
             let at_once = self.lifecycle.phase() == Phase::Stopped;
             if left == 0 || at_once || clock::now() >= deadline {
                 tracing::info!(left, "drained");

@@ -66,7 +66,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let lifecycle = Arc::new(Lifecycle::new());
     let caps = caps(&config, &metrics);
     let admission = Arc::new(Admission::new(&caps));
-    let dialer = Arc::new(Dialer::new(Arc::new(Peers::new())));
+    let peers = Arc::new(Peers::new());
+    let dialer = Arc::new(Dialer::new(peers.clone()));
     let registry = Arc::new(Registry::new(
         Arc::new(Readers::new(dialer, metrics.clone())),
         metrics.clone(),
@@ -94,6 +95,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let shared = Shared {
         hub: hub.clone(),
         metrics,
+        peers,
         shutdown: shutdown_watch,
     };
     let front = front::start(listeners, seeds, &shared).map_err(|error| error.to_string())?;
@@ -104,7 +106,6 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
         shards,
         shutdown,
         certificates: front.certificates().to_vec(),
-        connections: front.connection_count(),
         options,
     };
     let (end_control, ended) = watch::channel(false);

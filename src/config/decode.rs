@@ -4,17 +4,14 @@
 //! dropped from the tree, and the next pass gets past it. Errors carry the exact place, because
 //! this deserializer knows where in the tree it stands.
 
-use std::fmt;
-
 use serde::{
     Deserialize,
     de::{self, IntoDeserializer as _, Visitor},
 };
 
 use super::{
-    document::{Document, Finding, PROBLEMS_MAX},
-    raw::Defaults,
-    suggest,
+    decode_error::{A_TEXT, Error},
+    document::{Document, PROBLEMS_MAX},
     tree::{Node, Spot},
 };
 
@@ -24,6 +21,9 @@ pub(super) fn decode<T: for<'de> Deserialize<'de>>(document: &Document) -> Optio
     let root = Spot::default();
     // Each failed pass drops one entry; the bound is for files with more problems than we list.
     for _ in 0..PROBLEMS_MAX * 2 {
+        if document.is_truncated() {
+            return None;
+        }
         let decoder = Decoder {
             node: &document.root,
             spot: root.clone(),
@@ -46,136 +46,8 @@ pub(super) fn decode<T: for<'de> Deserialize<'de>>(document: &Document) -> Optio
     None
 }
 
-/// Why a value cannot be decoded.
-#[derive(Debug)]
-pub(super) struct Error {
-    message: String,
-    hint: Option<String>,
-    spot: Option<Spot>,
-    missing: Option<&'static str>,
-    unknown_key: bool,
-}
-
-impl Error {
-    fn new(message: String, hint: Option<String>) -> Self {
-        Self {
-            message,
-            hint,
-            spot: None,
-            missing: None,
-            unknown_key: false,
-        }
-    }
-
-    fn wanted(expected: &dyn fmt::Display, found: &Node) -> Self {
-        let hint = match found {
-            Node::Bool(_) | Node::Unsigned(_) | Node::Signed(_) | Node::Float(_)
-                if expected.to_string() == A_TEXT =>
-            {
-                Some("write it in quotes".to_owned())
-            }
-            _ => None,
-        };
-        Self::new(
-            format!("expected {expected}, found {}", found.describe()),
-            hint,
-        )
-    }
-
-    fn into_finding(self, spot: &Spot) -> Finding {
-        let mut finding = Finding::new(spot.clone(), &self.message);
-        finding.on_key = self.unknown_key;
-        finding.hint = self.hint.or(finding.hint);
-        finding
-    }
-
-    /// Where it happened, unless something deeper said so already.
-    fn at(mut self, spot: &Spot) -> Self {
-        self.spot.get_or_insert_with(|| spot.clone());
-        self
-    }
-}
-
-/// What a plain `String` field expects.
-const A_TEXT: &str = "a text";
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Error {}
-
-/// "did you mean", then all that is allowed.
-fn choices(word: &str, allowed: &[&'static str]) -> String {
-    let list = allowed
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    match suggest::nearest(word, allowed.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("allowed: {list}"),
-    }
-}
-
-impl de::Error for Error {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string(), None)
-    }
-
-    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let found = match found {
-            de::Unexpected::Map => "a mapping".to_owned(),
-            de::Unexpected::Seq => "a list".to_owned(),
-            de::Unexpected::Unit | de::Unexpected::Option => "nothing".to_owned(),
-            de::Unexpected::Str(text) => format!("the text `{}`", text.escape_debug()),
-            de::Unexpected::Unsigned(number) => format!("the number {number}"),
-            de::Unexpected::Signed(number) => format!("the number {number}"),
-            de::Unexpected::Float(number) => format!("the number {number}"),
-            other => other.to_string(),
-        };
-        Self::new(format!("expected {expected}, found {found}"), None)
-    }
-
-    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::invalid_type(found, expected)
-    }
-
-    fn unknown_variant(word: &str, allowed: &'static [&'static str]) -> Self {
-        Self::new(
-            format!(
-                "`{}` is not a value that is allowed here",
-                word.escape_debug()
-            ),
-            Some(choices(word, allowed)),
-        )
-    }
-
-    fn unknown_field(key: &str, allowed: &'static [&'static str]) -> Self {
-        let message = format!("unknown key `{}`", key.escape_debug());
-        // The one slip that is no slip of the pen: a fan-out setting at the top of the file.
-        let misplaced = allowed.contains(&"defaults") && Defaults::KEYS.contains(&key);
-        let hint = if misplaced {
-            "it is a setting of fan-out routes; put it under a route, or under `defaults`"
-                .to_owned()
-        } else {
-            choices(key, allowed)
-        };
-        Self {
-            unknown_key: true,
-            ..Self::new(message, Some(hint))
-        }
-    }
-
-    fn missing_field(key: &'static str) -> Self {
-        Self {
-            missing: Some(key),
-            ..Self::new(format!("key `{key}` is missing here"), None)
-        }
-    }
-}
+/// How many keys are named to explain what a mapping is.
+const KEYS_SHOWN: usize = 6;
 
 /// Reads one value of the tree.
 #[derive(Debug, Clone)]
@@ -186,45 +58,44 @@ struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// The child, unless it was dropped.
-    fn child(&self, index: usize, node: &'a Node) -> Option<Self> {
-        let spot = self.spot.child(index);
-        if self.document.is_dropped(&spot) {
-            return None;
-        }
-        Some(Self {
-            node,
-            spot,
-            document: self.document,
-        })
+    /// The children that were not dropped; nothing at all reads as an empty container.
+    fn children(&self) -> Vec<(Option<&'a str>, Self)> {
+        let dropped = self.document.dropped(&self.spot);
+        let children = self.node.children().into_iter().enumerate();
+        children
+            .filter(|(index, _)| !dropped.contains(index))
+            .map(|(index, (key, node))| {
+                (
+                    key,
+                    Self {
+                        node,
+                        spot: self.spot.child(index),
+                        document: self.document,
+                    },
+                )
+            })
+            .collect()
     }
 
-    /// The living entries of a mapping; nothing at all reads as an empty one.
+    /// The entries, if this is a mapping.
     fn entries(&self) -> Option<Vec<(&'a str, Self)>> {
-        match self.node {
-            Node::Mapping(_) | Node::Null => {}
-            _ => return None,
-        }
-        let children = self.node.children().into_iter().enumerate();
-        Some(
-            children
-                .filter_map(|(index, (key, node))| Some((key?, self.child(index, node)?)))
-                .collect(),
-        )
+        let is_mapping = matches!(self.node, Node::Mapping(_) | Node::Null);
+        let entries = self
+            .children()
+            .into_iter()
+            .filter_map(|(key, child)| Some((key?, child)));
+        is_mapping.then(|| entries.collect())
     }
 
-    /// The living items of a list; nothing at all reads as an empty one.
+    /// The items, if this is a list.
     fn items(&self) -> Option<Vec<Self>> {
-        match self.node {
-            Node::Sequence(_) | Node::Null => {}
-            _ => return None,
-        }
-        let children = self.node.children().into_iter().enumerate();
-        Some(
-            children
-                .filter_map(|(index, (_, node))| self.child(index, node))
-                .collect(),
-        )
+        let is_list = matches!(self.node, Node::Sequence(_) | Node::Null);
+        is_list.then(|| {
+            self.children()
+                .into_iter()
+                .map(|(_, child)| child)
+                .collect()
+        })
     }
 
     fn map_access(entries: Vec<(&'a str, Self)>) -> MapAccess<'a> {
@@ -238,15 +109,25 @@ impl<'a> Decoder<'a> {
         Err(Error::wanted(&expected, self.node))
     }
 
-    /// The text that the environment had a part in, if this is one.
-    fn substituted(&self) -> Option<&'a str> {
-        match self.node {
-            Node::Text {
-                text,
-                substituted: true,
-            } => Some(text.trim()),
-            _ => None,
+    /// The text, if this is one.
+    fn text(&self) -> Option<&'a str> {
+        if let Node::Text { text, .. } = self.node {
+            return Some(text);
         }
+        None
+    }
+
+    /// The text, if this is one that the environment had a part in.
+    fn substituted(&self) -> Option<&'a str> {
+        self.text().map(str::trim).filter(|_| {
+            matches!(
+                self.node,
+                Node::Text {
+                    substituted: true,
+                    ..
+                }
+            )
+        })
     }
 }
 
@@ -254,9 +135,10 @@ impl<'a> Decoder<'a> {
 macro_rules! unsigned {
     ($($method:ident),+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            let number = match self.node {
-                Node::Unsigned(number) => Some(*number),
-                _ => self.substituted().and_then(|text| text.parse().ok()),
+            let number = if let Node::Unsigned(number) = self.node {
+                Some(*number)
+            } else {
+                self.substituted().and_then(|text| text.parse().ok())
             };
             match number {
                 Some(number) => visitor.visit_u64(number),
@@ -300,9 +182,9 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
     );
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.node {
-            Node::Text { text, .. } => visitor.visit_str(text),
-            _ => self.wanted(A_TEXT),
+        match self.text() {
+            Some(text) => visitor.visit_str(text),
+            None => self.wanted(A_TEXT),
         }
     }
 
@@ -343,12 +225,16 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
         match self.entries() {
             Some(entries) => visitor.visit_map(Self::map_access(entries)),
             None => {
-                let keys = keys
+                let listed: Vec<String> = keys
                     .iter()
+                    .take(KEYS_SHOWN)
                     .map(|key| format!("`{key}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                self.wanted(&format!("a mapping with keys of {keys}"))
+                    .collect();
+                let more = if keys.len() > KEYS_SHOWN { ", ..." } else { "" };
+                self.wanted(&format!(
+                    "a mapping with keys ({}{more})",
+                    listed.join(", ")
+                ))
             }
         }
     }
@@ -359,9 +245,9 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
         words: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match self.node {
-            Node::Text { text, .. } => visitor.visit_enum(text.as_str().into_deserializer()),
-            _ => {
+        match self.text() {
+            Some(text) => visitor.visit_enum(text.into_deserializer()),
+            None => {
                 let words = words
                     .iter()
                     .map(|word| format!("`{word}`"))

@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashSet,
+    collections::{BTreeSet, HashMap},
 };
 
 use super::{
@@ -67,7 +67,8 @@ pub(super) struct Document {
     /// The tree, variables filled in.
     pub(super) root: Node,
     findings: RefCell<Vec<Finding>>,
-    dropped: RefCell<HashSet<Spot>>,
+    /// Dropped entries by their container.
+    dropped: RefCell<HashMap<Spot, BTreeSet<usize>>>,
     truncated: Cell<bool>,
 }
 
@@ -136,6 +137,7 @@ impl Document {
     }
 
     fn check_keys(&self, entries: &[(String, Node)], spot: &Spot) {
+        let mut first: HashMap<&str, usize> = HashMap::new();
         for (index, (key, _)) in entries.iter().enumerate() {
             let here = spot.child(index);
             if key == "<<" {
@@ -147,19 +149,15 @@ impl Document {
                          plain anchors and aliases (`&a`, `*a`) do work",
                         ),
                 );
-                continue;
-            }
-            let first = entries
-                .iter()
-                .take(index)
-                .position(|(other, _)| other == key);
-            if let Some(first) = first {
+            } else if let Some(first) = first.get(key.as_str()) {
                 let mut finding =
                     Finding::new(here, &format!("key `{}` stands twice", key.escape_debug()))
                         .on_key()
                         .hint("keep one of them");
-                finding.related = Some((spot.child(first), "first here"));
+                finding.related = Some((spot.child(*first), "first here"));
                 self.drop_with(finding);
+            } else {
+                first.insert(key, index);
             }
         }
     }
@@ -176,37 +174,40 @@ impl Document {
 
     /// Notes a problem and treats the entry as absent from here on.
     pub(super) fn drop_with(&self, finding: Finding) {
-        self.dropped.borrow_mut().insert(finding.spot.clone());
+        self.drop_silently(&finding.spot);
         self.add(finding);
     }
 
     /// Treats the entry as absent from here on, because of a problem noted elsewhere.
     pub(super) fn drop_silently(&self, spot: &Spot) {
-        self.dropped.borrow_mut().insert(spot.clone());
+        if let Some((parent, index)) = spot.split() {
+            self.dropped
+                .borrow_mut()
+                .entry(parent)
+                .or_default()
+                .insert(index);
+        }
     }
 
-    /// The entry counts as absent.
-    pub(super) fn is_dropped(&self, spot: &Spot) -> bool {
-        self.dropped.borrow().contains(spot)
+    /// Numbers of the entries right below `spot` that count as absent. Where there are any, what
+    /// looks missing there may just be wrong.
+    pub(super) fn dropped(&self, spot: &Spot) -> BTreeSet<usize> {
+        self.dropped.borrow().get(spot).cloned().unwrap_or_default()
     }
 
-    /// An entry right below `spot` was dropped: what looks missing there may just be wrong.
-    pub(super) fn is_damaged(&self, spot: &Spot) -> bool {
-        self.dropped
-            .borrow()
-            .iter()
-            .any(|dropped| dropped.parent().as_ref() == Some(spot))
+    /// There are more problems than we list.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.truncated.get()
     }
 
     /// The mapping at `spot` has `key`, but it was bad and dropped; or it has a slip of `key`, or a
     /// merge key that may have brought it. In short: do not tell that it is missing.
     pub(super) fn excuses(&self, spot: &Spot, key: &str) -> bool {
         let children = self.root.at(spot).map(Node::children).unwrap_or_default();
-        children.iter().enumerate().any(|(index, (name, _))| {
-            let slip = |name: &str| name == "<<" || suggest::nearest(name, [key]).is_some();
-            name.is_some_and(|name| name == key || slip(name))
-                && self.is_dropped(&spot.child(index))
-        })
+        self.dropped(spot)
+            .iter()
+            .filter_map(|index| children.get(*index)?.0)
+            .any(|name| name == key || name == "<<" || suggest::nearest(name, [key]).is_some())
     }
 
     /// The mapping at `spot` has `key`, dropped or not.
@@ -222,16 +223,25 @@ impl Document {
         let mut spot = Spot::default();
         let mut node = &self.root;
         for step in steps {
-            let children = node.children();
-            let mut alive = children
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| !self.is_dropped(&spot.child(*index)));
-            let found = match step {
-                Step::Key(key) => alive.find(|(_, (name, _))| *name == Some(key.as_str())),
-                Step::Item(number) => alive.nth(*number),
+            let dropped = self.dropped(&spot);
+            let index = match step {
+                // Dropped ones are not counted: those before it, and those right at it, move it on.
+                Step::Item(number) => Some(
+                    dropped
+                        .iter()
+                        .fold(*number, |at, gone| if *gone <= at { at + 1 } else { at }),
+                ),
+                Step::Key(key) => {
+                    node.children()
+                        .iter()
+                        .enumerate()
+                        .position(|(index, (name, _))| {
+                            *name == Some(key.as_str()) && !dropped.contains(&index)
+                        })
+                }
             };
-            let Some((index, (_, child))) = found else {
+            let found = index.and_then(|index| Some((index, node.child(index)?)));
+            let Some((index, child)) = found else {
                 return (spot, false);
             };
             spot = spot.child(index);

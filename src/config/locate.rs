@@ -58,29 +58,36 @@ pub(super) fn width(line: &str, column: usize) -> usize {
                 })
                 .map_or(rest.len(), |end| end + 2)
         }
-        Some(_) => rest
-            .iter()
-            .enumerate()
-            .position(|(index, c)| ends_plain(*c, rest.get(index + 1).copied(), index))
-            .unwrap_or(rest.len()),
+        Some(_) => plain_end(&rest),
         None => 0,
     };
     let text: String = rest.iter().take(end).collect();
     text.trim_end().chars().count().max(1)
 }
 
-/// A plain word ends before `: `, ` #` and, within `[]` or `{}`, before `,` and the bracket.
-/// Whether we are within brackets is not known here; a wrong guess only misses some carets. `}` is
-/// no end: it stands in path patterns more often.
-fn ends_plain(c: char, next: Option<char>, index: usize) -> bool {
-    let space_follows = next.is_none_or(char::is_whitespace);
-    match c {
-        ':' => index > 0 && space_follows,
-        ',' => index > 0 && space_follows,
-        ' ' => next == Some('#'),
-        ']' => index > 0,
-        _ => false,
+/// A plain word ends before `: `, ` #` and, within `[]` or `{}`, before `,` and the bracket. Whether
+/// we are within brackets is not known here; a wrong guess only costs or adds some carets.
+fn plain_end(rest: &[char]) -> usize {
+    let mut open: usize = 0;
+    for (index, c) in rest.iter().enumerate() {
+        let next = rest.get(index + 1);
+        let space_follows = next.is_none_or(|next| next.is_whitespace());
+        let ends = match c {
+            ':' | ',' => index > 0 && space_follows,
+            ' ' => next == Some(&'#'),
+            ']' | '}' => open == 0,
+            _ => false,
+        };
+        if ends {
+            return index;
+        }
+        match c {
+            '[' | '{' => open += 1,
+            ']' | '}' => open -= 1,
+            _ => {}
+        }
     }
+    rest.len()
 }
 
 /// Walks to a place and fails there.
@@ -199,7 +206,9 @@ mod tests {
             ("key: \"a \\\" # b\" # c", 6, 10),
             ("key: 'a' # c", 6, 3),
             ("{a: b, c: d}", 5, 1),
-            ("{a: b, c: d}", 11, 2),
+            ("{a: b, c: d}", 11, 1),
+            ("{a: {b: 5}}", 9, 1),
+            ("a: ${B}", 4, 4),
             ("[x, y]", 5, 1),
             ("path: /a/{x}/b", 7, 8),
             ("path: /a/{x}", 7, 6),

@@ -5,6 +5,7 @@
 
 mod check;
 mod decode;
+mod decode_error;
 mod defaults;
 mod document;
 mod env;
@@ -12,12 +13,14 @@ mod locate;
 pub mod model;
 mod print;
 pub mod raw;
+pub mod reload;
 pub mod report;
 mod suggest;
 #[cfg(test)]
 pub mod testing;
 mod tree;
 pub mod units;
+pub mod watch;
 
 use serde::Deserialize as _;
 
@@ -33,10 +36,13 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 /// Everything that is wrong with it.
 pub fn load(source: &str, file_name: &str, env: &Env<'_>) -> Result<Config, Report> {
     if source.len() > FILE_BYTES_MAX {
+        return Err(too_large(file_name));
+    }
+    if brackets_are_too_deep(source) {
         return Err(Report::whole_file(
             file_name,
-            &format!("the file has {} bytes; at most 1 MiB is read", source.len()),
-            "split the routes over several sidecars, or remove what is not configuration",
+            "brackets are nested too deeply, or not closed",
+            "close every `[` and `{`",
         ));
     }
     let root = Node::deserialize(serde_yaml::Deserializer::from_str(source))
@@ -58,6 +64,29 @@ pub fn load(source: &str, file_name: &str, env: &Env<'_>) -> Result<Config, Repo
     }
 }
 
+fn too_large(file_name: &str) -> Report {
+    Report::whole_file(
+        file_name,
+        "the file is larger than 1 MiB",
+        "remove what is not configuration, or split the routes over several sidecars",
+    )
+}
+
+/// The YAML scanner takes time that grows with the square of the open brackets, quoted ones aside.
+/// No configuration comes near this bound.
+fn brackets_are_too_deep(source: &str) -> bool {
+    const DEPTH_MAX: usize = 1_000;
+    let mut depth: usize = 0;
+    source.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH_MAX
+    })
+}
+
 /// JSON Schema (draft-07) of the file, for editors.
 #[must_use]
 pub fn schema() -> String {
@@ -70,5 +99,7 @@ pub fn schema() -> String {
     text
 }
 
+#[cfg(test)]
+mod report_tests;
 #[cfg(test)]
 mod tests;

@@ -67,12 +67,12 @@ fn raw_file(config: &Config) -> raw::File {
     }
 }
 
-fn listen_address(address: &ListenAddress) -> (String, Option<String>) {
+fn listen_address(address: &ListenAddress) -> (String, Option<raw::Mode>) {
     match address {
         ListenAddress::Tcp(address) => (address.to_string(), None),
         ListenAddress::Unix { path, mode } => (
             format!("unix:{}", path.display()),
-            Some(format!("{mode:04o}")),
+            Some(raw::Mode(format!("{mode:04o}"))),
         ),
     }
 }

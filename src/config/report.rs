@@ -91,12 +91,15 @@ impl Report {
     pub(super) fn syntax(file: &str, source: &str, error: &serde_yaml::Error) -> Self {
         let place = place_of(error);
         let text = error.to_string();
-        let message = text
-            .split(" at line ")
-            .next()
-            .unwrap_or(&text)
-            .trim_end_matches('.');
-        let hint = syntax_hint(source, place, message);
+        // The place stands before the message; where the broken part began stays.
+        let message = match text.split_once(" at line ") {
+            Some((message, rest)) => match rest.split_once(", ") {
+                Some((_, context)) => format!("{message}, {context}"),
+                None => message.to_owned(),
+            },
+            None => text,
+        };
+        let hint = syntax_hint(source, place, &message);
         let problem = Problem {
             path: String::new(),
             line: place.line,
@@ -152,6 +155,13 @@ fn syntax_hint(source: &str, place: Place, message: &str) -> Option<String> {
     }
     if message.contains("more than one document") {
         return Some("keep one document; remove the `---` line and what follows".to_owned());
+    }
+    if message.contains("while parsing a flow") {
+        return Some(
+            "close the bracket; between brackets, quote values that hold one, as in `\"${NAME}\"` \
+             or `\"/{*rest}\"`"
+                .to_owned(),
+        );
     }
     if message.contains("mapping values are not allowed") {
         return Some("check the indentation, or quote a value that contains `: `".to_owned());

@@ -40,10 +40,12 @@ fn examples() -> Vec<(String, String)> {
 }
 
 fn fanouts(config: &Config) -> Vec<&Fanout> {
-    let fanout = |action| match action {
-        &Action::Fanout(ref fanout) => Some(fanout.as_ref()),
-        Action::Stream | Action::Proxy => None,
-    };
+    fn fanout(action: &Action) -> Option<&Fanout> {
+        match action {
+            Action::Fanout(fanout) => Some(fanout),
+            Action::Stream | Action::Proxy => None,
+        }
+    }
     config
         .routes
         .iter()
@@ -111,10 +113,11 @@ fn schema_keys() -> BTreeSet<String> {
         {
             keys.extend(properties.keys().cloned());
         }
-        match schema {
-            serde_json::Value::Object(map) => map.values().for_each(|value| gather(value, keys)),
-            serde_json::Value::Array(items) => items.iter().for_each(|item| gather(item, keys)),
-            _ => {}
+        if let Some(map) = schema.as_object() {
+            map.values().for_each(|value| gather(value, keys));
+        }
+        for item in schema.as_array().into_iter().flatten() {
+            gather(item, keys);
         }
     }
     let mut keys = BTreeSet::new();

@@ -46,10 +46,10 @@ impl Spot {
         Self(steps)
     }
 
-    /// The spot of the container that holds this one.
-    pub(super) fn parent(&self) -> Option<Self> {
-        let (_, steps) = self.0.split_last()?;
-        Some(Self(steps.to_vec()))
+    /// The spot of the container that holds this one, and its number there.
+    pub(super) fn split(&self) -> Option<(Self, usize)> {
+        let (last, steps) = self.0.split_last()?;
+        Some((Self(steps.to_vec()), *last))
     }
 }
 
@@ -81,11 +81,26 @@ impl Node {
         }
     }
 
+    /// The child with this number.
+    pub(super) fn child(&self, index: usize) -> Option<&Self> {
+        match self {
+            Self::Sequence(items) => items.get(index),
+            Self::Mapping(entries) => entries.get(index).map(|(_, value)| value),
+            Self::Null
+            | Self::Bool(_)
+            | Self::Unsigned(_)
+            | Self::Signed(_)
+            | Self::Float(_)
+            | Self::Text { .. }
+            | Self::Tagged => None,
+        }
+    }
+
     /// The value at `spot`.
     pub(super) fn at(&self, spot: &Spot) -> Option<&Self> {
-        spot.0.iter().try_fold(self, |node, index| {
-            node.children().get(*index).map(|(_, child)| *child)
-        })
+        spot.0
+            .iter()
+            .try_fold(self, |node, index| node.child(*index))
     }
 
     /// `spot` as users write paths: `routes[1].ring.events_max`.
@@ -156,6 +171,17 @@ impl<'de> de::Visitor<'de> for NodeVisitor {
 
     fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
         Ok(u64::try_from(value).map_or(Node::Signed(value), Node::Unsigned))
+    }
+
+    /// Beyond 64 bits only the size is of interest: nothing here takes such a number.
+    fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
+        #[expect(clippy::cast_precision_loss, reason = "shown in an error, never used")]
+        Ok(Node::Float(value as f64))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
+        #[expect(clippy::cast_precision_loss, reason = "shown in an error, never used")]
+        Ok(Node::Float(value as f64))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {

@@ -44,7 +44,6 @@ pub(super) struct Lane {
 /// Takes connections from one listener.
 pub(super) struct Acceptance {
     pub(super) lanes: Vec<Lane>,
-    pub(super) total: Arc<AtomicUsize>,
     pub(super) hub: Arc<Hub>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tls: Option<Arc<Acceptor>>,
@@ -84,6 +83,10 @@ impl Acceptance {
         if socket.configure(limits.tcp_send_buffer_bytes).is_err() {
             return;
         }
+        let Some(place) = self.hub.admission.connections.try_take() else {
+            self.metrics.shed.inc();
+            return self.turn_away(socket);
+        };
         let Some(lane) = self
             .lanes
             .iter()
@@ -91,14 +94,7 @@ impl Acceptance {
         else {
             return;
         };
-        let is_full = limits
-            .connections_max
-            .is_some_and(|max| self.total.load(Ordering::Relaxed) >= max);
-        if is_full {
-            self.metrics.shed.inc();
-            return self.turn_away(socket);
-        }
-        let permit = Arc::new(Permit::new(self.total.clone(), lane.connections.clone()));
+        let permit = Arc::new(Permit::new(place, lane.connections.clone()));
         let accepted = Accepted {
             socket,
             peer,
@@ -119,8 +115,7 @@ impl Acceptance {
         if self.tls.is_some() {
             return;
         }
-        let permit = Arc::new(Permit::new(Arc::default(), Arc::default()));
-        if let Ok(socket) = Socket::register(socket, permit) {
+        if let Ok(socket) = Socket::register(socket, None) {
             tokio::spawn(async move {
                 h1::farewell(Box::new(socket), &unavailable(FULL_RETRY)).await;
                 drop(turn);

@@ -36,7 +36,8 @@ pub(super) struct Accepted {
     pub(super) at: Millis,
 }
 
-/// Serves one connection to its end.
+/// Opens one connection and starts a task that serves it. A task of its own, so that what a handshake
+/// needs (kilobytes) is freed after it.
 pub(super) async fn serve(accepted: Accepted, core: Arc<Core>) {
     let Accepted {
         socket,
@@ -45,7 +46,7 @@ pub(super) async fn serve(accepted: Accepted, core: Arc<Core>) {
         tls,
         at,
     } = accepted;
-    let Ok(socket) = Socket::register(socket, permit.clone()) else {
+    let Ok(socket) = Socket::register(socket, Some(permit.clone())) else {
         return core.metrics.accept_errors.inc();
     };
     let scheme = if tls.is_some() {
@@ -64,18 +65,12 @@ pub(super) async fn serve(accepted: Accepted, core: Arc<Core>) {
     match opened {
         Ok((Protocol::H1, stream, received)) => {
             permit.show(core.metrics.connections.hold(Protocol::H1));
-            drop(permit);
-            h1::serve(
-                Box::new(Turnstile::new(stream, client, received)),
-                at,
-                &core,
-            )
-            .await;
+            let turnstile = Box::new(Turnstile::new(stream, client, received));
+            core.contained(h1::serve(turnstile, at, core.clone()));
         }
         Ok((Protocol::H2, stream, received)) => {
             permit.show(core.metrics.connections.hold(Protocol::H2));
-            drop(permit);
-            h2::serve(stream, received, client, &core).await;
+            core.contained(h2::serve(stream, received, client, core.clone()));
         }
         Err(failure) => core.metrics.handshake_failures.inc(failure),
     }

@@ -4,11 +4,11 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::BytesMut;
 use http::StatusCode;
 use pingora::{
     apps::HttpServerApp,
@@ -16,7 +16,7 @@ use pingora::{
     server::ShutdownWatch,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
     time::timeout,
 };
 
@@ -28,16 +28,14 @@ use crate::{
     answer::Answer,
     clock::{self, Millis},
     config::model::Limits,
-    passthrough::turnstile::Turnstile,
+    passthrough::{linger, turnstile::Turnstile},
 };
 
 /// Bytes taken from a socket at once while a head arrives. On the stack: a connection that waits
 /// for its next request holds no buffer.
 const READ_BYTES: usize = 4096;
-/// How long, and for how many bytes, a refused client may go on sending before we close. Closing at
-/// once would reset the connection, and the client would never see why.
-const FAREWELL: Duration = Duration::from_secs(2);
-const FAREWELL_BYTES_MAX: usize = 2 << 20;
+/// How long a client may take to accept a refusal of a few hundred bytes.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How waiting for a request ended.
 enum Next {
@@ -57,7 +55,7 @@ enum Patience {
 }
 
 /// Serves `turnstile` until either side is done with it.
-pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core: &Core) {
+pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core: Arc<Core>) {
     let mut shutdown = core.shutdown.clone();
     let mut patience = Patience::From(accepted);
     loop {
@@ -69,7 +67,7 @@ pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core:
                 tracing::debug!(status = status.as_u16(), text, "refused a request head");
                 return farewell(turnstile.into_stream(), &Answer::text(status, text)).await;
             }
-            Next::Over => return close(turnstile.stream()).await,
+            Next::Over => return linger::end(turnstile.stream()).await,
         };
         let waiting = turnstile.waiting();
         let _ = waiting.split_to(head.skip);
@@ -150,28 +148,13 @@ fn poll_receive(turnstile: &mut Turnstile, cx: &mut Context<'_>) -> Poll<io::Res
     Poll::Ready(Ok(buf.filled().len()))
 }
 
-/// Sends our end of stream (over TLS a close_notify). The client may be gone, which is no news.
-async fn close(stream: &mut Stream) {
-    let _ = AsyncWriteExt::shutdown(stream).await;
-}
-
 /// Answers and closes, in a way that lets the client read the answer.
 pub(super) async fn farewell(mut stream: Stream, answer: &Answer) {
-    let goodbye = async {
+    let answered = timeout(ANSWER_TIMEOUT, async {
         stream.write_all(&answer.to_http1_close()).await?;
-        stream.flush().await?;
-        close(&mut stream).await;
-        let mut rest = BytesMut::with_capacity(READ_BYTES);
-        let mut received = 0;
-        while received < FAREWELL_BYTES_MAX {
-            rest.clear();
-            match stream.read_buf(&mut rest).await? {
-                0 => break,
-                n => received += n,
-            }
-        }
-        io::Result::Ok(())
-    };
-    // Neither an error nor the deadline changes anything: the connection ends here.
-    let _ = timeout(FAREWELL, goodbye).await;
+        stream.flush().await
+    });
+    if let Ok(Ok(())) = answered.await {
+        linger::end_and_drain(&mut stream).await;
+    }
 }

@@ -62,12 +62,15 @@ enum Step {
 }
 
 /// Serves one connection until it ends. `received` was already read from `stream`.
-pub(super) async fn serve(stream: Stream, received: BytesMut, client: Client, core: &Arc<Core>) {
+pub(super) async fn serve(stream: Stream, received: BytesMut, client: Client, core: Arc<Core>) {
     let limits = core.limits();
     let (io, outbox) = H2Io::new(stream, received);
     let handshake = options(&limits).handshake::<Stream, Bytes>(Box::new(io));
     match timeout(limits.head_timeout, with_flush(handshake, &outbox)).await {
-        Ok(Ok(connection)) => accept_loop(connection, outbox, client, core).await,
+        // A task of its own, so that the state of the handshake is freed.
+        Ok(Ok(connection)) => {
+            core.contained(accept_loop(connection, outbox, client, core.clone()));
+        }
         Ok(Err(_)) => core.metrics.handshake_failures.inc(HandshakeFailure::H2),
         Err(_) => core
             .metrics
@@ -102,7 +105,7 @@ async fn accept_loop(
     mut connection: H2Connection,
     outbox: Outbox,
     client: Client,
-    core: &Arc<Core>,
+    core: Arc<Core>,
 ) {
     let digest = Arc::new(Digest::default());
     let mut shutdown = core.shutdown.clone();
@@ -132,7 +135,7 @@ async fn accept_loop(
                 connection.graceful_shutdown();
                 leaving = true;
             }
-            Step::Accepted(Ok(Some(H2Accept::Session(session)))) => take(session, client, core),
+            Step::Accepted(Ok(Some(H2Accept::Session(session)))) => take(session, client, &core),
             Step::Accepted(Ok(Some(H2Accept::Rejected))) => {
                 core.metrics.bad_heads.inc();
                 malformed += 1;

@@ -17,12 +17,7 @@ pub mod listen;
 mod socket;
 pub mod tls;
 
-use std::{
-    fmt,
-    future::Future,
-    io,
-    sync::{Arc, atomic::AtomicUsize},
-};
+use std::{fmt, future::Future, io, sync::Arc};
 
 use pingora::server::ShutdownWatch;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -39,6 +34,7 @@ use crate::{
     metrics::{Metrics, labels::PanicPlace},
     passthrough::{self, Proxy},
     subscribe::Hub,
+    upstream::peer::Peers,
     worker::{Start, Worker},
 };
 
@@ -54,6 +50,8 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     /// Where the front counts.
     pub metrics: Arc<Metrics>,
+    /// How the pass-through reaches the apps.
+    pub peers: Arc<Peers>,
     /// True: no keep-alive any more, GOAWAY on HTTP/2. What is under way goes on.
     pub shutdown: ShutdownWatch,
 }
@@ -133,7 +131,6 @@ impl From<io::Error> for StartError {
 pub struct Running {
     addresses: Vec<(String, Address)>,
     certificates: Vec<(String, Arc<Certificate>)>,
-    connections: Arc<AtomicUsize>,
     stop_accepting: watch::Sender<bool>,
     end: watch::Sender<bool>,
     acceptor: Worker,
@@ -151,18 +148,6 @@ impl Running {
     #[must_use]
     pub fn certificates(&self) -> &[(String, Arc<Certificate>)] {
         &self.certificates
-    }
-
-    /// Client connections now.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.connections.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// The cell behind [`Running::connections`], for whoever outlives this handle.
-    #[must_use]
-    pub fn connection_count(&self) -> Arc<AtomicUsize> {
-        self.connections.clone()
     }
 
     /// Closes the listening sockets. Connections that exist are not touched.
@@ -193,7 +178,6 @@ pub fn start(
     let addresses = listeners.addresses();
     let (stop_accepting, stop) = watch::channel(false);
     let (end, ended) = watch::channel(false);
-    let connections = Arc::new(AtomicUsize::new(0));
     let opened = open(listeners)?;
     let certificates = opened
         .iter()
@@ -223,7 +207,6 @@ pub fn start(
         let tls = certificate.map(tls::acceptor).transpose();
         let acceptance = Acceptance {
             lanes: lanes.clone(),
-            total: connections.clone(),
             hub: shared.hub.clone(),
             metrics: shared.metrics.clone(),
             tls: tls
@@ -245,7 +228,6 @@ pub fn start(
     Ok(Running {
         addresses,
         certificates,
-        connections,
         stop_accepting,
         end,
         acceptor,
@@ -276,9 +258,10 @@ fn intake(mut receiver: mpsc::Receiver<Accepted>, shard: ShardHandle, shared: Sh
         let Shared {
             hub,
             metrics,
+            peers,
             shutdown,
         } = shared;
-        let proxy = passthrough::proxy(hub.clone(), metrics.clone(), shard.clone());
+        let proxy = passthrough::proxy(hub.clone(), metrics.clone(), peers, shard.clone());
         let handshakes = Semaphore::new(HANDSHAKES_MAX);
         let core = Arc::new(Core {
             hub,

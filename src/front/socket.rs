@@ -27,7 +27,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::metrics::cell::Held;
+use crate::{admission, metrics::cell::Held};
 
 /// Silence after which the kernel probes a peer, and how: a dead one is found within two minutes.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
@@ -69,7 +69,7 @@ impl RawSocket {
 /// Counts one connection, in total and for its worker, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
-    total: Arc<AtomicUsize>,
+    _place: admission::Permit,
     worker: Arc<AtomicUsize>,
     /// The connection in the metrics, from the moment on at which its protocol is known.
     by_protocol: OnceLock<Held>,
@@ -78,11 +78,10 @@ pub(super) struct Permit {
 impl Permit {
     /// Counts one more.
     #[must_use]
-    pub(super) fn new(total: Arc<AtomicUsize>, worker: Arc<AtomicUsize>) -> Self {
-        total.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn new(place: admission::Permit, worker: Arc<AtomicUsize>) -> Self {
         worker.fetch_add(1, Ordering::Relaxed);
         Self {
-            total,
+            _place: place,
             worker,
             by_protocol: OnceLock::new(),
         }
@@ -96,7 +95,6 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.total.fetch_sub(1, Ordering::Relaxed);
         self.worker.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -109,7 +107,8 @@ enum Io {
 /// A client's socket on its worker.
 pub(super) struct Socket {
     io: Io,
-    _permit: Arc<Permit>,
+    /// None for a connection that is only told to go away.
+    _permit: Option<Arc<Permit>>,
 }
 
 impl Socket {
@@ -117,7 +116,7 @@ impl Socket {
     ///
     /// # Errors
     /// The reactor refuses it.
-    pub(super) fn register(raw: RawSocket, permit: Arc<Permit>) -> io::Result<Self> {
+    pub(super) fn register(raw: RawSocket, permit: Option<Arc<Permit>>) -> io::Result<Self> {
         let io = match raw {
             RawSocket::Tcp(stream) => Io::Tcp(TcpStream::from_std(stream)?),
             RawSocket::Unix(stream) => Io::Unix(UnixStream::from_std(stream)?),

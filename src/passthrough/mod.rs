@@ -3,7 +3,7 @@
 
 pub mod forward;
 pub mod framing;
-mod peer;
+pub mod linger;
 pub mod reply;
 mod report;
 pub mod turnstile;
@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, Version, header};
 use pingora::{
-    Error, ErrorType, Result,
+    Error, ErrorType, OrErr, Result,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     protocols::http::ServerSession,
@@ -28,12 +28,14 @@ use self::{
     turnstile::{Client, Turnstile},
 };
 use crate::{
+    clock,
     config::model::Route,
     decide::{Decision, FanOut, RequestView, decide},
     egress::shard::ShardHandle,
     metrics::Metrics,
     route::key::Scheme,
     subscribe::{Downstream, Hub},
+    upstream::peer::{Peers, Purpose},
 };
 
 /// A client that takes no byte of a write for this long is gone. Pingora's own default is for ever.
@@ -52,6 +54,7 @@ pub type Proxy = HttpProxy<PassThrough>;
 pub struct PassThrough {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
+    peers: Arc<Peers>,
     shard: ShardHandle,
 }
 
@@ -88,7 +91,12 @@ pub struct Passage {
 
 /// Builds the proxy of one worker.
 #[must_use]
-pub fn proxy(hub: Arc<Hub>, metrics: Arc<Metrics>, shard: ShardHandle) -> Arc<Proxy> {
+pub fn proxy(
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    peers: Arc<Peers>,
+    shard: ShardHandle,
+) -> Arc<Proxy> {
     let conf = ServerConf {
         threads: 1,
         work_stealing: false,
@@ -100,6 +108,7 @@ pub fn proxy(hub: Arc<Hub>, metrics: Arc<Metrics>, shard: ShardHandle) -> Arc<Pr
         PassThrough {
             hub,
             metrics,
+            peers,
             shard,
         },
         Arc::new(conf),
@@ -248,8 +257,15 @@ impl ProxyHttp for PassThrough {
         };
         passage.sent = false;
         if passage.peers.is_empty() {
-            let found = peer::resolve(&routed.route.upstream).await;
-            passage.peers = found.map_err(Error::into_up)?.into();
+            let upstream = &routed.route.upstream;
+            let found = self
+                .peers
+                .resolve(upstream, Purpose::PassThrough, clock::now());
+            passage.peers = found
+                .await
+                .or_err(ErrorType::ConnectError, "resolving the app's address")
+                .map_err(Error::into_up)?
+                .into();
         }
         match passage.peers.front() {
             Some(peer) => Ok(Box::new(peer.clone())),
@@ -367,7 +383,10 @@ impl ProxyHttp for PassThrough {
             error_code = answer.status.as_u16();
             // The client may be gone by now, which is no news.
             let session = &mut session.downstream_session;
-            let _ = reply::send(session, answer, Connection::Close).await;
+            let sent = reply::send(session, answer, Connection::Close).await;
+            if sent.is_ok() && session.as_http1().is_some() {
+                session.shutdown().await;
+            }
         }
         FailToProxy {
             error_code,

@@ -25,7 +25,10 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::{BadFraming, Framing, Meter};
+use super::{
+    framing::{BadFraming, Framing, Meter},
+    linger,
+};
 use crate::route::key::Scheme;
 
 /// Who is at the other end of a connection.
@@ -238,7 +241,13 @@ impl fmt::Debug for Turnstile {
 #[async_trait]
 impl Shutdown for Turnstile {
     async fn shutdown(&mut self) {
-        self.stream.shutdown().await;
+        let is_quiet = self.meter.is_done() || self.ended;
+        if is_quiet || self.switched.load(Ordering::Relaxed) {
+            linger::end(&mut self.stream).await;
+        } else {
+            // The client is in the middle of a body that nobody wants any more.
+            linger::end_and_drain(&mut self.stream).await;
+        }
     }
 }
 

@@ -25,7 +25,7 @@ async fn ten_mebibytes_each_way() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let body = large();
     let head = format!(
         "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
@@ -65,7 +65,7 @@ async fn chunked_bodies_pass_in_both_directions() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     for _ in 0..2 {
         client
@@ -87,7 +87,7 @@ async fn a_broken_chunk_ends_the_connection() {
         conn.closed().await;
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     client
         .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n")
@@ -104,7 +104,7 @@ async fn a_broken_chunk_ends_the_connection() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let app = App::echo().await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     let requests = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n\
                     POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
@@ -134,7 +134,7 @@ async fn pipelined_requests_are_answered_in_order() {
 #[tokio::test]
 async fn a_request_behind_a_request_is_checked_like_any_other() {
     let app = App::echo().await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     client
         .send(
@@ -162,7 +162,7 @@ async fn expect_continue_waits_for_the_app() {
         conn.closed().await;
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     client
         .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
@@ -183,7 +183,7 @@ async fn early_hints_are_forwarded() {
         conn.closed().await;
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let hints = client.head().await.unwrap();
@@ -216,7 +216,7 @@ async fn a_websocket_carries_bytes_both_ways() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     // A hasty client's first frame waits until the app has agreed.
     client.send(format!("{HANDSHAKE}early ")).await;
@@ -243,7 +243,7 @@ async fn a_refused_websocket_leaves_an_ordinary_connection() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     client
         .send(format!("{HANDSHAKE}GET /next HTTP/1.1\r\nHost: a\r\n\r\n"))

@@ -1,11 +1,7 @@
 //! What a client sees when the app fails, and which requests are tried again.
 
-use std::time::Duration;
-
-use sidestream::config::model::{Config, Upstream, UpstreamAddress};
-
 use crate::rig::{
-    Rig,
+    Rig, Settings,
     app::App,
     client::{Client, Response},
     h2::{H2, get},
@@ -13,17 +9,6 @@ use crate::rig::{
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
-
-/// Changes the one upstream of a configuration.
-fn upstream(config: &mut Config, change: impl Fn(&mut Upstream)) {
-    let mut changed = (*config.upstreams[0]).clone();
-    change(&mut changed);
-    let changed = std::sync::Arc::new(changed);
-    config.upstreams[0] = changed.clone();
-    for route in &mut config.routes {
-        std::sync::Arc::make_mut(route).upstream = changed.clone();
-    }
-}
 
 fn assert_failure(answer: &Response, status: u16, text: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
@@ -44,10 +29,7 @@ async fn an_app_that_is_not_there_is_502() {
         .unwrap()
         .port();
     for host in ["127.0.0.1", "localhost"] {
-        let rig = Rig::start(UpstreamAddress::Tcp {
-            host: host.to_owned(),
-            port,
-        });
+        let rig = Rig::start(&format!("http://{host}:{port}"));
         let mut client = Client::connect(rig.plain()).await;
         assert_failure(&client.request(GET).await, 502, "the app cannot be reached");
         assert!(client.to_end().await.is_empty());
@@ -71,7 +53,7 @@ async fn an_app_that_is_not_there_is_502() {
             (502, &b"the app cannot be reached\n"[..])
         );
     }
-    let rig = Rig::start(UpstreamAddress::Unix("/nowhere/app.sock".into()));
+    let rig = Rig::start("unix:/nowhere/app.sock");
     let mut client = Client::connect(rig.plain()).await;
     assert_failure(&client.request(GET).await, 502, "the app cannot be reached");
 }
@@ -79,13 +61,7 @@ async fn an_app_that_is_not_there_is_502() {
 #[tokio::test]
 async fn a_name_that_answers_on_its_other_address_is_reached() {
     let app = App::echo().await;
-    let UpstreamAddress::Tcp { port, .. } = app.address.clone() else {
-        unreachable!()
-    };
-    let rig = Rig::start(UpstreamAddress::Tcp {
-        host: "localhost".to_owned(),
-        port,
-    });
+    let rig = Rig::start(&app.address.replace("127.0.0.1", "localhost"));
     let mut client = Client::connect(rig.plain()).await;
     for request in [GET, POST] {
         assert_eq!(client.request(request).await.status, 200);
@@ -99,11 +75,13 @@ async fn a_silent_app_is_504() {
         conn.closed().await;
     })
     .await;
-    let rig = Rig::with(app.address.clone(), |config| {
-        upstream(config, |upstream| {
-            upstream.read_timeout = Duration::from_millis(200)
-        });
-    });
+    let rig = Rig::with(
+        &app.address,
+        Settings {
+            upstream: &["read_timeout: 200ms"],
+            ..Settings::default()
+        },
+    );
     let mut client = Client::connect(rig.plain()).await;
     assert_failure(
         &client.request(GET).await,
@@ -127,7 +105,7 @@ async fn garbage_and_hanging_up_are_502() {
             conn.send(answer).await;
         })
         .await;
-        let rig = Rig::start(app.address.clone());
+        let rig = Rig::start(&app.address);
         let mut client = Client::connect(rig.plain()).await;
         assert_failure(&client.request(GET).await, 502, text);
         assert_eq!(
@@ -154,7 +132,7 @@ async fn a_pooled_connection_that_died_is_replaced() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     assert_eq!(client.request(GET).await.text(), "first");
     assert_eq!(
@@ -174,7 +152,7 @@ async fn a_post_that_the_app_may_have_seen_is_not_repeated() {
         conn.body_of(&head).await;
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     assert_eq!(client.request(GET).await.status, 200);
     assert_eq!(client.request(POST).await.status, 502);
@@ -190,7 +168,7 @@ async fn an_early_refusal_of_an_upload_reaches_the_client() {
         conn.closed().await;
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     client
         .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")

@@ -1,7 +1,5 @@
 //! HTTP/2 in: by prior knowledge and by ALPN.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,7 +7,7 @@ use tokio::{
 };
 
 use crate::rig::{
-    Rig,
+    Rig, Settings,
     app::App,
     client::tls,
     h2::{H2, get, request},
@@ -18,6 +16,7 @@ use crate::rig::{
 
 async fn clients(rig: &Rig) -> [H2; 2] {
     let plain = TcpStream::connect(rig.plain()).await.unwrap();
+    plain.set_nodelay(true).unwrap();
     let secure = tls(rig.tls(), &rig.certificate(), &["h2", "http/1.1"]).await;
     assert_eq!(secure.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     [H2::connect(plain).await, H2::connect(secure).await]
@@ -26,7 +25,7 @@ async fn clients(rig: &Rig) -> [H2; 2] {
 #[tokio::test]
 async fn requests_become_http_1_1_for_the_app() {
     let app = App::echo().await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     for (mut client, proto) in clients(&rig).await.into_iter().zip(["http", "https"]) {
         let mut request = get("/a?b");
         let fields = request.headers_mut();
@@ -61,7 +60,7 @@ async fn ten_mebibytes_each_way() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let piece: Bytes = (0..1_u32 << 20)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect::<Vec<u8>>()
@@ -77,7 +76,7 @@ async fn ten_mebibytes_each_way() {
 #[tokio::test]
 async fn many_streams_share_a_connection() {
     let app = App::echo().await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut clients = clients(&rig).await;
     for client in &mut clients {
         // The server's limit of 100 streams is known with its first answer.
@@ -102,13 +101,19 @@ async fn many_streams_share_a_connection() {
             assert!(body.ends_with(&[b'x'; 3000]));
         }
     }
-    assert_eq!(rig.running().connections(), 2);
+    assert_eq!(rig.connections(), 2);
 }
 
 #[tokio::test]
 async fn malformed_requests_are_refused_alone() {
     let app = App::echo().await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::with(
+        &app.address,
+        Settings {
+            limits: &["head_fields_max: 50"],
+            ..Settings::default()
+        },
+    );
     let [mut client, _] = clients(&rig).await;
     let mut many = get("/");
     for n in 0..60 {
@@ -127,7 +132,7 @@ async fn malformed_requests_are_refused_alone() {
 #[tokio::test]
 async fn endless_malformed_requests_end_the_connection() {
     let app = App::echo().await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let [mut client, _] = clients(&rig).await;
     let mut answered = 0;
     for _ in 0..100 {
@@ -147,9 +152,13 @@ async fn endless_malformed_requests_end_the_connection() {
 #[tokio::test]
 async fn an_idle_connection_gets_a_goodbye() {
     let app = App::echo().await;
-    let rig = Rig::with(app.address.clone(), |config| {
-        config.limits.keepalive_timeout = Duration::from_millis(300);
-    });
+    let rig = Rig::with(
+        &app.address,
+        Settings {
+            limits: &["keepalive_timeout: 300ms"],
+            ..Settings::default()
+        },
+    );
     let mut stream = TcpStream::connect(rig.plain()).await.unwrap();
     // The preface and empty SETTINGS; from then on the client never answers anything.
     stream

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::rig::{
-    PATIENCE, Rig,
+    Rig, Settings,
     app::App,
     client::{Client, tls},
     h2::{H2, get},
@@ -26,23 +26,23 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn connections_are_counted_and_given_back() {
     let app = App::echo().await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut clients = Vec::new();
     for _ in 0..10 {
         let mut client = Client::connect(rig.plain()).await;
         assert_eq!(client.request(GET).await.status, 200);
         clients.push(client);
     }
-    assert_eq!(rig.running().connections(), 10);
+    assert_eq!(rig.connections(), 10);
     assert!(
-        rig.metrics
+        rig.metrics()
             .render()
             .contains("connections{protocol=\"h1\"} 10")
     );
     drop(clients);
-    until("all to be gone", || rig.running().connections() == 0).await;
+    until("all to be gone", || rig.connections() == 0).await;
     assert!(
-        rig.metrics
+        rig.metrics()
             .render()
             .contains("connections{protocol=\"h1\"} 0")
     );
@@ -51,9 +51,13 @@ async fn connections_are_counted_and_given_back() {
 #[tokio::test]
 async fn above_the_cap_clients_are_told_so() {
     let app = App::echo().await;
-    let rig = Rig::with(app.address.clone(), |config| {
-        config.limits.connections_max = Some(2);
-    });
+    let rig = Rig::with(
+        &app.address,
+        Settings {
+            limits: &["connections_max: 2"],
+            ..Settings::default()
+        },
+    );
     let mut first = Client::connect(rig.plain()).await;
     let mut second = Client::connect(rig.plain()).await;
     assert_eq!(first.request(GET).await.status, 200);
@@ -71,7 +75,7 @@ async fn above_the_cap_clients_are_told_so() {
     .await;
     assert!(matches!(n, Ok(0) | Err(_)), "closed before TLS");
     drop(second);
-    until("a place", || rig.running().connections() == 1).await;
+    until("a place", || rig.connections() == 1).await;
     let mut fourth = Client::connect(rig.plain()).await;
     assert_eq!(fourth.request(GET).await.status, 200);
     assert_eq!(first.request(GET).await.status, 200, "nobody else noticed");
@@ -80,11 +84,17 @@ async fn above_the_cap_clients_are_told_so() {
 #[tokio::test]
 async fn silent_connections_are_closed() {
     let app = App::echo().await;
-    let rig = Rig::with(app.address.clone(), |config| {
-        config.limits.head_timeout = Duration::from_millis(200);
-        config.limits.handshake_timeout = Duration::from_millis(200);
-        config.limits.keepalive_timeout = Duration::from_millis(200);
-    });
+    let rig = Rig::with(
+        &app.address,
+        Settings {
+            limits: &[
+                "head_timeout: 200ms",
+                "handshake_timeout: 200ms",
+                "keepalive_timeout: 200ms",
+            ],
+            ..Settings::default()
+        },
+    );
     for address in [rig.plain(), rig.tls()] {
         let mut silent = Client::connect(address).await;
         assert!(silent.to_end().await.is_empty());
@@ -94,7 +104,7 @@ async fn silent_connections_are_closed() {
     let mut idle = Client::connect(rig.plain()).await;
     assert_eq!(idle.request(GET).await.status, 200);
     assert!(idle.to_end().await.is_empty());
-    until("all to be gone", || rig.running().connections() == 0).await;
+    until("all to be gone", || rig.connections() == 0).await;
 }
 
 #[tokio::test]
@@ -113,7 +123,7 @@ async fn on_shutdown_work_goes_on_and_keep_alive_ends() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut idle = Client::connect(rig.plain()).await;
     assert_eq!(idle.request(GET).await.status, 200);
     let mut busy = Client::connect(rig.plain()).await;
@@ -124,7 +134,7 @@ async fn on_shutdown_work_goes_on_and_keep_alive_ends() {
     let streaming = tokio::spawn(async move { both.request(get("/slow"), &[]).await });
     until("both to reach the app", || app.heads().len() == 3).await;
 
-    rig.shutdown.send(true).unwrap();
+    rig.drain();
     assert!(
         idle.to_end().await.is_empty(),
         "idle connections are closed"
@@ -142,12 +152,7 @@ async fn on_shutdown_work_goes_on_and_keep_alive_ends() {
     let (head, ..) = streaming.await.unwrap().unwrap();
     assert_eq!(head.status, 200);
 
-    rig.running().stop_accepting();
     let address = rig.plain();
-    let refused = async {
-        while TcpStream::connect(address).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    drop(rig);
+    assert!(TcpStream::connect(address).await.is_err());
 }

@@ -20,7 +20,7 @@ fn assert_lines(text: &str, lines: &[&str]) {
 #[tokio::test]
 async fn the_request_arrives_with_who_asked_and_how() {
     let app = App::echo().await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     let seen = client
         .request(
@@ -49,7 +49,7 @@ async fn the_request_arrives_with_who_asked_and_how() {
 #[tokio::test]
 async fn an_absolute_target_arrives_as_path() {
     let app = App::echo().await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     for (target, expected) in [
         ("http://a.example/x?y", "GET /x?y HTTP/1.1"),
@@ -72,7 +72,7 @@ async fn hop_by_hop_fields_stay_on_their_hop() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     let answer = client
         .request(
@@ -113,7 +113,7 @@ async fn methods_and_statuses_pass_unchanged() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     for (method, status) in [
         ("GET", 200),
@@ -146,7 +146,7 @@ async fn http_1_0_is_answered_as_http_1_0_needs_it() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     client.send("GET / HTTP/1.0\r\n\r\n").await;
     let answer = client.response().await;
@@ -165,7 +165,7 @@ async fn every_listener_serves() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let check = |answer: Response, lines: &[&str]| {
         assert_eq!(answer.status, 200);
@@ -196,7 +196,7 @@ async fn every_listener_serves() {
 #[tokio::test]
 async fn what_decide_refuses_is_answered_here() {
     let app = App::echo().await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     let answer = client
         .request("GET /fan/a%2fb HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -100,7 +100,7 @@ where
 async fn pieces_arrive_as_they_are_sent() {
     let next = Arc::new(Semaphore::new(0));
     let app = app(&next).await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     for path in [
         "/length",
         "/chunked",
@@ -134,7 +134,7 @@ async fn a_stream_that_breaks_off_does_not_look_complete() {
             .await;
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     client.head().await.unwrap();
@@ -164,7 +164,7 @@ async fn a_client_that_leaves_takes_its_request_along() {
         }
     })
     .await;
-    let rig = Rig::start(app.address.clone());
+    let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     client.head().await.unwrap();

@@ -11,7 +11,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sidestream::config::model::UpstreamAddress;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, UnixListener},
@@ -30,7 +29,8 @@ pub(crate) struct Seen {
 
 /// The app; it ends with the test.
 pub(crate) struct App {
-    pub(crate) address: UpstreamAddress,
+    /// As in a configuration.
+    pub(crate) address: String,
     seen: Arc<Seen>,
     task: JoinHandle<()>,
 }
@@ -69,10 +69,7 @@ impl App {
                 play(Box::new(stream), &for_task, &script);
             }
         });
-        let address = UpstreamAddress::Tcp {
-            host: address.ip().to_string(),
-            port: address.port(),
-        };
+        let address = format!("http://{address}");
         Self {
             address,
             seen,
@@ -94,7 +91,7 @@ impl App {
                 play(Box::new(stream), &for_task, &script);
             }
         });
-        let address = UpstreamAddress::Unix(path.to_owned());
+        let address = format!("unix:{}", path.display());
         Self {
             address,
             seen,

@@ -31,7 +31,11 @@ pub(super) fn listen(text: &str, mode: u32) -> Result<ListenAddress, String> {
         Some(("localhost", port)) => format!("write `127.0.0.1:{port}`"),
         Some(("*", port)) => format!("write `0.0.0.0:{port}` for all interfaces"),
         Some(("http:" | "https:", _)) => "leave out the scheme".to_owned(),
-        _ if text.parse::<u16>().is_ok() => format!("write `0.0.0.0:{text}` for all interfaces"),
+        _ if text.parse::<u16>().is_ok() => {
+            format!(
+                "write `0.0.0.0:{text}` for all interfaces, `127.0.0.1:{text}` for this pod only"
+            )
+        }
         _ => "write an IP address and a port, as in `0.0.0.0:8080`, or `unix:/path`".to_owned(),
     };
     Err(format!("`{text}` is not an address to listen on; {hint}"))

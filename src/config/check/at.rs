@@ -51,7 +51,7 @@ impl<'d> At<'d> {
     /// Something below was bad and dropped, so that what seems missing may just be wrong.
     pub(super) fn is_damaged(&self) -> bool {
         let (spot, _) = self.document.resolve(&self.steps);
-        self.document.is_damaged(&spot)
+        !self.document.dropped(&spot).is_empty()
     }
 
     /// `key` is written below, even if its value was bad and dropped.

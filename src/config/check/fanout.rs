@@ -15,6 +15,7 @@ use super::{
         units::Time,
     },
     at::At,
+    names,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -24,54 +25,6 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Each event of the ring costs this much beside its bytes.
 const RING_ENTRY_BYTES: usize = 96;
-
-/// Headers that tell nothing about a client, or that we set or strip ourselves.
-const NOT_IDENTITY: [&str; 25] = [
-    "accept",
-    "accept-encoding",
-    "cache-control",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "forwarded",
-    "host",
-    "keep-alive",
-    "last-event-id",
-    "origin",
-    "pragma",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "range",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-];
-
-/// Headers of an app's answer that are for one client or one connection only, or that we set.
-const NOT_FOR_ALL: [&str; 15] = [
-    "age",
-    "cache-control",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "etag",
-    "keep-alive",
-    "proxy-authenticate",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-accel-buffering",
-];
 
 /// Where a route's settings may be written.
 pub(super) struct Place<'a, 'd> {
@@ -173,7 +126,13 @@ pub(super) fn fanout(
             limits.subscribers_max.unwrap_or(usize::MAX),
             1..=usize::MAX,
         ),
-        response_headers: response_headers(route, defaults, place),
+        response_headers: names::response_headers(
+            route
+                .response_headers
+                .as_ref()
+                .or(defaults.response_headers.as_ref()),
+            &place.of(&["response_headers"]),
+        ),
     }
 }
 
@@ -190,7 +149,7 @@ fn identity(
         );
     }
     let headers = match nested!(route, defaults, identity.headers) {
-        Some(names) => identity_headers(&names, &place.of(&["identity", "headers"])),
+        Some(names) => names::identity_headers(&names, &place.of(&["identity", "headers"])),
         None => defaults::IDENTITY_HEADERS
             .into_iter()
             .map(HeaderName::from_static)
@@ -200,9 +159,7 @@ fn identity(
         None | Some(AllOr::All) => CookieIdentity::All,
         Some(AllOr::Names(names)) => {
             let at = place.of(&["identity", "cookies"]);
-            names_of(&names, &at, "a cookie name", |byte| {
-                byte.is_ascii_graphic() && byte != b'=' && byte != b';'
-            });
+            names::cookies(&names, &at);
             CookieIdentity::Named(names)
         }
     };
@@ -216,89 +173,11 @@ fn identity(
     }
 }
 
-fn identity_headers(names: &[String], at: &At<'_>) -> Vec<HeaderName> {
-    header_names(names, at, |name| match name {
-        "cookie" => Some("cookies are chosen by `identity.cookies`; leave it out here".to_owned()),
-        name if NOT_IDENTITY.contains(&name) => Some(format!(
-            "`{name}` does not tell who a client is; leave it out"
-        )),
-        _ => None,
-    })
-}
-
-fn response_headers(
-    route: &Defaults,
-    defaults: &Defaults,
-    place: &Place<'_, '_>,
-) -> Vec<HeaderName> {
-    let names = route
-        .response_headers
-        .as_ref()
-        .or(defaults.response_headers.as_ref());
-    let at = place.of(&["response_headers"]);
-    header_names(names.map_or(&[], Vec::as_slice), &at, |name| {
-        NOT_FOR_ALL
-            .contains(&name)
-            .then(|| format!("`{name}` of one answer must not go to every client; leave it out"))
-    })
-}
-
-/// Parses header names; `refuse` says why one may not stand here.
-fn header_names(
-    names: &[String],
-    at: &At<'_>,
-    refuse: impl Fn(&str) -> Option<String>,
-) -> Vec<HeaderName> {
-    let mut headers = Vec::new();
-    for (index, text) in names.iter().enumerate() {
-        let here = at.item(index);
-        let Ok(name) = text.parse::<HeaderName>() else {
-            here.problem(&format!(
-                "`{}` is not a header name; use letters, digits and `-`",
-                text.escape_debug()
-            ));
-            continue;
-        };
-        if let Some(why) = refuse(name.as_str()) {
-            here.problem(&why);
-        } else if headers.contains(&name) {
-            here.problem(&format!("`{name}` stands twice; keep one"));
-        } else {
-            headers.push(name);
-        }
-    }
-    headers
-}
-
-/// Notes names that are empty, stand twice or hold bytes that they cannot.
-fn names_of(names: &[String], at: &At<'_>, what: &str, allowed: fn(u8) -> bool) {
-    for (index, name) in names.iter().enumerate() {
-        if name.is_empty() || !name.bytes().all(allowed) {
-            let shown = name.escape_debug();
-            at.item(index).problem(&format!(
-                "`{shown}` is not {what}; write it as clients send it"
-            ));
-        } else if names.iter().take(index).any(|other| other == name) {
-            at.item(index)
-                .problem(&format!("`{name}` stands twice; keep one"));
-        }
-    }
-}
-
-fn is_query_name_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'&' | b'=' | b'#')
-}
-
 fn query(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> QuerySelection {
     match route.query.as_ref().or(defaults.query.as_ref()) {
         None | Some(AllOr::All) => QuerySelection::All,
         Some(AllOr::Names(names)) => {
-            names_of(
-                names,
-                &place.of(&["query"]),
-                "a query parameter",
-                is_query_name_byte,
-            );
+            names::query(names, &place.of(&["query"]));
             QuerySelection::Only(names.clone())
         }
     }
@@ -310,7 +189,7 @@ fn last_event_id_query(route: &Defaults, defaults: &Defaults, place: &Place<'_, 
         .as_ref()
         .or(defaults.last_event_id_query.as_ref())
         .map_or(defaults::LAST_EVENT_ID_QUERY, String::as_str);
-    if name.is_empty() || !name.bytes().all(is_query_name_byte) {
+    if !names::is_query_name(name) {
         place
             .of(&["last_event_id_query"])
             .problem("this is not a query parameter; write its name, as in `last_event_id`");

@@ -4,6 +4,7 @@
 mod address;
 mod at;
 mod fanout;
+mod names;
 mod process;
 mod routes;
 mod upstreams;

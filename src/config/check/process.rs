@@ -37,7 +37,7 @@ pub(super) fn listeners(raw: &[raw::Listener], at: &At<'_>) -> Vec<Listener> {
             here.key("name")
                 .clash(&at(*first).key("name"), "first here", &message);
         }
-        let Some(address) = listen_address(&raw.address, raw.mode.as_deref(), &here) else {
+        let Some(address) = listen_address(&raw.address, raw.mode.as_ref(), &here) else {
             continue;
         };
         if let Some((first, _)) = checked
@@ -72,9 +72,9 @@ pub(super) fn file_path(text: &str, at: &At<'_>) -> PathBuf {
     PathBuf::from(text)
 }
 
-fn listen_address(text: &str, mode: Option<&str>, at: &At<'_>) -> Option<ListenAddress> {
+fn listen_address(text: &str, mode: Option<&raw::Mode>, at: &At<'_>) -> Option<ListenAddress> {
     let bits = mode.map_or(Some(defaults::LISTENER_MODE), |mode| {
-        let digits = mode.strip_prefix("0o").unwrap_or(mode);
+        let digits = mode.0.strip_prefix("0o").unwrap_or(&mode.0);
         u32::from_str_radix(digits, 8)
             .ok()
             .filter(|bits| *bits <= 0o777)
@@ -156,7 +156,7 @@ pub(super) fn drain(raw: &raw::Drain, at: &At<'_>) -> Drain {
 pub(super) fn admin(raw: &raw::Admin, at: &At<'_>) -> Admin {
     let default = ListenAddress::Tcp(defaults::ADMIN_ADDRESS);
     let address = match &raw.address {
-        Some(text) => listen_address(text, raw.mode.as_deref(), at).unwrap_or(default),
+        Some(text) => listen_address(text, raw.mode.as_ref(), at).unwrap_or(default),
         None => {
             if raw.mode.is_some() {
                 at.key("mode")

@@ -239,15 +239,14 @@ fn upstream(
         .iter()
         .find(|upstream| upstream.name == *name)
         .cloned();
-    // One that is there but bad is reported where it stands.
-    if found.is_none() && !root.key("upstreams").mentions(name) {
+    // That there is none at all, or that this one is bad, is told where they stand.
+    if found.is_none() && !upstreams.is_empty() && !root.key("upstreams").mentions(name) {
         let known: Vec<&str> = upstreams
             .iter()
             .map(|upstream| upstream.name.as_str())
             .collect();
         let hint = match suggest::nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => "add it under `upstreams`".to_owned(),
             None => format!("known: {}", known.join(", ")),
         };
         at.key("upstream")

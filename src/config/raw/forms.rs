@@ -12,6 +12,23 @@ pub(super) fn version_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "const": 1 })
 }
 
+/// The sections that must be there. To serde they are not required, so that `check` can say what to
+/// write; and what serde would fill in for them is no default to show.
+pub(super) fn require_sections(schema: &mut Schema) {
+    schema.insert(
+        "required".to_owned(),
+        ["version", "listeners", "upstreams", "routes"].into(),
+    );
+    let properties = schema
+        .get_mut("properties")
+        .and_then(serde_json::Value::as_object_mut);
+    for property in properties.into_iter().flat_map(serde_json::Map::values_mut) {
+        if let Some(property) = property.as_object_mut() {
+            property.remove("default");
+        }
+    }
+}
+
 /// A mapping from names to values, in file order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Named<T>(pub Vec<(String, T)>);
@@ -183,6 +200,42 @@ impl JsonSchema for AllOr {
         json_schema!({
             "description": "`all`, or a list of names.",
             "anyOf": [ { "const": "all" }, { "type": "array", "items": { "type": "string" } } ],
+        })
+    }
+}
+
+/// Permission bits, octal. A text, because a plain number would be read as decimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mode(pub String);
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Octal;
+        impl de::Visitor<'_> for Octal {
+            type Value = Mode;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("octal digits in quotes, as in `\"0660\"`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Mode, E> {
+                Ok(Mode(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Octal)
+    }
+}
+
+impl JsonSchema for Mode {
+    fn schema_name() -> Cow<'static, str> {
+        "Mode".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Permission bits: octal digits in quotes.",
+            "type": "string",
+            "pattern": r"^(0o?)?[0-7]{1,3}$|\$\{.+\}",
         })
     }
 }

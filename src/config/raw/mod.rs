@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     fanout::{Backoff, Defaults, Event, Identity, RetryRange, Ring, Route, RouteAction, Slow},
-    forms::{AllOr, LateJoin, Named, Upstream},
+    forms::{AllOr, LateJoin, Mode, Named, Upstream},
 };
 use super::{
     model::LogFormat,
@@ -21,19 +21,19 @@ use super::{
 /// Values may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "Sidestream", transform = forms::require_sections)]
 pub struct File {
     /// Version of this format. Must be 1.
-    #[schemars(required, schema_with = "forms::version_schema")]
+    #[schemars(schema_with = "forms::version_schema")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<Count>,
     /// Sockets that clients connect to. At least one. Changing them needs a restart.
     #[serde(default)]
-    #[schemars(required, length(min = 1))]
+    #[schemars(length(min = 1))]
     pub listeners: Vec<Listener>,
     /// The apps behind Sidestream, by name: an address (`http://127.0.0.1:3000`, `https://host`,
     /// `unix:/path`), or a mapping with an address and settings. At least one.
     #[serde(default)]
-    #[schemars(required)]
     pub upstreams: Named<Upstream>,
     /// Settings of all fan-out routes that do not say otherwise.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -41,7 +41,7 @@ pub struct File {
     /// What happens to which requests. The most specific path wins, whatever the order. At least
     /// one.
     #[serde(default)]
-    #[schemars(required, length(min = 1))]
+    #[schemars(length(min = 1))]
     pub routes: Vec<Route>,
     /// Process-wide bounds.
     #[serde(default)]
@@ -75,7 +75,7 @@ pub struct Listener {
     pub address: String,
     /// Permission bits of a unix socket, octal, in quotes. Default `"0660"`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<String>,
+    pub mode: Option<Mode>,
     /// TLS, with HTTP/2 and HTTP/1.1 by ALPN. Default: plain text (HTTP/1.1, and HTTP/2 by prior
     /// knowledge).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,7 +196,7 @@ pub struct Admin {
     pub address: Option<String>,
     /// Permission bits of a unix socket, octal, in quotes. Default `"0660"`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<String>,
+    pub mode: Option<Mode>,
 }
 
 /// Logging, to standard error. Changing it needs a restart.
