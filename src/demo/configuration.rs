@@ -69,6 +69,7 @@ defaults:
 routes:
 {routes}  - {{ path: /__sidestream/, upstream: page, action: proxy }}
   - {{ path: \"/__sidestream/{{*rest}}\", upstream: page, action: proxy }}
+drain: {{ window: 1s, margin: 1s }}     # Ctrl-C should not take long
 admin:
   address: 127.0.0.1:{admin}
 log:

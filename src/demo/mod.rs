@@ -215,7 +215,11 @@ fn banner(ports: Ports, backend: &Backend, yaml: &str) -> String {
         Backend::BuiltIn(app) => (format!("the demo app on http://{}", app.address()), "/"),
         Backend::Own { url, .. } => (format!("your app on {url}"), control::PREFIX),
     };
-    let Ports { plain, secure, .. } = ports;
+    let Ports {
+        plain,
+        secure,
+        control,
+    } = ports;
     format!(
         "\
 Sidestream is in front of {behind}. Its configuration:
@@ -225,6 +229,7 @@ Open both in a browser:
 
   HTTP/1.1   http://127.0.0.1:{plain}{page}    the browser stops at six streams
   HTTP/2     https://127.0.0.1:{secure}{page}   all streams on one connection
+  counters   http://127.0.0.1:{control}    what both pages read, no page of its own
 
 The browser warns once about the certificate, which was made just now for this machine:
 choose Advanced, then Proceed. Ctrl-C ends the demo.
