@@ -162,7 +162,7 @@ function connect() {
   if (!stream()?.startsWith('/')) { $('path').focus(); return; }
   if (isChat()) {
     if (!ask || pool.readers.length) ask = Math.random().toString(36).slice(2, 8);
-    pool.resize(0, '');
+    pool.clear();
   }
   pool.resize(count(), url());
   schedule();
@@ -178,7 +178,7 @@ function step(by) {
 }
 
 function disconnect() {
-  pool.resize(0, '');
+  pool.clear();
   ask = '';
   schedule();
 }

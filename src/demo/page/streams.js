@@ -50,11 +50,15 @@ export class Pool {
 
   /** Opens or closes until `count` readers are on `url`; readers of another stream are replaced. */
   resize(count, url) {
-    if (this.readers.some((reader) => reader.url !== url || reader.done)) this.resize(0, url);
+    if (this.readers.some((reader) => reader.url !== url || reader.done)) this.clear();
     while (this.readers.length > count) this.readers.pop().close();
     while (this.readers.length < count) {
       this.readers.push(new Reader(this.readers.length + 1, url, this.report));
     }
+  }
+
+  clear() {
+    for (const reader of this.readers.splice(0)) reader.close();
   }
 
   get counts() {
