@@ -1,5 +1,13 @@
 //! Who imports whom: the `use` lines of `src/` against the levels in `ARCHITECTURE.md`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "in a test, a panic is how a failed expectation is told"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

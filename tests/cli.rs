@@ -1,5 +1,13 @@
 //! The binary as a user meets it: what it prints, where, and with which exit code.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "in a test, a panic is how a failed expectation is told"
+)]
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
