@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 
-import { openProfile, receiving, shows } from './lib/browser.mjs';
+import { openProfile, receiving, screenshot, shows } from './lib/browser.mjs';
 import { startDemo } from './lib/sidestream.mjs';
 
 test('an own app keeps its paths, the page has its own, and its streams fan out', async () => {
@@ -37,6 +37,7 @@ test('an own app keeps its paths, the page has its own, and its streams fan out'
     await shows(page, '#figure-clients', 12);
     await shows(page, '#figure-upstream', 1);
     assert.equal(streams, 1, 'the app counts one connection');
+    await screenshot(page, 'own-app');
     assert.deepEqual(profile.complaints, []);
   } finally {
     await profile.close();
