@@ -125,6 +125,7 @@ test('a tab knows the streams of the other tabs', () => withProfile({}, async (p
   await page.goto(`${demo.secure}/?n=4&connect=1`);
   await receiving(page, 4);
   const [second] = await Promise.all([profile.waitForEvent('page'), page.click('#another-tab')]);
+  await second.waitForURL(/connect=1/);
   await receiving(second, 4);
   await shows(second, '#count-tabs', 2);
   await shows(second, '#tabs-label', 'tabs, 8 streams');
