@@ -117,7 +117,7 @@ impl Batch {
             last = entry.sequence;
             let piece = match &entry.kind {
                 EntryKind::Event { frame, .. } => Piece::Event(frame.clone()),
-                EntryKind::Gap { event, comment } => Piece::Gap {
+                EntryKind::Gap { event, comment, .. } => Piece::Gap {
                     event: event.clone(),
                     comment: comment.clone(),
                 },

@@ -261,7 +261,7 @@ impl Shard {
             asked,
         } = *joiner;
         let channel = membership.channel().clone();
-        let placement = channel.place(request.last_event_id.as_deref(), now);
+        let placement = channel.place(request.last_event_id.as_deref(), membership.joined_at, now);
         self.note_replay(&channel, request.last_event_id.is_some(), &placement);
         let gap = opening::gap_form(settings.gap_notice, request.reader);
         let retry = opening::retry(settings.retry, placement.app_retry, rand::random());

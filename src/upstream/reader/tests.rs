@@ -462,7 +462,7 @@ async fn the_apps_reconnect_time_is_kept_for_the_clients() {
     let rig = Rig::new(app.address.port(), |_| {});
     let member = rig.join();
     until_ring(member.channel(), "a").await;
-    let placement = member.channel().place(None, clock::now());
+    let placement = member.channel().place(None, 0, clock::now());
     assert_eq!(placement.app_retry, Some(Duration::from_secs(7)));
 }
 
@@ -496,6 +496,10 @@ impl ShardWake for Panicking {
             self.0.swap(true, Ordering::Relaxed),
             "a panic of this test's own"
         );
+    }
+
+    fn swept(&self) -> u64 {
+        u64::MAX
     }
 }
 
