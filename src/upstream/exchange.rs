@@ -54,6 +54,20 @@ impl Dialer {
         request: &UpstreamRequest,
         now: Millis,
     ) -> Result<Opened, OpenError> {
+        self.open_telling(upstream, request, now, || ()).await
+    }
+
+    /// As [`Dialer::open`]; calls `sent` once the request is with the app.
+    ///
+    /// # Errors
+    /// As [`Dialer::open`].
+    pub async fn open_telling(
+        &self,
+        upstream: &Upstream,
+        request: &UpstreamRequest,
+        now: Millis,
+        sent: impl FnOnce(),
+    ) -> Result<Opened, OpenError> {
         let head = Box::new(request.to_pingora().map_err(OpenError::Request)?);
         let peers = self
             .peers
@@ -66,6 +80,7 @@ impl Dialer {
             .write_request_header(head)
             .await
             .map_err(OpenError::unsent)?;
+        sent();
         let head = read_head(&mut session).await?;
         Ok(Opened {
             head,

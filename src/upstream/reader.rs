@@ -137,8 +137,11 @@ impl Reader {
         let channel = self.channel.clone();
         let route = channel.route();
         let request = request(&channel.key, &route.upstream);
-        channel.asked(clock::now());
-        let opening = self.dialer.open(&route.upstream, &request, clock::now());
+        // Not before: an app that cannot be reached is not one that is silent.
+        let asked = || channel.asked(clock::now());
+        let opening = self
+            .dialer
+            .open_telling(&route.upstream, &request, clock::now(), asked);
         let Opened { head, mut body } = match opening.await {
             Ok(opened) => opened,
             Err(error) => return Err(self.not_opened(&error)),
