@@ -143,6 +143,27 @@ async fn a_silent_app_does_not_keep_clients_waiting_for_their_head() {
     assert_eq!(app.requests(), 1);
 }
 
+/// Only the app can say whether a page of another origin may read: an early head would end its
+/// EventSource for good.
+#[tokio::test]
+async fn a_page_of_another_origin_waits_for_the_apps_own_head() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+         Access-Control-Allow-Origin: https://a.example\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let app = App::start().await;
+    let side = Side::start(app.port(), "head_wait: 100ms");
+    let page = event_source("/feed/a").with("Origin", "https://a.example");
+    let page = h1_pending(side.plain(), &page).await;
+    let mut exchange = app.asked().await;
+    assert_eq!(exchange.field("origin"), Some("https://a.example"));
+    // Another client has waited for a shorter time, and has its head.
+    let early = h1(side.plain(), &event_source("/feed/a")).await;
+    assert_eq!(early.status, 200);
+    exchange.send(HEAD).await;
+    let allowed = page.head().await;
+    let allowed = allowed.header("access-control-allow-origin");
+    assert_eq!(allowed, Some("https://a.example"));
+}
+
 /// Connecting is no waiting for a head: a client of an app that cannot be reached is told so.
 #[tokio::test]
 async fn an_app_that_is_down_is_told_in_a_form_that_clients_survive() {

@@ -156,7 +156,7 @@ impl Shard {
                 let silent = view
                     .asked_since
                     .is_some_and(|since| now.since(since) >= settings.head_wait);
-                if silent {
+                if silent && !self.waits_for_cors(token) {
                     self.admit(token, &settings, &JoinersHead::early(&settings), now);
                 }
             }
@@ -168,6 +168,14 @@ impl Shard {
             Stage::Waiting(joiner) => Some(joiner.membership.channel().settings()),
             Stage::Reading(_) | Stage::Ending(_) | Stage::Gone => None,
         }
+    }
+
+    /// Whether a page of another origin may read the stream is the app's to say. A head without its
+    /// word would end a native EventSource for good, so such a client waits on.
+    fn waits_for_cors(&mut self, token: Token) -> bool {
+        self.subscriber(token).is_some_and(|subscriber| {
+            matches!(&subscriber.stage, Stage::Waiting(joiner) if joiner.request.origin.is_some())
+        })
     }
 
     /// Takes a joiner out of the waiting ones; it stays counted as a member of its slot.

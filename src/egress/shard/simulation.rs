@@ -28,6 +28,7 @@ use crate::{
     decide::{FanOut, Reader},
     egress::sink::Downstream,
     lifecycle::Lifecycle,
+    metrics::labels::Protocol,
     route::key::{ChannelKey, Scheme},
     sse::event::Event,
 };
@@ -383,7 +384,7 @@ impl World {
         panic!("it never comes to rest");
     }
 
-    /// All are gone: nothing is held, and no gauge is off its zero.
+    /// All are gone: nothing is held.
     async fn vanish(mut self) -> Tally {
         while !self.clients.is_empty() {
             self.client_leaves(0);
@@ -407,6 +408,11 @@ impl World {
         self.registry
             .tick(self.now().after(Duration::from_secs(60)));
         assert!(self.registry.is_empty(), "the linger is over");
+        self.crash()
+    }
+
+    /// Registry and shard go, whoever is there, as after a panic: no gauge is off its zero.
+    fn crash(mut self) -> Tally {
         self.app = App::Quiet;
         self.asked.0.lock().clear();
         let metrics = self.metrics.clone();
@@ -421,6 +427,13 @@ impl World {
         ] {
             assert_eq!(level.get(), 0);
         }
+        let route = metrics.route("r");
+        let ended: u64 = EndReason::ALL
+            .iter()
+            .map(|reason| route.subscribers_ended.get(*reason))
+            .sum();
+        assert_eq!(ended, route.subscribers_started.get(Protocol::H1));
+        assert_eq!(route.subscribers.get(Protocol::H1), 0);
         tally
     }
 }
@@ -433,6 +446,9 @@ async fn play(seed: u64) -> Tally {
     }
     for _ in 0..500 {
         world.step().await;
+    }
+    if world.random.random_ratio(1, 4) {
+        return world.crash();
     }
     world.settle().await;
     world.vanish().await
