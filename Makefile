@@ -8,6 +8,8 @@ SHELL := bash
 STEP := scripts/step.sh
 # In CI the lock file is law; at a desk cargo may extend it.
 LOCKED := $(if $(CI),--locked)
+# With the tests, not alone: alone it has fewer features of shared dependencies and is built anew.
+BUILD_BINARY := cargo test $(LOCKED) --workspace --no-run --quiet
 DEV_BINARY := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/sidestream
 
 REAL := tests/real
@@ -48,11 +50,11 @@ cargo-test: ensure-build
 	@$(STEP) "unit, property and end-to-end tests" cargo test $(LOCKED) --workspace
 
 real: ensure-build ensure-real $(REAL_NODE) $(REAL_PYTHON) $(REAL_NEST) ## Real apps and real clients
-	@$(STEP) "build the binary" cargo build $(LOCKED) --bins
+	@$(STEP) "build the binary" $(BUILD_BINARY)
 	@$(STEP) "real apps and real clients" env SIDESTREAM_BIN=$(DEV_BINARY) npm --prefix $(REAL) test
 
 browser: ensure-build ensure-browser $(BROWSER_NODE) ## Chromium
-	@$(STEP) "build the binary" cargo build $(LOCKED) --bins
+	@$(STEP) "build the binary" $(BUILD_BINARY)
 	@$(STEP) "browser" env SIDESTREAM_BIN=$(DEV_BINARY) npm --prefix $(BROWSER) test
 
 load: ensure-build ## Thousands of subscribers: correctness and latency

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::{
     id::Epoch,
-    shared::Channel,
+    shared::{Channel, Entry},
     state::{Joined, Outcome},
 };
 use crate::{
@@ -49,6 +49,8 @@ pub struct Membership {
     channel: Arc<Channel>,
     /// This client's join opened the channel.
     pub opener: bool,
+    /// Newest sequence when it joined: what comes after is its own.
+    pub joined_at: u64,
 }
 
 impl Membership {
@@ -91,22 +93,24 @@ impl Registry {
     ///
     /// When a cap is reached, or a new channel would be needed while draining.
     pub fn join(&self, request: &FanOut, now: Millis) -> Result<Membership, RefuseReason> {
-        let (channel, joined) = {
+        let (channel, entry) = {
             let mut channels = self.channels.lock();
             let known = channels.get(&request.key).cloned();
-            match known.map(|channel| channel.join(now).map(|joined| (channel, joined))) {
+            match known.map(|channel| channel.join(now).map(|entry| (channel, entry))) {
                 Some(Err(refused)) => return Err(refused),
-                Some(Ok((channel, joined @ (Joined::Joined | Joined::MustOpen)))) => {
-                    (channel, joined)
-                }
-                Some(Ok((_, Joined::TooLate))) | None => self.make(&mut channels, request, now)?,
+                Some(Ok((channel, entry))) if entry.joined != Joined::TooLate => (channel, entry),
+                Some(Ok(_)) | None => self.make(&mut channels, request, now)?,
             }
         };
-        let opener = joined == Joined::MustOpen;
+        let opener = entry.joined == Joined::MustOpen;
         if opener {
             self.opener.open(channel.clone());
         }
-        Ok(Membership { channel, opener })
+        Ok(Membership {
+            channel,
+            opener,
+            joined_at: entry.at,
+        })
     }
 
     fn make(
@@ -114,7 +118,7 @@ impl Registry {
         channels: &mut HashMap<ChannelKey, Arc<Channel>>,
         request: &FanOut,
         now: Millis,
-    ) -> Result<(Arc<Channel>, Joined), RefuseReason> {
+    ) -> Result<(Arc<Channel>, Entry), RefuseReason> {
         if self.draining.load(Ordering::Acquire) {
             return Err(RefuseReason::Draining);
         }
@@ -130,9 +134,9 @@ impl Registry {
             self.metrics.clone(),
             now,
         ));
-        let joined = channel.join(now)?;
+        let entry = channel.join(now)?;
         channels.insert(request.key.clone(), channel.clone());
-        Ok((channel, joined))
+        Ok((channel, entry))
     }
 
     /// Time passes: lingers end, old events go, the memory budget is kept.
@@ -224,7 +228,7 @@ impl Registry {
                 return;
             }
             let keep = if used { RING_FLOOR_EVENTS } else { 0 };
-            excess = excess.saturating_sub(channel.trim(keep));
+            excess = excess.saturating_sub(channel.trim(excess, keep));
         }
     }
 }

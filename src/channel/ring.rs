@@ -47,6 +47,8 @@ pub enum EntryKind {
     },
     /// Events may be missing here; told in the form that a reader's library survives.
     Gap {
+        /// What it is about.
+        hole: Hole,
         /// As `event: sidestream-gap`.
         event: Frame,
         /// As a comment line.
@@ -63,7 +65,7 @@ impl Entry {
                 EntryKind::Event { frame, app_id } => {
                     frame.chunked().len() + app_id.as_ref().map_or(0, Bytes::len)
                 }
-                EntryKind::Gap { event, comment } => {
+                EntryKind::Gap { event, comment, .. } => {
                     event.chunked().len() + comment.chunked().len()
                 }
                 EntryKind::End => 0,
@@ -89,14 +91,6 @@ pub struct Start {
     pub hole: Option<Hole>,
 }
 
-/// Where an app's id stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum IdPlace {
-    At(u64),
-    /// Seen more than once: no place to resume at.
-    Ambiguous,
-}
-
 /// The last entries of a channel.
 #[derive(Debug)]
 pub struct Ring {
@@ -114,7 +108,7 @@ pub struct Ring {
     /// ring does not cost every reader its place.
     swept: u64,
     /// `ids: unique` only: where each id of the ring stands.
-    index: HashMap<Bytes, IdPlace>,
+    index: HashMap<Bytes, u64>,
     /// `ids: unique` only: the last numeric id, to notice an app that counts from 1 again.
     last_number: Option<u64>,
     /// `ids: unique` only: an id repeated or went down, so no id can be trusted in this life.
@@ -226,6 +220,7 @@ impl Ring {
             missing: None,
         };
         let kind = EntryKind::Gap {
+            hole,
             event: gap_event(hole, self.gap_id(sequence).as_deref()),
             comment: gap_comment(hole),
         };
@@ -249,10 +244,11 @@ impl Ring {
         self.evict(now);
     }
 
-    /// Keeps the newest `keep` entries at most; returns the bytes freed.
-    pub fn trim_to(&mut self, keep: usize) -> usize {
+    /// Frees `wanted` bytes, oldest entries first, but keeps the newest `keep` entries; returns the
+    /// bytes freed.
+    pub fn trim(&mut self, wanted: usize, keep: usize) -> usize {
         let before = self.bytes;
-        while self.entries.len() > keep {
+        while before - self.bytes < wanted && self.entries.len() > keep {
             self.evict_one();
         }
         before - self.bytes
@@ -275,16 +271,22 @@ impl Ring {
             .get(usize::try_from((cursor + 1).checked_sub(oldest)?).ok()?)
     }
 
-    /// Where a joiner starts that brings `last_event_id`, or none.
-    pub fn start(&mut self, last_event_id: Option<&[u8]>, join: LateJoin, now: Millis) -> Start {
+    /// Where a joiner starts that brings `last_event_id`, or none. It came when the head was at
+    /// `joined_at`: what was appended since is its own, however long it waited for an answer.
+    pub fn start(
+        &mut self,
+        last_event_id: Option<&[u8]>,
+        join: LateJoin,
+        joined_at: u64,
+        now: Millis,
+    ) -> Start {
+        debug_assert!(joined_at <= self.head, "nobody joins in the future");
         self.expire(now);
+        let late = self.late(join, joined_at);
         let start = match (last_event_id, self.ids) {
-            (None, _) => Start {
-                cursor: self.late(join),
-                hole: None,
-            },
-            (Some(id), Ids::Local) => self.start_local(id, join),
-            (Some(id), Ids::Unique) => self.start_unique(id, join),
+            (None, _) => late,
+            (Some(id), Ids::Local) => self.start_local(id, late, joined_at),
+            (Some(id), Ids::Unique) => self.start_unique(id, late, joined_at),
         };
         debug_assert!(start.cursor <= self.head, "nobody starts in the future");
         debug_assert!(
@@ -321,86 +323,104 @@ impl Ring {
         }
     }
 
-    fn start_local(&self, last: &[u8], join: LateJoin) -> Start {
+    fn start_local(&self, last: &[u8], late: Start, joined_at: u64) -> Start {
         match id::parse(last) {
             Some((epoch, sequence)) if epoch == self.epoch && sequence <= self.head => {
-                let kept_from = self.oldest_cursor();
-                if sequence >= kept_from {
-                    Start {
-                        cursor: self.past_end(sequence),
+                let start = self.held(sequence);
+                match start.hole {
+                    Some(_) => start,
+                    None => Start {
+                        cursor: self.past_end(start.cursor, joined_at),
                         hole: None,
-                    }
-                } else {
-                    let missing = Some((sequence + 1, kept_from));
-                    Start {
-                        cursor: kept_from,
-                        hole: Some(Hole {
-                            reason: GapReason::Evicted,
-                            missing,
-                        }),
-                    }
+                    },
                 }
             }
             // Never a guess: what stands in the ring may be what the client has already seen by
             // another pod, so it starts like any newcomer.
-            Some((epoch, _)) if epoch != self.epoch => {
-                self.start_unknown(GapReason::OtherEpoch, join)
-            }
-            _ => self.start_unknown(GapReason::UnknownId, join),
+            Some((epoch, _)) if epoch != self.epoch => unknown(GapReason::OtherEpoch, late),
+            _ => unknown(GapReason::UnknownId, late),
         }
     }
 
-    fn start_unique(&self, last: &[u8], join: LateJoin) -> Start {
+    fn start_unique(&self, last: &[u8], late: Start, joined_at: u64) -> Start {
         if self.ids_broken {
-            return self.start_unknown(GapReason::AmbiguousId, join);
+            return unknown(GapReason::AmbiguousId, late);
         }
         match self.index.get(last) {
-            Some(IdPlace::At(sequence)) => Start {
-                cursor: self.past_end(*sequence),
+            Some(sequence) => Start {
+                cursor: self.past_end(*sequence, joined_at),
                 hole: None,
             },
-            Some(IdPlace::Ambiguous) => self.start_unknown(GapReason::AmbiguousId, join),
-            None => self.start_unknown(GapReason::UnknownId, join),
+            None => unknown(GapReason::UnknownId, late),
         }
     }
 
-    fn start_unknown(&self, reason: GapReason, join: LateJoin) -> Start {
+    /// A start at `cursor`, or at the oldest entry with word of what is missing before it.
+    fn held(&self, cursor: u64) -> Start {
+        let oldest = self.oldest_cursor();
+        let hole = (cursor < oldest).then_some(Hole {
+            reason: GapReason::Evicted,
+            missing: Some((cursor + 1, oldest)),
+        });
         Start {
-            cursor: self.late(join),
-            hole: Some(Hole {
-                reason,
-                missing: None,
-            }),
+            cursor: cursor.max(oldest),
+            hole,
         }
     }
 
     /// A reader with nothing left before an end has already been told of it: without this step it
-    /// would come back, meet the same end, and loop.
-    fn past_end(&self, cursor: u64) -> u64 {
+    /// would come back, meet the same end, and loop. An end since it joined is yet to be told.
+    fn past_end(&self, cursor: u64, joined_at: u64) -> u64 {
         match self.next(cursor) {
             Some(Entry {
                 sequence,
                 kind: EntryKind::End,
                 ..
-            }) => *sequence,
+            }) if *sequence <= joined_at => *sequence,
             _ => cursor,
         }
     }
 
-    fn late(&self, join: LateJoin) -> u64 {
-        let oldest = self.oldest_cursor();
+    /// Past the gaps that come next and were there at `joined_at`: a reader whom a gap closes has
+    /// been told by that, and would otherwise come back to the same gap for ever. The start names
+    /// the last of them.
+    #[must_use]
+    pub fn past_gaps(&self, start: Start, joined_at: u64) -> Start {
+        let gaps = self
+            .entries
+            .iter()
+            .skip_while(|entry| entry.sequence <= start.cursor)
+            .take_while(|entry| entry.sequence <= joined_at)
+            .map_while(|entry| match &entry.kind {
+                EntryKind::Gap { hole, .. } => Some((entry.sequence, *hole)),
+                EntryKind::Event { .. } | EntryKind::End => None,
+            });
+        gaps.last().map_or(start, |(cursor, hole)| Start {
+            cursor,
+            hole: start.hole.or(Some(hole)),
+        })
+    }
+
+    fn late(&self, join: LateJoin, joined_at: u64) -> Start {
         let cursor = match join {
-            LateJoin::Live => self.head,
-            LateJoin::Last(count) => self.head.saturating_sub(u64::from(count)).max(oldest),
-            LateJoin::All => oldest,
+            LateJoin::Live => joined_at,
+            LateJoin::Last(count) => joined_at.saturating_sub(u64::from(count)),
+            LateJoin::All => 0,
         };
         // An end is no event to replay: who joins after it starts behind it.
         let last_end = self
             .entries
             .iter()
             .rev()
-            .find(|e| matches!(e.kind, EntryKind::End));
-        last_end.map_or(cursor, |end| cursor.max(end.sequence))
+            .skip_while(|entry| entry.sequence > joined_at)
+            .find(|entry| matches!(entry.kind, EntryKind::End))
+            .map_or(0, |end| end.sequence);
+        // What was evicted before it joined is no loss to a newcomer, only what was since.
+        self.held(
+            cursor
+                .max(last_end)
+                .max(self.oldest_cursor().min(joined_at)),
+        )
     }
 
     /// The cursor of a reader that still has everything that is held before it.
@@ -409,23 +429,24 @@ impl Ring {
     }
 
     fn note_app_id(&mut self, id: &Bytes, sequence: u64) {
+        if self.ids_broken {
+            return;
+        }
         let number = std::str::from_utf8(id)
             .ok()
             .and_then(|text| text.parse::<u64>().ok());
-        if let (Some(last), Some(number)) = (self.last_number, number)
-            && number <= last
-        {
-            self.ids_broken = true;
-        }
+        let counts_down = self
+            .last_number
+            .zip(number)
+            .is_some_and(|(last, number)| number <= last);
         self.last_number = number.or(self.last_number);
         let own = Bytes::copy_from_slice(id);
-        self.index
-            .entry(own)
-            .and_modify(|place| {
-                *place = IdPlace::Ambiguous;
-                self.ids_broken = true;
-            })
-            .or_insert(IdPlace::At(sequence));
+        let repeats = self.index.insert(own, sequence).is_some();
+        if counts_down || repeats {
+            self.ids_broken = true;
+            // Nobody is resumed by it any more.
+            self.index = HashMap::new();
+        }
     }
 
     fn append(&mut self, kind: EntryKind, now: Millis) -> u64 {
@@ -473,7 +494,7 @@ impl Ring {
                 app_id: Some(id), ..
             },
         ) = (self.ids, &entry.kind)
-            && self.index.get(id) == Some(&IdPlace::At(entry.sequence))
+            && self.index.get(id) == Some(&entry.sequence)
         {
             self.index.remove(id);
         }
@@ -502,6 +523,17 @@ impl Ring {
             self.head,
             "the newest entry is the head, or nothing is held"
         );
+    }
+}
+
+/// A start like any newcomer's, since the id that was brought is of no use.
+fn unknown(reason: GapReason, late: Start) -> Start {
+    Start {
+        cursor: late.cursor,
+        hole: Some(Hole {
+            reason,
+            missing: None,
+        }),
     }
 }
 

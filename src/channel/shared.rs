@@ -20,13 +20,13 @@ use tokio::sync::Notify;
 use super::{
     head::{JoinersHead, marked_private},
     id::Epoch,
-    ring::{Entry, Hole, Ring},
+    ring::{self, Hole, Ring},
     state::{Joined, Next, Opened, Outcome, Phase, Policy, State},
 };
 use crate::{
     answer::Answer,
     clock::Millis,
-    config::model::{Fanout, Route, Share},
+    config::model::{Fanout, GapNotice, Route, Share},
     error::{GapReason, RefuseReason},
     metrics::{Metrics, RouteMetrics},
     route::key::ChannelKey,
@@ -113,6 +113,15 @@ pub struct Placement {
     pub app_retry: Option<Duration>,
     /// Newest sequence at this moment.
     pub head: u64,
+}
+
+/// How a client came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// What it met.
+    pub(crate) joined: Joined,
+    /// Newest sequence at that moment.
+    pub(crate) at: u64,
 }
 
 /// A row of `/channels`.
@@ -209,26 +218,63 @@ impl Channel {
 
     // --- joining and leaving -------------------------------------------------------------------
 
-    pub(crate) fn join(&self, now: Millis) -> Result<Joined, RefuseReason> {
+    pub(crate) fn join(&self, now: Millis) -> Result<Entry, RefuseReason> {
         let subscribers_max = self.settings.load().channel_subscribers_max;
-        let mut inner = self.inner.lock();
-        if inner.state.members() >= subscribers_max {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let is_over = matches!(inner.state.phase(), Phase::Over(_));
+        if !is_over && inner.state.members() >= subscribers_max {
             return Err(RefuseReason::ChannelMax);
         }
-        Ok(inner.state.join(now))
+        let joined = inner.state.join(now);
+        let mut announced = false;
+        if joined == Joined::MustOpen {
+            // Whoever opened before has had its chance: they are never another client's.
+            inner.set_cookie.clear();
+            // The one who opens anew starts behind the gap, for it has missed nothing; who resumes
+            // from before meets it in its place.
+            announced = inner.state.take_gap_due();
+            if announced {
+                self.push_cut_gap(inner, now);
+            }
+        }
+        let entry = Entry {
+            joined,
+            at: inner.ring.head(),
+        };
+        drop(guard);
+        if announced {
+            self.wake_shards();
+        }
+        Ok(entry)
+    }
+
+    fn push_cut_gap(&self, inner: &mut Inner, now: Millis) {
+        let before = inner.ring.bytes();
+        let sequence = inner.ring.push_gap(GapReason::UpstreamCut, now);
+        self.account(before, &inner.ring);
+        self.head.store(sequence, Ordering::Release);
+        self.route_metrics.gaps.inc(GapReason::UpstreamCut);
     }
 
     pub(super) fn leave(&self, now: Millis) {
         self.inner.lock().state.leave(now);
     }
 
-    /// Where a joiner starts.
-    pub fn place(&self, last_event_id: Option<&[u8]>, now: Millis) -> Placement {
-        let late_join = self.settings.load().late_join;
+    /// Where a joiner starts that came when the head was at `joined_at`.
+    pub fn place(&self, last_event_id: Option<&[u8]>, joined_at: u64, now: Millis) -> Placement {
+        let settings = self.settings.load();
+        let swept = self.swept();
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let before = inner.ring.bytes();
-        let start = inner.ring.start(last_event_id, late_join, now);
+        inner.ring.set_swept(swept);
+        let mut start = inner
+            .ring
+            .start(last_event_id, settings.late_join, joined_at, now);
+        if settings.gap_notice == GapNotice::Close {
+            start = inner.ring.past_gaps(start, joined_at);
+        }
         let placement = Placement {
             cursor: start.cursor,
             hole: start.hole,
@@ -263,7 +309,7 @@ impl Channel {
 
     /// Hands the entries after `cursor` to `visit`, oldest first, until it returns `false`.
     /// `false`: some of them are evicted, and nothing was visited.
-    pub fn visit_after(&self, cursor: u64, mut visit: impl FnMut(&Entry) -> bool) -> bool {
+    pub fn visit_after(&self, cursor: u64, mut visit: impl FnMut(&ring::Entry) -> bool) -> bool {
         let inner = self.inner.lock();
         let Some(entries) = inner.ring.after(cursor) else {
             return false;
@@ -312,6 +358,16 @@ impl Channel {
         self.links.write().retain(|link| link.shard != shard);
     }
 
+    /// Sequence up to which all shards have taken everything; `u64::MAX` without any.
+    fn swept(&self) -> u64 {
+        let links = self.links.read();
+        links
+            .iter()
+            .map(|link| link.wake.swept())
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
     fn wake_shards(&self) {
         for link in self.links.read().iter() {
             link.wake.channel_changed();
@@ -337,13 +393,8 @@ impl Channel {
         match inner.state.head() {
             Opened::Unwanted => return false,
             Opened::First => inner.set_cookie = app.get_all(SET_COOKIE).iter().cloned().collect(),
-            Opened::Again => {
-                let before = inner.ring.bytes();
-                let sequence = inner.ring.push_gap(GapReason::UpstreamCut, now);
-                self.account(before, &inner.ring);
-                self.head.store(sequence, Ordering::Release);
-                self.route_metrics.gaps.inc(GapReason::UpstreamCut);
-            }
+            Opened::Announced => {}
+            Opened::Again => self.push_cut_gap(inner, now),
         }
         inner.joiners_head = Some(Arc::new(JoinersHead::from_app(app, &settings)));
         inner.live_since = Some(now);
@@ -378,10 +429,10 @@ impl Channel {
         if events.is_empty() {
             return;
         }
-        let swept = self.links.read().iter().map(|link| link.wake.swept()).min();
+        let swept = self.swept();
         let mut guard = self.inner.lock();
         let ring = &mut guard.ring;
-        ring.set_swept(swept.unwrap_or(u64::MAX));
+        ring.set_swept(swept);
         let before = ring.bytes();
         let mut bytes = 0;
         for event in events {
@@ -442,10 +493,12 @@ impl Channel {
     /// Time passes: the linger, and the age of events. `true`: the channel is over.
     pub(super) fn tick(&self, now: Millis) -> bool {
         let policy = self.policy();
+        let swept = self.swept();
         let over = {
             let mut guard = self.inner.lock();
             let inner = &mut *guard;
             let before = inner.ring.bytes();
+            inner.ring.set_swept(swept);
             inner.ring.expire(now);
             self.account(before, &inner.ring);
             inner.state.tick(&policy, now);
@@ -468,11 +521,11 @@ impl Channel {
         self.account(before, &guard.ring);
     }
 
-    /// Frees ring memory down to `keep` entries; returns the bytes freed.
-    pub(super) fn trim(&self, keep: usize) -> usize {
+    /// Frees `wanted` bytes of ring memory, down to `keep` entries; returns the bytes freed.
+    pub(super) fn trim(&self, wanted: usize, keep: usize) -> usize {
         let mut guard = self.inner.lock();
         let before = guard.ring.bytes();
-        let freed = guard.ring.trim_to(keep);
+        let freed = guard.ring.trim(wanted, keep);
         self.account(before, &guard.ring);
         freed
     }
@@ -527,3 +580,6 @@ impl Drop for Channel {
         self.route_metrics.channels.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;

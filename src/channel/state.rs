@@ -72,6 +72,8 @@ pub enum Opened {
     First,
     /// A later one: what the app sent in between is unknown, so a gap is due.
     Again,
+    /// A later one, whose gap was announced when it was asked for.
+    Announced,
     /// Nobody wants it any more.
     Unwanted,
 }
@@ -100,6 +102,8 @@ pub struct State {
     opened: bool,
     /// Streams opened after the first.
     reopened: u64,
+    /// A stream was lost or ended, and nobody was told of a gap yet.
+    gap_due: bool,
 }
 
 impl State {
@@ -113,6 +117,7 @@ impl State {
             opening_since: now,
             opened: false,
             reopened: 0,
+            gap_due: false,
         }
     }
 
@@ -179,15 +184,20 @@ impl State {
             return Opened::Unwanted;
         }
         self.phase = Phase::Live;
-        let opened = if self.opened {
-            Opened::Again
-        } else {
-            Opened::First
+        let opened = match (self.opened, self.take_gap_due()) {
+            (false, _) => Opened::First,
+            (true, true) => Opened::Again,
+            (true, false) => Opened::Announced,
         };
         self.reopened += u64::from(self.opened);
         self.opened = true;
         self.check_invariants();
         opened
+    }
+
+    /// Whether a gap is to be announced now; it is the caller's to do so.
+    pub fn take_gap_due(&mut self) -> bool {
+        std::mem::take(&mut self.gap_due)
     }
 
     /// A try failed in a way that may pass.
@@ -219,6 +229,7 @@ impl State {
         if self.phase != Phase::Live {
             return Next::Stop;
         }
+        self.gap_due = true;
         if self.members == 0 {
             self.phase = Phase::Idle;
             return Next::Stop;
@@ -233,6 +244,7 @@ impl State {
     pub fn ended(&mut self, policy: &Policy, now: Millis) -> Next {
         if self.phase == Phase::Live && policy.on_end == OnEnd::Pass {
             self.phase = Phase::Idle;
+            self.gap_due = true;
             return Next::Stop;
         }
         self.cut(now)
@@ -336,7 +348,8 @@ mod tests {
             Joined::MustOpen,
             "same life, new stream"
         );
-        assert_eq!(state.head(), Opened::Again);
+        assert!(state.take_gap_due());
+        assert_eq!(state.head(), Opened::Announced, "once is enough");
         assert_eq!(state.reopened(), 2);
     }
 

@@ -71,6 +71,17 @@ pub struct Laid {
     pub closes_at_gap: bool,
 }
 
+impl Laid {
+    /// How many entries are begun when `written` bytes are.
+    #[must_use]
+    pub fn begun(&self, written: usize) -> u64 {
+        let whole = self.ends.partition_point(|end| *end <= written);
+        let begin = whole.checked_sub(1).and_then(|last| self.ends.get(last));
+        let torn = written > begin.copied().unwrap_or(0);
+        whole as u64 + u64::from(torn)
+    }
+}
+
 /// Consecutive entries of one channel.
 #[derive(Debug)]
 pub struct Batch {
@@ -117,7 +128,7 @@ impl Batch {
             last = entry.sequence;
             let piece = match &entry.kind {
                 EntryKind::Event { frame, .. } => Piece::Event(frame.clone()),
-                EntryKind::Gap { event, comment } => Piece::Gap {
+                EntryKind::Gap { event, comment, .. } => Piece::Gap {
                     event: event.clone(),
                     comment: comment.clone(),
                 },
@@ -145,18 +156,6 @@ impl Batch {
                 forms: Default::default(),
             })),
         }
-    }
-
-    /// Events and gaps in the batch.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.last - self.after
-    }
-
-    /// Never: a batch holds at least one entry.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// The bytes in `form`; laid out on first use, shared by all readers of that form.

@@ -59,6 +59,13 @@ pub fn opening_block(
     gap: GapForm,
 ) -> Vec<u8> {
     let mut block = format!("retry: {}\n: sidestream\n", retry.as_millis()).into_bytes();
+    if let Some(hole) = placement.hole {
+        block.extend_from_slice(&match gap {
+            GapForm::Event => gap_event(hole, placement.gap_id.as_deref()).payload(),
+            // To close here would make the client come back with the same id, for ever.
+            GapForm::Comment | GapForm::Close => gap_comment(hole).payload(),
+        });
+    }
     if reader == Reader::EventSource {
         if let Some(id) = &placement.id {
             block.extend_from_slice(b"id: ");
@@ -66,13 +73,6 @@ pub fn opening_block(
             block.push(b'\n');
         }
         block.push(b'\n');
-    }
-    if let Some(hole) = placement.hole {
-        block.extend_from_slice(&match gap {
-            GapForm::Event => gap_event(hole, placement.gap_id.as_deref()).payload(),
-            // To close here would make the client come back with the same id, for ever.
-            GapForm::Comment | GapForm::Close => gap_comment(hole).payload(),
-        });
     }
     block
 }
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(
             text(&block(Reader::EventSource, GapForm::Event, hole)),
             format!(
-                "retry: 1500\n: sidestream\nid: e-9\n\nid: e-9\nevent: sidestream-gap\ndata: {notice}\n\n"
+                "retry: 1500\n: sidestream\nid: e-9\nevent: sidestream-gap\ndata: {notice}\n\nid: e-9\n\n"
             )
         );
         assert_eq!(

@@ -6,6 +6,8 @@
 
 mod arrive;
 mod leave;
+#[cfg(test)]
+mod simulation;
 mod sweep;
 mod tick;
 
@@ -16,7 +18,7 @@ use slab::Slab;
 pub use super::handle::{Joiner, ShardHandle};
 use super::{
     handle::{Order, Shared, SlotWake, Token},
-    subscriber::{Pace, Stage, Subscriber},
+    subscriber::{Delivered, Pace, Stage, Subscriber},
     wheel::Wheel,
 };
 use crate::{
@@ -63,8 +65,7 @@ pub struct Shard {
     draining: bool,
     generation: u32,
     /// Counted here and added to the metrics once per round.
-    delivered_events: u64,
-    delivered_bytes: u64,
+    delivered: Delivered,
 }
 
 /// A channel as this shard knows it.
@@ -82,12 +83,30 @@ struct Slot {
     ahead: Vec<Token>,
     /// Readers and waiting joiners.
     members: usize,
+    /// The readers were told that the channel is over.
+    over: bool,
 }
 
 impl Drop for Slot {
     /// Also when the shard panicked: the channel must not wake what is gone.
     fn drop(&mut self) {
         self.channel.detach(self.shard);
+    }
+}
+
+impl Drop for Shard {
+    /// Also when it panicked: gauges do not drift, and every end is counted.
+    fn drop(&mut self) {
+        for (_, subscriber) in &self.subscribers {
+            if subscriber.listed_behind {
+                self.context.metrics.behind_subscribers.dec();
+            }
+            match &subscriber.stage {
+                Stage::Waiting(_) => self.context.metrics.waiting_joiners.dec(),
+                Stage::Reading(reading) => reading.count_end(EndReason::Internal),
+                Stage::Ending(_) | Stage::Gone => {}
+            }
+        }
     }
 }
 
@@ -141,8 +160,7 @@ impl Shard {
             closings: Vec::new(),
             draining: false,
             generation: 0,
-            delivered_events: 0,
-            delivered_bytes: 0,
+            delivered: Delivered::default(),
         }
     }
 
@@ -156,7 +174,7 @@ impl Shard {
             let now = clock::now();
             if now >= next_tick {
                 next_tick = now.after(TICK);
-                self.tick(now);
+                self.tick(now).await;
                 self.pulse.beat(now);
             }
             self.count();
@@ -171,11 +189,13 @@ impl Shard {
         for slot in inbox.changed {
             self.channel_changed(slot as usize).await;
         }
-        for arrival in inbox.arrivals {
+        for (done, arrival) in inbox.arrivals.into_iter().enumerate() {
             self.arrive(arrival);
+            breathe(done).await;
         }
-        for token in inbox.woken {
+        for (done, token) in inbox.woken.into_iter().enumerate() {
             self.woken(token);
+            breathe(done).await;
         }
         for order in inbox.orders {
             match order {
@@ -229,15 +249,19 @@ impl Shard {
 
     fn count(&mut self) {
         let metrics = &self.context.metrics;
-        metrics
-            .events_delivered
-            .add(std::mem::take(&mut self.delivered_events));
-        metrics
-            .bytes_delivered
-            .add(std::mem::take(&mut self.delivered_bytes));
+        let delivered = std::mem::take(&mut self.delivered);
+        metrics.events_delivered.add(delivered.events);
+        metrics.bytes_delivered.add(delivered.bytes);
         self.shared
             .load
             .store(self.subscribers.len(), std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Gives the other tasks of the thread their turn after each slice of work.
+async fn breathe(done: usize) {
+    if done % SLICE == SLICE - 1 {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -210,6 +210,10 @@ impl H2Sink {
                     Some(room) => room.map_err(io::Error::other)?,
                     None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
                 };
+                if room == 0 {
+                    // What was promised is taken again: no empty frame, wait on.
+                    continue;
+                }
             }
             let part = bytes.split_to(room.min(bytes.len()));
             self.send.send_data(part, false).map_err(io::Error::other)?;

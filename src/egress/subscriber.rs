@@ -103,6 +103,15 @@ pub(super) struct Ending {
     pub(super) since: Millis,
 }
 
+/// What has left, for the metrics.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Delivered {
+    /// Events and gap notices, each reader counted; one that was begun is one.
+    pub(super) events: u64,
+    /// Bytes, framing included.
+    pub(super) bytes: u64,
+}
+
 /// What became of bytes offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offered {
@@ -116,17 +125,25 @@ pub(super) enum Offered {
 
 impl Reading {
     /// Offers the entries of `batch` to a reader that stands right before it and owes nothing.
-    pub(super) fn offer(&mut self, batch: &Batch, waker: &Waker) -> Offered {
+    pub(super) fn offer(
+        &mut self,
+        batch: &Batch,
+        waker: &Waker,
+        delivered: &mut Delivered,
+    ) -> Offered {
         debug_assert!(self.out.is_empty(), "what is owed goes first");
         debug_assert_eq!(self.cursor, batch.after, "no entry is skipped or repeated");
         let Some(laid) = batch.laid(self.form) else {
             return Offered::Ends(EndReason::Internal);
         };
         let mut bytes = laid.bytes.clone();
-        match self
+        let pushed = self
             .sink
-            .poll_push(&mut Context::from_waker(waker), &mut bytes)
-        {
+            .poll_push(&mut Context::from_waker(waker), &mut bytes);
+        let written = laid.bytes.len() - bytes.len();
+        delivered.bytes += written as u64;
+        delivered.events += laid.begun(written);
+        match pushed {
             Poll::Ready(Ok(())) if laid.closes_at_gap => Offered::Ends(EndReason::Gap),
             Poll::Ready(Ok(())) if batch.ends => Offered::Ends(EndReason::UpstreamEnded),
             Poll::Ready(Ok(())) => {
@@ -135,7 +152,7 @@ impl Reading {
             }
             Poll::Ready(Err(_)) => Offered::Ends(EndReason::WriteError),
             Poll::Pending => {
-                let place = batch.place(laid, laid.bytes.len() - bytes.len());
+                let place = batch.place(laid, written);
                 (self.cursor, self.out) = (place.cursor, place.rest);
                 Offered::Pending
             }
@@ -143,15 +160,23 @@ impl Reading {
     }
 
     /// Pushes what is owed.
-    pub(super) fn push(&mut self, waker: &Waker) -> Offered {
-        match self
+    pub(super) fn push(&mut self, waker: &Waker, delivered: &mut Delivered) -> Offered {
+        let owed = self.out.len();
+        let pushed = self
             .sink
-            .poll_push(&mut Context::from_waker(waker), &mut self.out)
-        {
+            .poll_push(&mut Context::from_waker(waker), &mut self.out);
+        delivered.bytes += (owed - self.out.len()) as u64;
+        match pushed {
             Poll::Ready(Ok(())) => Offered::Taken,
             Poll::Ready(Err(_)) => Offered::Ends(EndReason::WriteError),
             Poll::Pending => Offered::Pending,
         }
+    }
+
+    /// Counts the end of this stream.
+    pub(super) fn count_end(&self, reason: EndReason) {
+        let channel = self.holds.membership.channel();
+        channel.route_metrics.subscribers_ended.inc(reason);
     }
 
     /// How this stream ends for `reason`: whole when the app said so, or to a native EventSource,

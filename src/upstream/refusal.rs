@@ -3,8 +3,8 @@
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{
-        CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
-        UPGRADE,
+        ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, ETAG, EXPIRES,
+        LAST_MODIFIED, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -28,7 +28,8 @@ const DROPPED: [HeaderName; 10] = [
 /// The app's answer for all who wait: status, header fields less `Set-Cookie`, body.
 ///
 /// Half a body passes for a whole one with nobody. So when there is more of it than is kept, the
-/// status alone is handed on; a success without its body would be a lie, and becomes 502.
+/// status is handed on with what a client acts on (`Location`, `Retry-After`, ...) and a line of our
+/// own; a success without its body would be a lie, and becomes 502.
 #[must_use]
 pub fn answer(head: &ResponseHead, body: RefusalBody) -> Answer {
     match body.rest {
@@ -37,11 +38,31 @@ pub fn answer(head: &ResponseHead, body: RefusalBody) -> Answer {
             StatusCode::BAD_GATEWAY,
             "the app answered with something that is no event stream",
         ),
-        Rest::More | Rest::Cut => Answer::text(
-            head.status,
-            "the app refused, with an answer too long to share",
-        ),
+        Rest::More | Rest::Cut => {
+            let text = "the app refused, with an answer too long to share";
+            let mut answer = Answer::text(head.status, text);
+            let about_request = |(name, _): &(HeaderName, _)| !is_about_body(name);
+            let kept = shared_headers(&head.headers)
+                .into_iter()
+                .filter(about_request);
+            answer.headers.extend(kept);
+            answer
+        }
     }
+}
+
+/// Fields that describe the body they came with, or how long it may be kept.
+fn is_about_body(name: &HeaderName) -> bool {
+    name.as_str().starts_with("content-")
+        || [
+            ACCEPT_RANGES,
+            AGE,
+            CACHE_CONTROL,
+            ETAG,
+            EXPIRES,
+            LAST_MODIFIED,
+        ]
+        .contains(name)
 }
 
 fn shared_headers(headers: &HeaderMap) -> Vec<(HeaderName, http::HeaderValue)> {

@@ -35,7 +35,7 @@ fn local(sequence: u64) -> String {
 }
 
 fn start(ring: &mut Ring, id: Option<&str>, join: LateJoin) -> (u64, Option<Hole>) {
-    let start = ring.start(id.map(str::as_bytes), join, Millis(100));
+    let start = ring.start(id.map(str::as_bytes), join, ring.head(), Millis(100));
     (start.cursor, start.hole)
 }
 
@@ -124,6 +124,81 @@ fn a_repeated_text_id_is_ambiguous() {
     }
     let expected = (3, hole(GapReason::AmbiguousId, None));
     assert_eq!(start(&mut ring, Some("a"), LateJoin::Live), expected);
+}
+
+/// One id in two events, again and again: what can no longer be resumed at is not remembered.
+#[test]
+fn ids_that_repeat_for_ever_take_no_memory() {
+    let mut ring = ring(Ids::Unique, LIMITS);
+    for n in 0..100 {
+        for _ in 0..2 {
+            ring.push_event(&event(Some(&format!("x{n}"))), Millis(n));
+        }
+    }
+    assert!(ring.index.is_empty());
+    let expected = (200, hole(GapReason::AmbiguousId, None));
+    assert_eq!(start(&mut ring, Some("x99"), LateJoin::Live), expected);
+}
+
+/// A joiner may wait for its answer while the app writes: what came since is its own.
+#[test]
+fn who_waited_starts_where_it_joined() {
+    let at = |ring: &mut Ring, id: Option<&str>, join, joined_at| {
+        let start = ring.start(id.map(str::as_bytes), join, joined_at, Millis(100));
+        (start.cursor, start.hole)
+    };
+    let mut ring = filled(Ids::Local, 3);
+    assert_eq!(at(&mut ring, None, LateJoin::Live, 0), (0, None));
+    assert_eq!(at(&mut ring, None, LateJoin::Last(1), 2), (1, None));
+    assert_eq!(at(&mut ring, None, LateJoin::All, 2), (0, None));
+    let unknown = hole(GapReason::UnknownId, None);
+    assert_eq!(at(&mut ring, Some("?"), LateJoin::Live, 1), (1, unknown));
+    ring.push_end(Millis(4));
+    assert_eq!(
+        at(&mut ring, None, LateJoin::Live, 3),
+        (3, None),
+        "an end that came since is still to be told"
+    );
+    assert_eq!(at(&mut ring, Some(&local(3)), LateJoin::Live, 3), (3, None));
+    assert_eq!(at(&mut ring, Some(&local(3)), LateJoin::Live, 4), (4, None));
+
+    let mut ring = filled(Ids::Local, 9);
+    let evicted = hole(GapReason::Evicted, Some((3, 5)));
+    assert_eq!(at(&mut ring, None, LateJoin::Live, 2), (5, evicted));
+    assert_eq!(at(&mut ring, None, LateJoin::All, 2), (5, evicted));
+    assert_eq!(
+        at(&mut ring, None, LateJoin::Last(9), 7),
+        (5, None),
+        "what was evicted before it came is no loss"
+    );
+}
+
+#[test]
+fn who_was_closed_at_gaps_goes_on_behind_them() {
+    let mut ring = filled(Ids::Local, 2);
+    ring.push_gap(GapReason::UpstreamCut, Millis(3));
+    ring.push_gap(GapReason::UpstreamCut, Millis(3));
+    ring.push_event(&event(None), Millis(4));
+    let past = |ring: &Ring, cursor, joined_at| {
+        let start = Start { cursor, hole: None };
+        let start = ring.past_gaps(start, joined_at);
+        (start.cursor, start.hole)
+    };
+    let cut = hole(GapReason::UpstreamCut, None);
+    assert_eq!(past(&ring, 2, 5), (4, cut));
+    assert_eq!(past(&ring, 1, 5), (1, None), "an event comes first");
+    assert_eq!(past(&ring, 2, 3), (3, cut), "the second came since");
+    assert_eq!(past(&ring, 2, 2), (2, None));
+    assert_eq!(past(&ring, 5, 5), (5, None));
+}
+
+#[test]
+fn trimming_frees_what_is_wanted_and_no_more() {
+    let mut ring = filled(Ids::Local, 4);
+    let each = ring.bytes() / 4;
+    assert_eq!(ring.trim(each + 1, 1), 2 * each);
+    assert_eq!(ring.trim(usize::MAX, 1), each);
+    assert_eq!(ring.len(), 1);
 }
 
 #[test]
@@ -298,10 +373,10 @@ proptest! {
                 Step::Gap => all.push(ring.push_gap(GapReason::UpstreamCut, now)),
                 Step::End => all.push(ring.push_end(now)),
                 Step::Pass(ms) => now = now.after(Duration::from_millis(ms)),
-                Step::Trim(keep) => { ring.trim_to(keep); }
+                Step::Trim(keep) => { ring.trim(usize::MAX, keep); }
             }
             for seen in 0..=ring.head() {
-                let start = ring.start(Some(local(seen).as_bytes()), LateJoin::Live, now);
+                let start = ring.start(Some(local(seen).as_bytes()), LateJoin::Live, ring.head(), now);
                 let got: Vec<u64> = ring.after(start.cursor).unwrap().map(|e| e.sequence).collect();
                 let want: Vec<u64> = all.iter().copied().filter(|s| *s > start.cursor).collect();
                 prop_assert_eq!(got, want);

@@ -68,7 +68,7 @@ fn text(laid: &Laid) -> String {
 #[test]
 fn a_batch_is_laid_out_for_each_form() {
     let all = batch(0, 9);
-    assert_eq!((all.after, all.last, all.ends, all.len()), (0, 5, true, 5));
+    assert_eq!((all.after, all.last, all.ends), (0, 5, true));
     assert_eq!(all.received, Millis(7));
     let gap = r#"{"reason":"upstream_cut","from":null,"to":null,"missed":null}"#;
     assert_eq!(

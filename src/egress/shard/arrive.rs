@@ -12,7 +12,7 @@ use pingora::{
     protocols::http::{date::get_cached_date, v2::server::HttpSession as H2Session},
 };
 
-use super::{Shard, Slot, tick_of};
+use super::{Shard, Slot, breathe, tick_of};
 use crate::{
     answer::Answer,
     channel::{
@@ -94,10 +94,12 @@ impl Shard {
         }
         let entry = self.slots.vacant_entry();
         let index = entry.key();
-        let swept = channel.head();
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        let wake = Arc::new(SlotWake::new(self.shared.clone(), number, swept));
+        let wake = Arc::new(SlotWake::new(self.shared.clone(), number, channel.head()));
         channel.attach(self.shared.id, wake.clone());
+        // Looked at once the channel knows us: what comes later wakes us.
+        let swept = channel.head();
+        wake.set_swept(swept);
         entry.insert(Slot {
             shard: self.shared.id,
             channel: channel.clone(),
@@ -108,20 +110,30 @@ impl Shard {
             waiting: Vec::new(),
             ahead: Vec::new(),
             members: 0,
+            over: false,
         });
         self.by_channel.insert(address, index);
         index
     }
 
     /// Everyone who waits in `slot` is looked at again.
-    pub(super) fn settle_all(&mut self, slot: usize, view: &View, now: Millis) {
+    pub(super) async fn settle_all(&mut self, slot: usize, view: &View, now: Millis) {
+        // Taken out as a whole: a crowd that is answered at once is not searched for each of them.
         let waiting = self
             .slots
-            .get(slot)
-            .map(|slot| slot.waiting.clone())
+            .get_mut(slot)
+            .map(|slot| std::mem::take(&mut slot.waiting))
             .unwrap_or_default();
-        for token in waiting {
+        let mut still_waiting = Vec::new();
+        for (done, token) in waiting.into_iter().enumerate() {
             self.settle(token, view, now);
+            if self.waiting_settings(token).is_some() {
+                still_waiting.push(token);
+            }
+            breathe(done).await;
+        }
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.waiting.append(&mut still_waiting);
         }
     }
 
@@ -144,7 +156,7 @@ impl Shard {
                 let silent = view
                     .asked_since
                     .is_some_and(|since| now.since(since) >= settings.head_wait);
-                if silent {
+                if silent && !self.waits_for_cors(token) {
                     self.admit(token, &settings, &JoinersHead::early(&settings), now);
                 }
             }
@@ -156,6 +168,14 @@ impl Shard {
             Stage::Waiting(joiner) => Some(joiner.membership.channel().settings()),
             Stage::Reading(_) | Stage::Ending(_) | Stage::Gone => None,
         }
+    }
+
+    /// Whether a page of another origin may read the stream is the app's to say. A head without its
+    /// word would end a native EventSource for good, so such a client waits on.
+    fn waits_for_cors(&mut self, token: Token) -> bool {
+        self.subscriber(token).is_some_and(|subscriber| {
+            matches!(&subscriber.stage, Stage::Waiting(joiner) if joiner.request.origin.is_some())
+        })
     }
 
     /// Takes a joiner out of the waiting ones; it stays counted as a member of its slot.
@@ -261,7 +281,7 @@ impl Shard {
             asked,
         } = *joiner;
         let channel = membership.channel().clone();
-        let placement = channel.place(request.last_event_id.as_deref(), now);
+        let placement = channel.place(request.last_event_id.as_deref(), membership.joined_at, now);
         self.note_replay(&channel, request.last_event_id.is_some(), &placement);
         let gap = opening::gap_form(settings.gap_notice, request.reader);
         let retry = opening::retry(settings.retry, placement.app_retry, rand::random());

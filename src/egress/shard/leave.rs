@@ -111,13 +111,7 @@ impl Shard {
         if let Pace::Level(place) = reading.pace {
             self.unlevel(index, place as usize, Pace::Ahead);
         }
-        reading
-            .holds
-            .membership
-            .channel()
-            .route_metrics
-            .subscribers_ended
-            .inc(reason);
+        reading.count_end(reason);
         if let Some(slot) = self.slots.get_mut(index) {
             slot.ahead.retain(|other| *other != token);
             slot.members -= 1;

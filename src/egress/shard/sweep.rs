@@ -22,20 +22,20 @@ impl Shard {
         // Before looking: what changes from here on wakes us again.
         slot.wake.seen();
         let view = channel.view();
-        self.settle_all(index, &view, clock::now());
-        self.sweep(index).await;
+        self.settle_all(index, &view, clock::now()).await;
+        self.sweep(index, channel.head()).await;
         if let Phase::Over(outcome) = view.phase {
             self.channel_over(index, outcome);
         }
     }
 
-    /// Writes everything pending to the level readers of a slot.
-    async fn sweep(&mut self, index: usize) {
+    /// Writes everything up to `head` to the level readers of a slot. What comes meanwhile wakes us
+    /// again: an app that writes faster than we do must not keep the shard from all else.
+    async fn sweep(&mut self, index: usize, head: u64) {
         let started = clock::now();
         let mut swept = false;
         while let Some(slot) = self.slots.get_mut(index) {
-            let head = slot.channel.head();
-            if head == slot.swept {
+            if head <= slot.swept {
                 break;
             }
             if slot.level.is_empty() {
@@ -43,11 +43,12 @@ impl Shard {
                 self.catch_up(index);
                 break;
             }
-            let batch = match Batch::gather(&slot.channel, slot.swept, u64::MAX) {
+            let batch = match Batch::gather(&slot.channel, slot.swept, head) {
                 Gathered::Batch(batch) => batch,
                 Gathered::Nothing => break,
                 Gathered::Evicted => {
                     self.outrun(index, head);
+                    self.catch_up(index);
                     break;
                 }
             };
@@ -107,13 +108,7 @@ impl Shard {
         };
         // A level reader's cursor is the slot's; its own is brought up only here.
         reading.cursor = batch.after;
-        let form = reading.form;
-        let offered = reading.offer(batch, &subscriber.waker);
-        if offered == Offered::Taken {
-            self.delivered_events += batch.len();
-            self.delivered_bytes += batch.laid(form).map_or(0, |laid| laid.bytes.len() as u64);
-        }
-        offered
+        reading.offer(batch, &subscriber.waker, &mut self.delivered)
     }
 
     /// The ring moved on before a sweep came: level readers have lost their place.
@@ -166,7 +161,7 @@ impl Shard {
         };
         let slot = self.slots.get(reading.slot as usize)?;
         let owed = reading.out.len();
-        match reading.push(&subscriber.waker) {
+        match reading.push(&subscriber.waker, &mut self.delivered) {
             Offered::Taken => {}
             Offered::Pending => {
                 reading.progressed(reading.out.len() < owed, now);
@@ -186,18 +181,19 @@ impl Shard {
             Gathered::Batch(batch) => batch,
             Gathered::Nothing | Gathered::Evicted => return Some(Step::Ends(EndReason::Slow)),
         };
-        let (from, form) = (reading.cursor, reading.form);
-        let offered = reading.offer(&batch, &subscriber.waker);
-        self.delivered_events += reading.cursor.saturating_sub(from);
-        self.delivered_bytes += batch.laid(form).map_or(0, |laid| laid.bytes.len() as u64);
-        subscriber.wrote = now;
+        let before = self.delivered.bytes;
+        let offered = reading.offer(&batch, &subscriber.waker, &mut self.delivered);
+        let progress = self.delivered.bytes > before;
+        if progress {
+            subscriber.wrote = now;
+        }
         Some(match offered {
             Offered::Taken => {
                 reading.progressed(true, now);
                 Step::More
             }
             Offered::Pending => {
-                reading.progressed(reading.cursor > from, now);
+                reading.progressed(progress, now);
                 Step::Waits
             }
             Offered::Ends(reason) => Step::Ends(reason),
@@ -281,6 +277,12 @@ impl Shard {
             Outcome::Retired => EndReason::Reloaded,
             Outcome::Broken | Outcome::Lingered => EndReason::Internal,
         };
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        if std::mem::replace(&mut slot.over, true) {
+            return;
+        }
         let readers = self.readers_of(index);
         if outcome == Outcome::Retired {
             self.close_evenly(readers, super::tick::RETIRE_WINDOW, reason, now);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 
-use super::{Closing, Shard, arrive::jittered, tick_of};
+use super::{Closing, Shard, arrive::jittered, breathe, tick_of};
 use crate::{
     clock::{self, Millis},
     drain::Slope,
@@ -24,21 +24,22 @@ pub(super) const RETIRE_WINDOW: Duration = Duration::from_secs(5);
 const ENDING_STALL_MAX: Duration = Duration::from_secs(10);
 
 impl Shard {
-    pub(super) fn tick(&mut self, now: Millis) {
-        self.beat(now);
+    pub(super) async fn tick(&mut self, now: Millis) {
+        self.beat(now).await;
         self.check_behind(now);
-        self.check_waiting(now);
+        self.check_waiting(now).await;
         self.check_endings(now);
         self.close_due(now);
     }
 
     // --- heartbeats ----------------------------------------------------------------------------
 
-    fn beat(&mut self, now: Millis) {
-        for token in self.wheel.advance(tick_of(now)) {
+    async fn beat(&mut self, now: Millis) {
+        for (done, token) in self.wheel.advance(tick_of(now)).into_iter().enumerate() {
             if let Some(next) = self.beat_one(token, now) {
                 self.wheel.schedule(token, tick_of(next));
             }
+            breathe(done).await;
         }
     }
 
@@ -62,12 +63,12 @@ impl Shard {
         if now.since(wrote) < interval.mul_f64(0.9) {
             return Some(wrote.after(jittered(interval)));
         }
-        let subscriber = self.subscriber(token)?;
+        let subscriber = self.subscribers.get_mut(token.index as usize)?;
         let Stage::Reading(reading) = &mut subscriber.stage else {
             return None;
         };
         reading.out = opening::heartbeat(reading.form);
-        let pushed = reading.push(&subscriber.waker);
+        let pushed = reading.push(&subscriber.waker, &mut self.delivered);
         subscriber.wrote = now;
         self.context.metrics.heartbeats.inc();
         match pushed {
@@ -133,7 +134,7 @@ impl Shard {
     }
 
     /// Joiners whose app is silent get their head after `head_wait`.
-    fn check_waiting(&mut self, now: Millis) {
+    async fn check_waiting(&mut self, now: Millis) {
         let waiting: Vec<usize> = self
             .slots
             .iter()
@@ -142,7 +143,7 @@ impl Shard {
             .collect();
         for index in waiting {
             if let Some(channel) = self.slots.get(index).map(|slot| slot.channel.clone()) {
-                self.settle_all(index, &channel.view(), now);
+                self.settle_all(index, &channel.view(), now).await;
             }
         }
     }

@@ -483,7 +483,7 @@ async fn the_apps_reconnect_time_is_kept_for_the_clients() {
     let rig = Rig::new(app.address.port(), |_| {});
     let member = rig.join();
     until_ring(member.channel(), "a").await;
-    let placement = member.channel().place(None, clock::now());
+    let placement = member.channel().place(None, 0, clock::now());
     assert_eq!(placement.app_retry, Some(Duration::from_secs(7)));
 }
 

@@ -1,0 +1,109 @@
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+use crate::{
+    config::{
+        model::{Action, LateJoin},
+        testing::{fanout, route},
+    },
+    route::key::Scheme,
+};
+
+fn channel(change: impl FnOnce(&mut Fanout)) -> Channel {
+    let mut settings = fanout();
+    settings.share = Share::Public;
+    change(&mut settings);
+    let settings = Arc::new(settings);
+    let route = route("r", "/", Action::Fanout(settings.clone()));
+    let key = ChannelKey {
+        route: "r".into(),
+        scheme: Scheme::Http,
+        host: "h".into(),
+        target: "/".into(),
+        headers: Vec::new(),
+    };
+    let metrics = Arc::new(Metrics::new());
+    Channel::new(key, Epoch::new(1), route, settings, metrics, Millis(0))
+}
+
+fn joined(channel: &Channel, now: u64) -> (Joined, u64) {
+    let entry = channel.join(Millis(now)).unwrap();
+    (entry.joined, entry.at)
+}
+
+fn event() -> Event {
+    Event {
+        data: Bytes::from_static(b"x"),
+        ..Event::default()
+    }
+}
+
+/// A shard that has taken what a test says.
+struct Shard(AtomicUsize);
+
+impl ShardWake for Shard {
+    fn channel_changed(&self) {}
+
+    fn swept(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) as u64
+    }
+}
+
+#[test]
+fn cookies_go_to_the_opener_of_their_own_answer_or_to_nobody() {
+    let channel = channel(|_| {});
+    let mut app = HeaderMap::new();
+    app.insert(SET_COOKIE, HeaderValue::from_static("a=1"));
+    assert_eq!(joined(&channel, 0), (Joined::MustOpen, 0));
+    channel.leave(Millis(1));
+    assert!(channel.opened(&app, Millis(2)));
+    assert_eq!(channel.cut(Millis(3)), Next::Stop);
+    assert_eq!(joined(&channel, 4).0, Joined::MustOpen);
+    assert!(channel.take_set_cookie().is_empty(), "another client's");
+}
+
+#[test]
+fn who_opens_anew_starts_behind_the_gap_and_it_is_told_once() {
+    let channel = channel(|_| {});
+    joined(&channel, 0);
+    assert!(channel.opened(&HeaderMap::new(), Millis(0)));
+    channel.publish(&[event()], Millis(1));
+    channel.leave(Millis(2));
+    assert_eq!(channel.cut(Millis(3)), Next::Stop);
+    assert_eq!(channel.head(), 1, "nobody is there to be told");
+    assert_eq!(joined(&channel, 4), (Joined::MustOpen, 2));
+    assert_eq!(channel.place(None, 2, Millis(4)).cursor, 2);
+    assert!(channel.opened(&HeaderMap::new(), Millis(5)));
+    assert_eq!(channel.head(), 2, "not a second time");
+    assert_eq!(channel.cut(Millis(6)), Next::Retry);
+    assert!(channel.opened(&HeaderMap::new(), Millis(7)));
+    assert_eq!(channel.head(), 3, "a member was there and is told");
+}
+
+#[test]
+fn what_is_over_is_no_longer_full() {
+    let channel = channel(|settings| settings.channel_subscribers_max = 1);
+    joined(&channel, 0);
+    let full = channel.join(Millis(1)).unwrap_err();
+    assert_eq!(full, RefuseReason::ChannelMax);
+    channel.finish(Outcome::Refused);
+    assert_eq!(joined(&channel, 2).0, Joined::TooLate);
+}
+
+/// What was spared for a shard at the time of the last event is not spared for ever.
+#[test]
+fn the_last_events_age_too() {
+    let channel = channel(|settings| settings.late_join = LateJoin::All);
+    let shard = Arc::new(Shard(AtomicUsize::new(0)));
+    channel.attach(0, shard.clone());
+    joined(&channel, 0);
+    assert!(channel.opened(&HeaderMap::new(), Millis(0)));
+    channel.publish(&[event(), event()], Millis(1));
+    let late = Millis(1_000_000);
+    channel.tick(late);
+    assert_eq!(channel.row().ring_events, 2, "not yet taken");
+    shard.0.store(2, Ordering::Relaxed);
+    channel.tick(late);
+    assert_eq!(channel.row().ring_events, 0);
+    assert_eq!(channel.place(None, 2, late).cursor, 2);
+}

@@ -1,0 +1,488 @@
+//! The seam of replay and live, simulated by seeds: a real registry, channel and shard, with sinks
+//! over small pipes. The app publishes, breaks, ends and comes back; clients join, resume, read by
+//! bits, stop reading and leave; the shard works at moments of chance's choosing. Whatever happens,
+//! a client sees each event after its start once and in order, or is told of a gap.
+//!
+//! A failure prints its seed; `SIDESTREAM_SEED=<seed>` plays it again.
+
+mod client;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+
+use self::client::{Client, Left};
+use super::*;
+use crate::{
+    admission::{Places, fd::Caps},
+    channel::{
+        registry::{Opener, Registry},
+        state::Next,
+    },
+    config::{
+        model::{Action, Fanout, GapNotice, Ids, LateJoin, RingLimits, SlowReader},
+        testing,
+    },
+    decide::{FanOut, Reader},
+    egress::sink::Downstream,
+    lifecycle::Lifecycle,
+    metrics::labels::Protocol,
+    route::key::{ChannelKey, Scheme},
+    sse::event::Event,
+};
+
+const RUNS: u64 = 50;
+const JOINS: usize = 200;
+
+/// Instead of a reader: remembers whom the simulated app has to answer.
+#[derive(Default)]
+struct Asked(Mutex<Vec<Arc<Channel>>>);
+
+impl Opener for Asked {
+    fn open(&self, channel: Arc<Channel>) {
+        self.0.lock().push(channel);
+    }
+}
+
+/// The app's stream, as its reader would drive it.
+enum App {
+    /// Nobody asked.
+    Quiet,
+    /// Asked, and not yet answered.
+    Opening(Arc<Channel>),
+    Live(Arc<Channel>),
+}
+
+struct World {
+    random: StdRng,
+    settings: Arc<Fanout>,
+    registry: Registry,
+    asked: Arc<Asked>,
+    app: App,
+    shard: Shard,
+    handle: ShardHandle,
+    metrics: Arc<Metrics>,
+    places: Places,
+    clients: Vec<Client>,
+    /// Clients that left, and may come back.
+    left: VecDeque<Left>,
+    /// Number of the app's next event.
+    next: u64,
+    /// Where the app ended its stream: the next number at that moment.
+    ends: Vec<u64>,
+    /// Simulated time that has passed.
+    passed: Duration,
+    joins: usize,
+    tally: Tally,
+}
+
+/// What was simulated: without much of each, nothing is shown.
+#[derive(Debug, Default)]
+struct Tally {
+    events: usize,
+    gaps: usize,
+    resumed: usize,
+    /// Times that a client was found behind.
+    behind: usize,
+    slow: u64,
+}
+
+fn settings(random: &mut StdRng) -> Fanout {
+    let pick = |random: &mut StdRng, of: &[usize]| of.choose(random).copied().unwrap_or(1);
+    let mut settings = testing::fanout();
+    settings.ids = if random.random() {
+        Ids::Local
+    } else {
+        Ids::Unique
+    };
+    settings.late_join = LateJoin::Live;
+    settings.gap_notice = match random.random_range(0..4) {
+        0 => GapNotice::Event,
+        1 => GapNotice::Comment,
+        2 => GapNotice::Close,
+        _ => GapNotice::Auto,
+    };
+    settings.ring = RingLimits {
+        events_max: pick(random, &[1, 8, 64, 1024]),
+        bytes_max: pick(random, &[300, 4_000, 1 << 20]),
+        age_max: Duration::from_secs(20),
+    };
+    settings.slow = SlowReader {
+        events_max: pick(random, &[4, 64, 1024]),
+        bytes_max: 1 << 20,
+        stall_max: Duration::from_secs(5),
+    };
+    settings.heartbeat = Duration::from_secs(1);
+    settings.linger = Duration::from_secs(3);
+    // Who waits is not turned away: answers are no part of this.
+    settings.open_wait = Duration::from_secs(1_000_000);
+    settings
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let metrics = Arc::new(Metrics::new());
+        let asked = Arc::new(Asked::default());
+        let context = ShardContext {
+            metrics: metrics.clone(),
+            admission: Arc::new(Admission::new(&Caps {
+                connections_max: 1,
+                subscribers_max: 1,
+                warnings: Vec::new(),
+            })),
+        };
+        let handle = ShardHandle::new(0);
+        let pulse = Lifecycle::new().pulse(clock::now());
+        Self {
+            settings: Arc::new(settings(&mut random)),
+            registry: Registry::new(asked.clone(), metrics.clone(), 10, usize::MAX),
+            asked,
+            app: App::Quiet,
+            shard: Shard::new(handle.0.clone(), context, pulse),
+            handle,
+            metrics,
+            places: Places::new(JOINS),
+            clients: Vec::new(),
+            left: VecDeque::new(),
+            next: 1,
+            ends: Vec::new(),
+            passed: Duration::ZERO,
+            joins: 0,
+            tally: Tally::default(),
+            random,
+        }
+    }
+
+    fn now(&self) -> Millis {
+        clock::now().after(self.passed)
+    }
+
+    async fn step(&mut self) {
+        match self.random.random_range(0..100) {
+            0..=19 => self.publish(),
+            20..=34 => self.join(),
+            35..=69 => self.read_some(),
+            70..=73 => self.leave(),
+            74..=88 => {
+                self.shard.work().await;
+                self.tally.behind += self.shard.behind.len();
+            }
+            89..=91 => self.pass_time().await,
+            92..=95 => self.app_opens(),
+            96..=97 => self.app_breaks(),
+            _ => self.app_ends(),
+        }
+    }
+
+    // --- the app -------------------------------------------------------------------------------
+
+    fn publish(&mut self) {
+        let App::Live(channel) = &self.app else {
+            return;
+        };
+        let count = self.random.random_range(1..=12);
+        let events: Vec<Event> = (0..count)
+            .map(|_| {
+                let padding = " ".repeat(self.random.random_range(0..200));
+                let event = Event {
+                    data: Bytes::from(format!("{}{padding}", self.next)),
+                    id: Some(Bytes::from(self.next.to_string())),
+                    ..Event::default()
+                };
+                self.next += 1;
+                event
+            })
+            .collect();
+        channel.publish(&events, self.now());
+    }
+
+    fn app_opens(&mut self) {
+        if let Some(channel) = self.asked.0.lock().pop() {
+            let before = std::mem::replace(&mut self.app, App::Opening(channel));
+            assert!(matches!(before, App::Quiet), "one upstream at a time");
+        }
+        let now = self.now();
+        let App::Opening(channel) = &self.app else {
+            return;
+        };
+        if self.random.random_ratio(1, 4) {
+            if channel.failed(now) == Next::Stop {
+                self.app = App::Quiet;
+            }
+        } else if channel.opened(&http::HeaderMap::new(), now) {
+            self.app = App::Live(channel.clone());
+        } else {
+            self.app = App::Quiet;
+        }
+    }
+
+    fn app_breaks(&mut self) {
+        let now = self.now();
+        if let App::Live(channel) = &self.app {
+            self.app = match channel.cut(now) {
+                Next::Retry => App::Opening(channel.clone()),
+                Next::Stop => App::Quiet,
+            };
+            // What it sends meanwhile nobody hears.
+            self.next += self.random.random_range(0..3);
+        }
+    }
+
+    fn app_ends(&mut self) {
+        let now = self.now();
+        if let App::Live(channel) = &self.app {
+            self.ends.push(self.next);
+            assert_eq!(channel.ended(now), Next::Stop);
+            self.app = App::Quiet;
+            self.next += self.random.random_range(0..3);
+        }
+    }
+
+    // --- clients -------------------------------------------------------------------------------
+
+    fn join(&mut self) {
+        if self.joins == JOINS {
+            return;
+        }
+        self.joins += 1;
+        let back = self.random.random::<bool>().then(|| self.left.pop_front());
+        let (id, start) = match back.flatten() {
+            Some(left) => {
+                self.tally.resumed += 1;
+                (left.id.clone(), left)
+            }
+            None => (None, Left::newcomer(self.next)),
+        };
+        let reader = if self.random.random() {
+            Reader::EventSource
+        } else {
+            Reader::Other
+        };
+        let http10 = self.random.random();
+        let (ours, theirs) = tokio::io::duplex(16 << self.random.random_range(0..10));
+        let now = self.now();
+        let request = self.request(id, reader);
+        let membership = self.registry.join(&request, now).expect("there is room");
+        self.handle.join(Box::new(Joiner {
+            request: Box::new(request),
+            downstream: Downstream::H1 {
+                stream: Box::new(ours),
+                http10,
+            },
+            membership,
+            permit: self.places.try_take().expect("there is room"),
+            asked: now,
+        }));
+        let close_is_silent =
+            reader == Reader::EventSource && self.settings.gap_notice == GapNotice::Close;
+        self.clients
+            .push(Client::new(theirs, start, http10, close_is_silent));
+    }
+
+    fn request(&self, last_event_id: Option<Bytes>, reader: Reader) -> FanOut {
+        FanOut {
+            route: testing::route("r", "/", Action::Fanout(self.settings.clone())),
+            settings: self.settings.clone(),
+            key: ChannelKey {
+                route: "r".to_owned(),
+                scheme: Scheme::Http,
+                host: "h".to_owned(),
+                target: "/".to_owned(),
+                headers: Vec::new(),
+            },
+            last_event_id,
+            reader,
+            origin: None,
+            client: None,
+        }
+    }
+
+    fn read_some(&mut self) {
+        for _ in 0..4 {
+            if self.clients.is_empty() {
+                return;
+            }
+            let at = self.random.random_range(0..self.clients.len());
+            let max = 1 << self.random.random_range(0..14);
+            if !self.clients[at].read(max, &self.ends) {
+                self.client_leaves(at);
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        if !self.clients.is_empty() {
+            let at = self.random.random_range(0..self.clients.len());
+            self.client_leaves(at);
+        }
+    }
+
+    fn client_leaves(&mut self, at: usize) {
+        let mut left = self.clients.swap_remove(at).state().clone();
+        let (events, gaps) = std::mem::take(&mut left.seen);
+        self.tally.events += events;
+        self.tally.gaps += gaps;
+        // Without an id it would come back as a newcomer.
+        if left.id.is_some() {
+            self.left.push_back(left);
+        }
+    }
+
+    async fn pass_time(&mut self) {
+        let step = [250, 500, 1_000, 2_000, 6_000].choose(&mut self.random);
+        self.passed += Duration::from_millis(step.copied().unwrap_or(250));
+        let now = self.now();
+        self.registry.tick(now);
+        if self.registry.is_empty() {
+            // Nobody came back in time: the reader would have been told to stop.
+            self.app = App::Quiet;
+            self.asked.0.lock().clear();
+        }
+        self.shard.tick(now).await;
+    }
+
+    // --- the end -------------------------------------------------------------------------------
+
+    /// Everybody reads, the app says a last word, and all who are connected have all of it.
+    async fn settle(&mut self) {
+        self.everybody_reads().await;
+        for _ in 0..100 {
+            if matches!(self.app, App::Live(_)) || self.clients.is_empty() {
+                break;
+            }
+            self.app_opens();
+            self.everybody_reads().await;
+        }
+        let stranded = !self.clients.is_empty() && !matches!(self.app, App::Live(_));
+        assert!(!stranded, "clients wait, and nobody asks the app");
+        self.publish();
+        self.everybody_reads().await;
+        for client in &self.clients {
+            client.has_all(self.next);
+        }
+    }
+
+    async fn everybody_reads(&mut self) {
+        for _ in 0..400 {
+            self.shard.work().await;
+            let mut moved = false;
+            for at in (0..self.clients.len()).rev() {
+                let before = self.clients[at].received;
+                let stays = self.clients[at].read(usize::MAX, &self.ends);
+                moved |= !stays || self.clients[at].received > before;
+                if !stays {
+                    self.client_leaves(at);
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    /// All are gone: nothing is held.
+    async fn vanish(mut self) -> Tally {
+        while !self.clients.is_empty() {
+            self.client_leaves(0);
+        }
+        for _ in 0..10 {
+            self.shard.work().await;
+        }
+        assert_eq!(self.shard.subscribers.len(), 0);
+        assert_eq!(
+            (self.shard.slots.len(), self.shard.by_channel.len()),
+            (0, 0)
+        );
+        assert_eq!(self.places.taken(), 0);
+        let members: usize = self
+            .registry
+            .list(9)
+            .iter()
+            .map(|c| c.row().subscribers)
+            .sum();
+        assert_eq!(members, 0);
+        self.registry
+            .tick(self.now().after(Duration::from_secs(60)));
+        assert!(self.registry.is_empty(), "the linger is over");
+        self.crash()
+    }
+
+    /// Registry and shard go, whoever is there, as after a panic: no gauge is off its zero.
+    fn crash(mut self) -> Tally {
+        self.app = App::Quiet;
+        self.asked.0.lock().clear();
+        let metrics = self.metrics.clone();
+        let mut tally = std::mem::take(&mut self.tally);
+        tally.slow = metrics.route("r").subscribers_ended.get(EndReason::Slow);
+        drop(self);
+        for level in [
+            &metrics.waiting_joiners,
+            &metrics.behind_subscribers,
+            &metrics.ring_bytes,
+            &metrics.route("r").channels,
+        ] {
+            assert_eq!(level.get(), 0);
+        }
+        let route = metrics.route("r");
+        let ended: u64 = EndReason::ALL
+            .iter()
+            .map(|reason| route.subscribers_ended.get(*reason))
+            .sum();
+        assert_eq!(ended, route.subscribers_started.get(Protocol::H1));
+        assert_eq!(route.subscribers.get(Protocol::H1), 0);
+        tally
+    }
+}
+
+async fn play(seed: u64) -> Tally {
+    println!("SIDESTREAM_SEED={seed}");
+    let mut world = World::new(seed);
+    while world.joins < JOINS {
+        world.step().await;
+    }
+    for _ in 0..500 {
+        world.step().await;
+    }
+    if world.random.random_ratio(1, 4) {
+        return world.crash();
+    }
+    world.settle().await;
+    world.vanish().await
+}
+
+#[tokio::test]
+async fn ten_thousand_joins_at_random_moments_see_each_event_once_or_are_told() {
+    let given = std::env::var("SIDESTREAM_SEED").ok();
+    let seeds = match given.map(|seed| seed.parse::<u64>().expect("a number")) {
+        Some(seed) => seed..seed + 1,
+        None => {
+            let first = rand::random::<u64>() >> 1;
+            first..first + RUNS
+        }
+    };
+    let mut all = Tally::default();
+    let is_replay = seeds.end - seeds.start == 1;
+    for seed in seeds {
+        // Pipes count against a task's budget, which is not what is simulated.
+        let one = tokio::task::unconstrained(play(seed)).await;
+        all.events += one.events;
+        all.gaps += one.gaps;
+        all.resumed += one.resumed;
+        all.behind += one.behind;
+        all.slow += one.slow;
+    }
+    println!("{all:?}");
+    assert!(is_replay || all.events > 10_000, "{all:?}");
+    assert!(
+        is_replay || (all.gaps > 100 && all.resumed > 1_000),
+        "{all:?}"
+    );
+    assert!(
+        is_replay || (all.behind > 1_000 && all.slow > 100),
+        "{all:?}"
+    );
+}

@@ -1,0 +1,229 @@
+//! A simulated client: reads bits of bytes, and checks every event against the app's numbers.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
+
+use crate::{
+    config::model::EventLimits,
+    sse::{event::Item, parser::Parser},
+};
+
+/// What a client knows when it leaves: enough to come back.
+#[derive(Debug, Clone)]
+pub(super) struct Left {
+    /// The last id that it saw.
+    pub(super) id: Option<Bytes>,
+    /// The number that comes next for it.
+    expected: u64,
+    /// It was told of a gap since the last event.
+    told: bool,
+    /// Events that it saw, and gaps that it was told of.
+    pub(super) seen: (usize, usize),
+}
+
+impl Left {
+    /// A client without a past; the app's next event is `next`.
+    pub(super) const fn newcomer(next: u64) -> Self {
+        Self {
+            id: None,
+            expected: next,
+            told: false,
+            seen: (0, 0),
+        }
+    }
+}
+
+pub(super) struct Client {
+    pipe: DuplexStream,
+    state: Left,
+    start: Left,
+    /// HTTP/1.0: bare bytes.
+    bare: bool,
+    /// A gap may end its stream as a whole.
+    close_is_silent: bool,
+    head_is_read: bool,
+    rest: Vec<u8>,
+    /// Bytes of the current chunk that are still to come.
+    chunk_left: usize,
+    /// A chunk's payload is there, and its line end is not.
+    chunk_tail: bool,
+    /// The size line of the last chunk is there, and the empty line is not.
+    last_chunk: bool,
+    line: Vec<u8>,
+    parser: Parser,
+    /// Bytes so far.
+    pub(super) received: usize,
+    complete: bool,
+}
+
+impl Client {
+    pub(super) fn new(pipe: DuplexStream, state: Left, bare: bool, close_is_silent: bool) -> Self {
+        Self {
+            pipe,
+            start: state.clone(),
+            state,
+            bare,
+            close_is_silent,
+            head_is_read: false,
+            rest: Vec::new(),
+            chunk_left: 0,
+            chunk_tail: false,
+            last_chunk: false,
+            line: Vec::new(),
+            parser: Parser::new(EventLimits {
+                bytes_max: 10_000,
+                fields_max: 10,
+                id_bytes_max: 100,
+            }),
+            received: 0,
+            complete: false,
+        }
+    }
+
+    /// Takes at most `max` bytes. `false`: the stream is over.
+    pub(super) fn read(&mut self, max: usize, ends: &[u64]) -> bool {
+        let mut space = vec![0; max.min(16 << 10)];
+        loop {
+            let mut buffer = ReadBuf::new(&mut space);
+            let mut context = Context::from_waker(Waker::noop());
+            match Pin::new(&mut self.pipe).poll_read(&mut context, &mut buffer) {
+                Poll::Pending => return true,
+                Poll::Ready(Err(error)) => panic!("{error}"),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                    self.ended(ends);
+                    return false;
+                }
+                Poll::Ready(Ok(())) => {
+                    self.received += buffer.filled().len();
+                    self.rest.extend_from_slice(buffer.filled());
+                    self.decode();
+                }
+            }
+            if max < usize::MAX {
+                return true;
+            }
+        }
+    }
+
+    /// A whole answer ends where the app's stream did, and never within an event.
+    fn ended(&self, ends: &[u64]) {
+        if !self.complete {
+            return;
+        }
+        assert!(self.line.is_empty() && self.rest.is_empty(), "torn");
+        if !self.close_is_silent {
+            let expected = self.state.expected;
+            assert!(
+                self.state.told || ends.contains(&expected),
+                "ended before {expected}, the app at {ends:?}"
+            );
+        }
+    }
+
+    fn decode(&mut self) {
+        if !self.head_is_read {
+            let Some(at) = self.rest.windows(4).position(|w| w == b"\r\n\r\n") else {
+                return;
+            };
+            let head: Vec<u8> = self.rest.drain(..at + 4).collect();
+            assert!(head.starts_with(b"HTTP/1.1 200"));
+            self.head_is_read = true;
+        }
+        if self.bare {
+            let bytes = std::mem::take(&mut self.rest);
+            self.payload(&bytes);
+            return;
+        }
+        while self.decode_chunk() {}
+    }
+
+    /// Takes what is there of a chunk: a client hands on what it has. `false`: nothing moved.
+    fn decode_chunk(&mut self) -> bool {
+        if self.chunk_left > 0 {
+            let part = self.rest.len().min(self.chunk_left);
+            let part: Vec<u8> = self.rest.drain(..part).collect();
+            self.chunk_left -= part.len();
+            self.chunk_tail = self.chunk_left == 0;
+            self.payload(&part);
+            return !part.is_empty();
+        }
+        let Some(at) = self.rest.windows(2).position(|w| w == b"\r\n") else {
+            return false;
+        };
+        let line: Vec<u8> = self.rest.drain(..at + 2).collect();
+        if std::mem::take(&mut self.chunk_tail) {
+            assert_eq!(at, 0, "a chunk has its length");
+            return true;
+        }
+        assert!(!self.complete, "nothing follows the last chunk");
+        if std::mem::take(&mut self.last_chunk) {
+            assert_eq!(at, 0, "no trailers");
+            self.complete = true;
+            return true;
+        }
+        let size = std::str::from_utf8(&line[..at]).unwrap();
+        self.chunk_left = usize::from_str_radix(size, 16).expect("a chunk size");
+        self.last_chunk = self.chunk_left == 0;
+        true
+    }
+
+    fn payload(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.line.push(*byte);
+            if *byte == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                self.line_end(&line);
+            }
+        }
+    }
+
+    fn line_end(&mut self, line: &[u8]) {
+        if line.starts_with(b": sidestream-gap ") {
+            self.state.told = true;
+            self.state.seen.1 += 1;
+        }
+        let (state, start) = (&mut self.state, &self.start);
+        let fed = self.parser.feed(line, &mut |item| match item {
+            Item::Event(event) if &event.name[..] == b"sidestream-gap" => {
+                state.told = true;
+                state.seen.1 += 1;
+                state.id = event.id.or(state.id.take());
+            }
+            Item::Event(event) => {
+                let text = std::str::from_utf8(&event.data).unwrap();
+                let number: u64 = text.trim_end().parse().unwrap();
+                let expected = state.expected;
+                assert!(
+                    number == expected || (number > expected && state.told),
+                    "event {number} instead of {expected}, started as {start:?}"
+                );
+                state.expected = number + 1;
+                state.told = false;
+                state.seen.0 += 1;
+                state.id = event.id.or(state.id.take());
+            }
+            Item::Id(id) => state.id = Some(id),
+            Item::Comment | Item::Retry(_) => {}
+        });
+        fed.unwrap();
+    }
+
+    /// Everything before `next` has come, or word of what is missing.
+    pub(super) fn has_all(&self, next: u64) {
+        let Left { expected, told, .. } = self.state;
+        assert!(
+            expected == next || told,
+            "it waits for {expected}, the app is at {next}"
+        );
+    }
+
+    /// What it would come back with.
+    pub(super) const fn state(&self) -> &Left {
+        &self.state
+    }
+}

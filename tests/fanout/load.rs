@@ -1,0 +1,290 @@
+//! Heartbeats, slow readers, and caps.
+
+use std::time::Duration;
+
+use crate::rig::{
+    Settings, Side,
+    app::{App, Exchange, chunk},
+    reader::{End, H2, Reader, event_source, get, h1, h1_over, h1_pending, narrow, tls},
+    soon,
+    wire::Item,
+};
+
+async fn opened(side: &Side, app: &App) -> (Exchange, Reader) {
+    let pending = h1_pending(side.plain(), &get("/feed/a")).await;
+    let exchange = app.opens().await;
+    (exchange, pending.head().await)
+}
+
+async fn opened_over(h2: &H2, app: &App, target: &str) -> (Reader, Exchange) {
+    let (h2, ask) = (h2.clone(), get(target));
+    let asking = tokio::spawn(async move { h2.ask(&ask).await });
+    let exchange = app.opens().await;
+    (asking.await.unwrap(), exchange)
+}
+
+#[tokio::test]
+async fn silence_is_filled_with_heartbeats() {
+    let app = App::start().await;
+    let side = Side::start(app.port(), "heartbeat: 1s");
+    let (_exchange, first) = opened(&side, &app).await;
+    let h2 = H2::connect(side.plain()).await;
+    let http10 = h1(side.plain(), &get("/feed/a").http10()).await;
+    for mut reader in [first, h2.ask(&event_source("/feed/a")).await, http10] {
+        let mut beats = 0;
+        while beats < 2 {
+            match reader.next().await.expect("no end") {
+                Item::Comment(text) if text == "hb" => beats += 1,
+                Item::Comment(_) | Item::Retry(_) | Item::Id(_) => {}
+                Item::Event(event) => panic!("{event:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn there_is_no_heartbeat_while_events_flow() {
+    let app = App::start().await;
+    let side = Side::start(app.port(), "heartbeat: 2s");
+    let (mut exchange, mut reader) = opened(&side, &app).await;
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    let feed = async {
+        for n in 0..50 {
+            pace.tick().await;
+            exchange.event(&n.to_string()).await;
+        }
+    };
+    let read = async {
+        let mut items = Vec::new();
+        while !matches!(items.last(), Some(Item::Event(event)) if event.data == "49") {
+            items.push(reader.next().await.expect("no end"));
+        }
+        items
+    };
+    let ((), items) = tokio::join!(feed, read);
+    let beats = items
+        .iter()
+        .filter(|item| **item == Item::Comment("hb".to_owned()));
+    assert_eq!(beats.count(), 0);
+}
+
+const ROOMY: &str = "ring: { events_max: 1000000, bytes_max: 1GiB }\n\
+                     slow: { events_max: 1000000, bytes_max: 1GiB, stall_max: 500ms }";
+
+/// Feeds numbered events until `slow` readers were disconnected; a healthy reader gets all.
+async fn feed_until_slow(side: &Side, exchange: &mut Exchange, healthy: &mut Reader, slow: i64) {
+    let text = "x".repeat(1_000);
+    let mut next = 0;
+    soon("the slow are disconnected", async {
+        while side.metric("subscribers_ended_total{route=\"feed\",reason=\"slow\"}") < slow {
+            exchange.event(&format!("{next} {text}")).await;
+            let event = healthy.event().await;
+            assert_eq!(
+                event.data.split(' ').next(),
+                Some(next.to_string().as_str())
+            );
+            next += 1;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_reading_is_disconnected_and_costs_nobody_else_anything() {
+    let app = App::start().await;
+    let side = Side::with(
+        app.port(),
+        &Settings {
+            fanout: ROOMY,
+            limits: "tcp_send_buffer_bytes: 4KiB",
+            ..Settings::default()
+        },
+    );
+    let (mut exchange, mut healthy) = opened(&side, &app).await;
+    let mut stalled = h1_over(narrow(side.plain()).await, &get("/feed/a")).await;
+    let over_h2 = H2::connect(side.plain()).await;
+    let mut stalled_h2 = over_h2.ask(&get("/feed/a")).await;
+    let mut beside_it = opened_over(&over_h2, &app, "/feed/b").await;
+    feed_until_slow(&side, &mut exchange, &mut healthy, 2).await;
+    // What they had taken of the stream before is whole events, and then it breaks off.
+    for reader in [&mut stalled, &mut stalled_h2] {
+        let (items, end) = reader.rest().await;
+        assert_eq!(end, End::Cut);
+        let events = items.iter().filter(|item| matches!(item, Item::Event(_)));
+        assert!(events.count() > 0);
+    }
+    beside_it.1.event("undisturbed").await;
+    assert_eq!(beside_it.0.data(1).await, ["undisturbed"]);
+    assert_eq!(app.requests(), 2);
+    drop((healthy, beside_it));
+    side.until_empty().await;
+}
+
+/// TLS takes more than it can send: that is no reason to think that the reader has it.
+#[tokio::test]
+async fn a_reader_that_stops_reading_over_tls_is_disconnected_too() {
+    let app = App::start().await;
+    let side = Side::with(
+        app.port(),
+        &Settings {
+            fanout: ROOMY,
+            limits: "tcp_send_buffer_bytes: 4KiB",
+            ..Settings::default()
+        },
+    );
+    let stream = tls(narrow(side.tls()).await, &side.certificate()).await;
+    let opening = tokio::spawn(async move { h1_over(stream, &get("/feed/a")).await });
+    let mut exchange = app.opens().await;
+    let stalled = opening.await.unwrap();
+    let stream = tls(narrow(side.tls()).await, &side.certificate()).await;
+    let mut healthy = h1_over(stream, &get("/feed/a")).await;
+    feed_until_slow(&side, &mut exchange, &mut healthy, 1).await;
+    drop((healthy, stalled));
+    side.until_empty().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_reads_slowly_and_steadily_gets_everything_from_the_ring() {
+    const COUNT: usize = 600;
+    let app = App::start().await;
+    let side = Side::with(
+        app.port(),
+        &Settings {
+            fanout: "ring: { events_max: 1000, bytes_max: 64MiB }\n\
+                     slow: { events_max: 1000, bytes_max: 64MiB, stall_max: 20s }",
+            limits: "tcp_send_buffer_bytes: 4KiB",
+            ..Settings::default()
+        },
+    );
+    let (mut exchange, mut healthy) = opened(&side, &app).await;
+    let mut slow = h1_over(narrow(side.plain()).await, &get("/feed/a")).await;
+    let stream = tls(narrow(side.tls()).await, &side.certificate()).await;
+    let opening = tokio::spawn(async move { h1_over(stream, &get("/feed/tls")).await });
+    let mut exchange_tls = app.opens().await;
+    let mut slow_tls = opening.await.unwrap();
+    let text = "x".repeat(1_500);
+    let body: String = (0..COUNT)
+        .map(|n| chunk(&format!("data: {n} {text}\n\n")))
+        .collect();
+    exchange.send(&body).await;
+    exchange_tls.send(&body).await;
+    healthy.data(COUNT).await;
+    side.until_metric("behind_subscribers", 2).await;
+    for reader in [&mut slow, &mut slow_tls] {
+        let mut seen = Vec::new();
+        while seen.len() < COUNT {
+            assert!(reader.sip(700).await, "cut after {} events", seen.len());
+            seen.extend(reader.taken().into_iter().filter_map(|item| match item {
+                Item::Event(event) => Some(event.data),
+                Item::Comment(_) | Item::Retry(_) | Item::Id(_) => None,
+            }));
+            tokio::task::yield_now().await;
+        }
+        for (n, data) in seen.iter().enumerate() {
+            assert_eq!(*data, format!("{n} {text}"));
+        }
+    }
+    side.until_metric("behind_subscribers", 0).await;
+    exchange.event("level again").await;
+    assert_eq!(slow.data(1).await, ["level again"]);
+}
+
+/// A client that is turned away: a page in a form that makes it come back, others with 503.
+async fn is_turned_away(side: &Side, target: &str) {
+    let h2 = H2::connect(side.plain()).await;
+    // An origin is part of the key: with one it would be another channel.
+    let origin = (target != "/feed/a").then_some("https://shop.example");
+    let page = match origin {
+        Some(origin) => event_source(target).with("Origin", origin),
+        None => event_source(target),
+    };
+    for mut reader in [h1(side.plain(), &page).await, h2.ask(&page).await] {
+        assert_eq!(reader.status, 200);
+        assert_eq!(reader.header("content-type"), Some("text/event-stream"));
+        assert_eq!(reader.header("access-control-allow-origin"), origin);
+        let with_credentials = origin.map(|_| "true");
+        assert_eq!(
+            reader.header("access-control-allow-credentials"),
+            with_credentials
+        );
+        let (items, end) = reader.rest().await;
+        assert!(
+            matches!(items[..], [Item::Retry(5_000..=300_000), Item::Comment(_)]),
+            "{items:?}"
+        );
+        assert_eq!(end, End::Complete);
+    }
+    for reader in [
+        h1(side.plain(), &get(target)).await,
+        h2.ask(&get(target)).await,
+        h1(side.plain(), &get(target).http10()).await,
+    ] {
+        assert_eq!(reader.status, 503);
+        let after: u64 = reader.header("retry-after").unwrap().parse().unwrap();
+        assert!((5..=300).contains(&after), "{after}");
+    }
+}
+
+#[tokio::test]
+async fn caps_turn_clients_away_until_a_place_is_free() {
+    let cases = [
+        ("", "subscribers_max: 2", "subscribers_max", "/feed/other"),
+        ("channel_subscribers_max: 2", "", "channel_max", "/feed/a"),
+        (
+            "linger: 50ms",
+            "channels_max: 1",
+            "channels_max",
+            "/feed/other",
+        ),
+    ];
+    for (fanout, limits, reason, target) in cases {
+        let app = App::start().await;
+        let side = Side::with(
+            app.port(),
+            &Settings {
+                fanout,
+                limits,
+                ..Settings::default()
+            },
+        );
+        let (mut exchange, first) = opened(&side, &app).await;
+        let h2 = H2::connect(side.plain()).await;
+        let mut second = h2.ask(&get("/feed/a")).await;
+        is_turned_away(&side, target).await;
+        let refused = format!("refused_total{{reason=\"{reason}\"}}");
+        assert_eq!(side.metric(&refused), 5, "{reason}");
+        assert_eq!(side.metric("shed_total"), 5, "{reason}");
+        exchange.event("undisturbed").await;
+        assert_eq!(second.data(1).await, ["undisturbed"]);
+
+        if reason == "channels_max" {
+            drop((first, second));
+            exchange.closed().await;
+            side.until_metric("channels{route=\"feed\"}", 0).await;
+        } else {
+            drop(first);
+            side.until_members(1).await;
+        }
+        if target == "/feed/a" {
+            let mut next = h1(side.plain(), &get(target)).await;
+            exchange.event("x").await;
+            assert_eq!(next.data(1).await, ["x"]);
+        } else {
+            let (mut next, mut exchange) = opened_over(&h2, &app, target).await;
+            exchange.event("x").await;
+            assert_eq!(next.data(1).await, ["x"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_at_the_cap_of_one_channel_may_join_another() {
+    let app = App::start().await;
+    let side = Side::start(app.port(), "channel_subscribers_max: 1");
+    let (_exchange, _first) = opened(&side, &app).await;
+    is_turned_away(&side, "/feed/a").await;
+    let pending = h1_pending(side.plain(), &get("/feed/b")).await;
+    let mut exchange = app.opens().await;
+    exchange.event("x").await;
+    assert_eq!(pending.head().await.data(1).await, ["x"]);
+}

@@ -1,0 +1,20 @@
+//! The fan-out core end to end: a scripted app, the whole of Sidestream, raw clients.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
+
+mod ends;
+mod leaving;
+mod load;
+mod opening;
+mod refusals;
+mod resuming;
+mod rig;
+mod seam;
+mod sharing;

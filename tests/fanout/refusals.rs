@@ -1,0 +1,191 @@
+//! Answers of the app that are no event stream.
+
+use crate::rig::{
+    Side,
+    app::App,
+    reader::{H2, event_source, get, h1_pending},
+};
+
+struct Refusal {
+    status: &'static str,
+    fields: &'static str,
+    body: &'static str,
+    kept: &'static [(&'static str, &'static str)],
+}
+
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        status: "204 No Content",
+        fields: "",
+        body: "",
+        kept: &[],
+    },
+    Refusal {
+        status: "401 Unauthorized",
+        fields: "Content-Type: application/json\r\nWWW-Authenticate: Bearer\r\n",
+        body: "{\"error\":\"who are you?\"}",
+        kept: &[
+            ("content-type", "application/json"),
+            ("www-authenticate", "Bearer"),
+        ],
+    },
+    Refusal {
+        status: "503 Service Unavailable",
+        fields: "Retry-After: 7\r\n",
+        body: "later",
+        kept: &[("retry-after", "7")],
+    },
+    Refusal {
+        status: "302 Found",
+        fields: "Location: /login?from=/feed/a\r\n",
+        body: "",
+        kept: &[("location", "/login?from=/feed/a")],
+    },
+    Refusal {
+        status: "200 OK",
+        fields: "Content-Type: text/html\r\n",
+        body: "<html>",
+        kept: &[("content-type", "text/html")],
+    },
+    Refusal {
+        status: "200 OK",
+        fields: "Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n",
+        body: "\u{1f}...",
+        kept: &[
+            ("content-type", "text/event-stream"),
+            ("content-encoding", "gzip"),
+        ],
+    },
+];
+
+#[tokio::test]
+async fn a_refusal_goes_to_all_who_wait_and_is_never_kept() {
+    for refusal in REFUSALS {
+        let app = App::start().await;
+        let side = Side::start(app.port(), "share: public");
+        let h2 = H2::connect(side.plain()).await;
+        let mut over_h1 = Vec::new();
+        for _ in 0..3 {
+            over_h1.push(h1_pending(side.plain(), &get("/feed/a")).await);
+        }
+        over_h1.push(h1_pending(side.plain(), &event_source("/feed/a")).await);
+        let over_h2 = tokio::spawn({
+            let h2 = h2.clone();
+            async move { h2.ask(&get("/feed/a")).await }
+        });
+        let exchange = app.asked().await;
+        side.until_members(5).await;
+        let fields = format!("{}Set-Cookie: s=1\r\n", refusal.fields);
+        exchange
+            .answer(refusal.status, &fields, refusal.body.as_bytes())
+            .await;
+        let mut answers = vec![over_h2.await.unwrap()];
+        for pending in over_h1 {
+            answers.push(pending.head().await);
+        }
+        for mut answer in answers {
+            let status: u16 = refusal.status[..3].parse().unwrap();
+            assert_eq!(answer.status, status);
+            for (name, value) in refusal.kept {
+                assert_eq!(answer.header(name), Some(*value), "{status} {name}");
+            }
+            assert_eq!(answer.header("set-cookie"), None, "{status}");
+            assert_eq!(answer.body().await, refusal.body.as_bytes(), "{status}");
+        }
+        assert_eq!(app.requests(), 1, "{}", refusal.status);
+        side.until_empty().await;
+
+        let next = h1_pending(side.plain(), &get("/feed/a")).await;
+        let mut exchange = app.opens().await;
+        exchange.event("x").await;
+        assert_eq!(next.head().await.data(1).await, ["x"], "{}", refusal.status);
+    }
+}
+
+/// Half a body passes for a whole one with nobody: the status is handed on, with what the client
+/// needs to act on it, and a line of our own.
+#[tokio::test]
+async fn a_refusal_that_is_too_long_to_keep_is_told_without_its_body() {
+    let long = vec![b'x'; (64 << 10) + 1];
+    for (status, seen) in [("302 Found", 302), ("404 Not Found", 404), ("200 OK", 502)] {
+        let app = App::start().await;
+        let side = Side::start(app.port(), "");
+        let pending = h1_pending(side.plain(), &get("/feed/a")).await;
+        let fields = "Content-Type: text/html\r\nLocation: /login\r\nETag: \"e\"\r\n";
+        app.asked().await.answer(status, fields, &long).await;
+        let mut answer = pending.head().await;
+        assert_eq!(answer.status, seen);
+        let redirect = (seen == 302).then_some("/login");
+        assert_eq!(answer.header("location").filter(|_| seen == 302), redirect);
+        assert_eq!(answer.header("etag"), None);
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        assert!(answer.body().await.len() < 100);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_64_kib_is_whole() {
+    let body = vec![b'x'; 64 << 10];
+    let app = App::start().await;
+    let side = Side::start(app.port(), "");
+    let pending = h1_pending(side.plain(), &get("/feed/a")).await;
+    app.asked().await.answer("404 Not Found", "", &body).await;
+    let mut answer = pending.head().await;
+    assert_eq!((answer.status, answer.body().await), (404, body));
+}
+
+/// Readers that have their stream are told to come back; the next one meets the real answer.
+#[tokio::test]
+async fn a_refusal_on_reconnect_ends_the_channel() {
+    use crate::rig::{reader::End, wire::Item};
+    let app = App::start().await;
+    let side = Side::start(app.port(), "");
+    let page = h1_pending(side.plain(), &event_source("/feed/a")).await;
+    let mut exchange = app.opens().await;
+    let mut page = page.head().await;
+    let h2 = H2::connect(side.plain()).await;
+    let mut library = h2.ask(&get("/feed/a")).await;
+    exchange.event("x").await;
+    assert_eq!(page.data(1).await, ["x"]);
+    assert_eq!(library.data(1).await, ["x"]);
+    exchange.reset();
+    app.asked().await.answer("403 Forbidden", "", b"no").await;
+    let (items, end) = page.rest().await;
+    assert!(matches!(items[..], [Item::Retry(_)]), "{items:?}");
+    assert_eq!(end, End::Complete);
+    assert_eq!(library.end().await, End::Cut);
+    let next = h1_pending(side.plain(), &get("/feed/a")).await;
+    app.asked().await.answer("403 Forbidden", "", b"no").await;
+    assert_eq!(next.head().await.status, 403);
+    side.until_metric(
+        "subscribers_ended_total{route=\"feed\",reason=\"upstream_refused\"}",
+        2,
+    )
+    .await;
+    side.until_empty().await;
+}
+
+/// What says "later" on a reconnect is waited out, and readers do not notice.
+#[tokio::test]
+async fn an_app_that_says_later_on_reconnect_is_asked_again() {
+    let app = App::start().await;
+    let side = Side::start(app.port(), "");
+    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
+    let exchange = app.opens().await;
+    let mut reader = pending.head().await;
+    exchange.reset();
+    for status in [
+        "503 Service Unavailable",
+        "429 Too Many Requests",
+        "502 Bad Gateway",
+    ] {
+        app.asked().await.answer(status, "", b"").await;
+    }
+    let mut exchange = app.opens().await;
+    exchange.event("x").await;
+    assert!(reader.event().await.is_gap());
+    assert_eq!(reader.data(1).await, ["x"]);
+}
