@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
 pub mod passthrough;
+pub mod relay;
 pub mod route;
 pub mod sse;
 pub mod subscribe;

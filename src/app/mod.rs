@@ -27,6 +27,7 @@ use crate::{
     },
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
+    relay::Relayer,
     subscribe::Hub,
     upstream::{exchange::Dialer, peer::Peers, reader::Readers},
     worker::{Start, Worker},
@@ -69,7 +70,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let peers = Arc::new(Peers::new());
     let dialer = Arc::new(Dialer::new(peers.clone()));
     let registry = Arc::new(Registry::new(
-        Arc::new(Readers::new(dialer, metrics.clone())),
+        Arc::new(Readers::new(dialer.clone(), metrics.clone())),
         metrics.clone(),
         config.limits.channels_max,
         memory::ring_bytes_max(&config.limits),
@@ -90,6 +91,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let context = ShardContext {
         metrics: metrics.clone(),
         admission,
+        relay: Arc::new(Relayer::new(dialer)),
     };
     let (shards, seeds) = seeds(threads, &context, &lifecycle);
     let shared = Shared {

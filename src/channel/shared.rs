@@ -76,11 +76,20 @@ struct Inner {
     joiners_head: Option<Arc<JoinersHead>>,
     /// `Set-Cookie` of the opening answer; belongs to the client that opened.
     set_cookie: Vec<HeaderValue>,
-    refusal: Option<Arc<Answer>>,
+    refusal: Option<Refusal>,
     app_retry: Option<Duration>,
     live_since: Option<Millis>,
     /// Since when a request is with the app that it has not answered.
     asked_since: Option<Millis>,
+}
+
+/// What the app answered instead of a stream.
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// The same for all who waited.
+    Whole(Arc<Answer>),
+    /// Too long to keep: each client that waited asks for itself.
+    TooLong,
 }
 
 /// What a shard sees of a channel at one moment.
@@ -95,7 +104,7 @@ pub struct View {
     /// The joiners' head, once the app has sent one in this life.
     pub joiners_head: Option<Arc<JoinersHead>>,
     /// What to answer when the app refused.
-    pub refusal: Option<Arc<Answer>>,
+    pub refusal: Option<Refusal>,
 }
 
 /// Where a joiner starts, and what its opening block says.
@@ -416,9 +425,9 @@ impl Channel {
     }
 
     /// The app answered with something else; the ring is dropped with the channel.
-    pub fn refused(&self, answer: Answer) {
+    pub fn refused(&self, refusal: Refusal) {
         let mut inner = self.inner.lock();
-        inner.refusal = Some(Arc::new(answer));
+        inner.refusal = Some(refusal);
         inner.state.refused();
         drop(inner);
         self.after_step();

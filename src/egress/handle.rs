@@ -77,6 +77,12 @@ pub struct Joiner {
     pub asked: Millis,
 }
 
+/// Gives a client an exchange of its own with the app, on the current runtime.
+pub trait Relay: Send + Sync {
+    /// Takes the client over for good.
+    fn relay(&self, joiner: Box<Joiner>);
+}
+
 /// What a shard is told to do.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Order {

@@ -121,7 +121,14 @@ pub fn h1_stream_head(
     out
 }
 
-fn h1_head(status: &str, headers: &[(HeaderName, HeaderValue)], date: &HeaderValue) -> BytesMut {
+/// Status line and header fields over HTTP/1, without the blank line: framing may follow. The
+/// connection is closed at the answer's end, so it says so.
+#[must_use]
+pub fn h1_head(
+    status: &str,
+    headers: &[(HeaderName, HeaderValue)],
+    date: &HeaderValue,
+) -> BytesMut {
     let mut out = BytesMut::with_capacity(512);
     // Writing to a BytesMut does not fail: it grows.
     let _grown = write!(out, "HTTP/1.1 {status}\r\n");

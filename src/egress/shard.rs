@@ -15,7 +15,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use slab::Slab;
 
-pub use super::handle::{Joiner, ShardHandle};
+pub use super::handle::{Joiner, Relay, ShardHandle};
 use super::{
     handle::{Order, Shared, SlotWake, Token},
     subscriber::{Delivered, Pace, Stage, Subscriber},
@@ -44,6 +44,8 @@ pub struct ShardContext {
     pub metrics: Arc<Metrics>,
     /// Who says when a client that is turned away should come back.
     pub admission: Arc<Admission>,
+    /// Who serves clients whose answer is too long to share.
+    pub relay: Arc<dyn Relay>,
 }
 
 /// A shard's state; lives on its worker thread.

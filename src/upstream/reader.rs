@@ -27,7 +27,7 @@ use crate::{
     answer::Answer,
     channel::{
         registry::Opener,
-        shared::Channel,
+        shared::{Channel, Refusal},
         state::{Next, Outcome},
     },
     clock,
@@ -159,9 +159,9 @@ impl Reader {
             }
             Verdict::Refused => connects.inc(ConnectOutcome::Refused),
         }
-        let refusal = body.read_refusal(REFUSAL_WAIT).await;
+        let kept = body.read_refusal(REFUSAL_WAIT).await;
         drop(body);
-        channel.refused(refusal::answer(&head, refusal));
+        channel.refused(refusal::refusal(&head, kept));
         Err(Next::Stop)
     }
 
@@ -182,10 +182,11 @@ impl Reader {
         self.log_failure(error);
         if matches!(error, OpenError::Request(_)) {
             // It would be as wrong the next time.
-            channel.refused(Answer::text(
+            let answer = Answer::text(
                 StatusCode::BAD_REQUEST,
                 "this request cannot be put to the app",
-            ));
+            );
+            channel.refused(Refusal::Whole(Arc::new(answer)));
             return Next::Stop;
         }
         channel.failed(clock::now())
@@ -267,7 +268,8 @@ impl Reader {
 }
 
 /// What to ask the app for: what stands in the key, and nothing else (invariant 6).
-fn request(key: &ChannelKey, upstream: &Upstream) -> UpstreamRequest {
+#[must_use]
+pub fn request(key: &ChannelKey, upstream: &Upstream) -> UpstreamRequest {
     let mut headers = key.headers.clone();
     let scheme = Bytes::from_static(key.scheme.as_str().as_bytes());
     headers.push((HeaderName::from_static("x-forwarded-proto"), scheme));

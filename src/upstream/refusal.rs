@@ -1,5 +1,7 @@
 //! The answer of an app that gave no event stream, in the form in which all who wait get it. Pure.
 
+use std::sync::Arc;
+
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{
@@ -9,7 +11,7 @@ use http::{
 };
 
 use super::exchange::{RefusalBody, ResponseHead, Rest};
-use crate::answer::Answer;
+use crate::{answer::Answer, channel::shared::Refusal};
 
 /// Fields of one connection, of its framing, or of one client.
 const DROPPED: [HeaderName; 10] = [
@@ -27,28 +29,37 @@ const DROPPED: [HeaderName; 10] = [
 
 /// The app's answer for all who wait: status, header fields less `Set-Cookie`, body.
 ///
-/// Half a body passes for a whole one with nobody. So when there is more of it than is kept, the
-/// status is handed on with what a client acts on (`Location`, `Retry-After`, ...) and a line of our
-/// own; a success without its body would be a lie, and becomes 502.
+/// A body that is too long to keep is asked for again by each client for itself. Half a body passes
+/// for a whole one with nobody: when the connection broke, the status is handed on with what a
+/// client acts on (`Location`, `Retry-After`, ...) and a line of our own; a success without its body
+/// would be a lie, and becomes 502.
 #[must_use]
-pub fn answer(head: &ResponseHead, body: RefusalBody) -> Answer {
+pub fn refusal(head: &ResponseHead, body: RefusalBody) -> Refusal {
     match body.rest {
-        Rest::None => Answer::whole(head.status, shared_headers(&head.headers), body.bytes),
-        Rest::More | Rest::Cut if head.status.is_success() => Answer::text(
+        Rest::None => whole(Answer::whole(
+            head.status,
+            client_headers(&head.headers),
+            body.bytes,
+        )),
+        Rest::More => Refusal::TooLong,
+        Rest::Cut if head.status.is_success() => whole(Answer::text(
             StatusCode::BAD_GATEWAY,
             "the app answered with something that is no event stream",
-        ),
-        Rest::More | Rest::Cut => {
-            let text = "the app refused, with an answer too long to share";
-            let mut answer = Answer::text(head.status, text);
+        )),
+        Rest::Cut => {
+            let mut answer = Answer::text(head.status, "the app refused, and its answer broke off");
             let about_request = |(name, _): &(HeaderName, _)| !is_about_body(name);
-            let kept = shared_headers(&head.headers)
+            let kept = client_headers(&head.headers)
                 .into_iter()
                 .filter(about_request);
             answer.headers.extend(kept);
-            answer
+            whole(answer)
         }
     }
+}
+
+fn whole(answer: Answer) -> Refusal {
+    Refusal::Whole(Arc::new(answer))
 }
 
 /// Fields that describe the body they came with, or how long it may be kept.
@@ -65,7 +76,10 @@ fn is_about_body(name: &HeaderName) -> bool {
         .contains(name)
 }
 
-fn shared_headers(headers: &HeaderMap) -> Vec<(HeaderName, http::HeaderValue)> {
+/// What any client may get of an app's head: without the fields of one connection, of its framing,
+/// and without `Set-Cookie`, which is one client's own.
+#[must_use]
+pub fn client_headers(headers: &HeaderMap) -> Vec<(HeaderName, http::HeaderValue)> {
     let named: Vec<&[u8]> = headers
         .get_all(CONNECTION)
         .iter()
@@ -99,13 +113,14 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers,
         };
-        answer(
-            &head,
-            RefusalBody {
-                bytes: Bytes::from_static(b"body"),
-                rest,
-            },
-        )
+        let body = RefusalBody {
+            bytes: Bytes::from_static(b"body"),
+            rest,
+        };
+        match refusal(&head, body) {
+            Refusal::Whole(answer) => (*answer).clone(),
+            Refusal::TooLong => panic!("to be asked for again"),
+        }
     }
 
     fn names(answer: &Answer) -> Vec<&str> {
@@ -152,12 +167,10 @@ mod tests {
 
     #[test]
     fn half_a_body_is_never_handed_on() {
-        for rest in [Rest::More, Rest::Cut] {
-            let answer = answered(404, &[("content-type", "text/html")], rest);
-            assert_eq!(answer.status, 404);
-            assert!(!answer.body.starts_with(b"body"));
-            assert_eq!(answered(200, &[], rest).status, 502);
-        }
+        let answer = answered(404, &[("content-type", "text/html")], Rest::Cut);
+        assert_eq!(answer.status, 404);
+        assert!(!answer.body.starts_with(b"body"));
+        assert_eq!(answered(200, &[], Rest::Cut).status, 502);
     }
 
     #[test]

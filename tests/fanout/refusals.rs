@@ -102,28 +102,58 @@ async fn a_refusal_goes_to_all_who_wait_and_is_never_kept() {
     }
 }
 
-/// Half a body passes for a whole one with nobody: the status is handed on, with what the client
-/// needs to act on it, and a line of our own.
+/// What is too long to keep runs as pass-through: each client that waited asks for itself, and gets
+/// its own `Set-Cookie` with the whole body.
 #[tokio::test]
-async fn a_refusal_that_is_too_long_to_keep_is_told_without_its_body() {
+async fn a_refusal_that_is_too_long_to_share_is_asked_for_by_each() {
     let long = vec![b'x'; (64 << 10) + 1];
-    for (status, seen) in [("302 Found", 302), ("404 Not Found", 404), ("200 OK", 502)] {
+    for (status, seen) in [("302 Found", 302), ("404 Not Found", 404), ("200 OK", 200)] {
         let app = App::start().await;
-        let side = Side::start(app.port(), "");
-        let pending = h1_pending(side.plain(), &get("/feed/a")).await;
-        let fields = "Content-Type: text/html\r\nLocation: /login\r\nETag: \"e\"\r\n";
-        app.asked().await.answer(status, fields, &long).await;
-        let mut answer = pending.head().await;
-        assert_eq!(answer.status, seen);
-        let redirect = (seen == 302).then_some("/login");
-        assert_eq!(answer.header("location").filter(|_| seen == 302), redirect);
-        assert_eq!(answer.header("etag"), None);
-        assert_eq!(
-            answer.header("content-type"),
-            Some("text/plain; charset=utf-8")
-        );
-        assert!(answer.body().await.len() < 100);
+        let side = Side::start(app.port(), "share: public");
+        let h2 = H2::connect(side.plain()).await;
+        // Read as it comes: an HTTP/2 client's window is smaller than the body.
+        let over_h1 = h1_pending(side.plain(), &get("/feed/a")).await;
+        let over_h1 = tokio::spawn(async move {
+            let mut answer = over_h1.head().await;
+            let body = answer.body().await;
+            (answer, body)
+        });
+        let over_h2 = tokio::spawn(async move {
+            let mut answer = h2.ask(&event_source("/feed/a")).await;
+            let body = answer.body().await;
+            (answer, body)
+        });
+        let shared = app.asked().await;
+        side.until_members(2).await;
+        let fields = "Content-Type: text/html\r\nLocation: /login\r\nSet-Cookie: s=1\r\n";
+        shared.answer(status, fields, &long).await;
+        for _ in 0..2 {
+            app.asked().await.answer(status, fields, &long).await;
+        }
+        for (answer, body) in [over_h1.await.unwrap(), over_h2.await.unwrap()] {
+            assert_eq!(answer.status, seen);
+            assert_eq!(answer.header("location"), Some("/login"));
+            assert_eq!(answer.header("content-type"), Some("text/html"));
+            assert_eq!(answer.header("set-cookie"), Some("s=1"));
+            assert_eq!(body, long, "{status}");
+        }
+        assert_eq!(app.requests(), 3);
+        side.until_empty().await;
     }
+}
+
+/// The app is gone when the client asks for itself: an answer of ours.
+#[tokio::test]
+async fn a_long_refusal_whose_app_dies_is_a_bad_gateway() {
+    let long = vec![b'x'; (64 << 10) + 1];
+    let app = App::start().await;
+    let side = Side::start(app.port(), "");
+    let pending = h1_pending(side.plain(), &get("/feed/a")).await;
+    app.asked().await.answer("404 Not Found", "", &long).await;
+    app.asked().await.reset();
+    let answer = pending.head().await;
+    assert_eq!(answer.status, 502);
+    side.until_empty().await;
 }
 
 #[tokio::test]

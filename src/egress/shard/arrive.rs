@@ -17,7 +17,7 @@ use crate::{
     answer::Answer,
     channel::{
         head::JoinersHead,
-        shared::{Channel, Placement, View},
+        shared::{Channel, Placement, Refusal, View},
         state::{Outcome, Phase},
     },
     clock::{self, Millis},
@@ -147,8 +147,12 @@ impl Shard {
                 let Some(joiner) = self.take_waiting(token) else {
                     return;
                 };
-                let answer = self.turned_away(&joiner, outcome, view, now);
                 self.forget_member(joiner.membership.channel());
+                if let (Outcome::Refused, Some(Refusal::TooLong)) = (outcome, &view.refusal) {
+                    self.remove(token, EndReason::UpstreamRefused);
+                    return self.context.relay.relay(joiner);
+                }
+                let answer = self.turned_away(&joiner, outcome, view, now);
                 self.answer(token, joiner.downstream, &answer, now);
             }
             (_, Some(head)) => self.admit(token, &settings, head, now),
@@ -215,7 +219,7 @@ impl Shard {
         view: &View,
         now: Millis,
     ) -> Arc<Answer> {
-        if let (Outcome::Refused, Some(refusal)) = (outcome, &view.refusal) {
+        if let (Outcome::Refused, Some(Refusal::Whole(refusal))) = (outcome, &view.refusal) {
             return refusal.clone();
         }
         let (reader, origin) = (joiner.request.reader, joiner.request.origin.as_deref());

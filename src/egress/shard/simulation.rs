@@ -121,6 +121,15 @@ fn settings(random: &mut StdRng) -> Fanout {
     settings
 }
 
+/// No app of the simulation answers at length.
+struct NoRelay;
+
+impl Relay for NoRelay {
+    fn relay(&self, _joiner: Box<Joiner>) {
+        panic!("nothing to relay");
+    }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
@@ -133,6 +142,7 @@ impl World {
                 subscribers_max: 1,
                 warnings: Vec::new(),
             })),
+            relay: Arc::new(NoRelay),
         };
         let handle = ShardHandle::new(0);
         let pulse = Lifecycle::new().pulse(clock::now());

@@ -5,7 +5,7 @@ use crate::{
     channel::{
         registry::{Membership, Registry},
         ring::EntryKind,
-        shared::ShardWake,
+        shared::{Refusal, ShardWake},
         state::Phase,
     },
     config::{
@@ -270,7 +270,9 @@ async fn a_refusal_goes_to_those_who_wait() {
         let rig = Rig::new(app.address.port(), |_| {});
         let member = rig.join();
         until_over(member.channel(), Outcome::Refused).await;
-        let refusal = member.channel().view().refusal.unwrap();
+        let Some(Refusal::Whole(refusal)) = member.channel().view().refusal else {
+            panic!("kept for all who wait");
+        };
         assert_eq!(
             (refusal.status.as_u16(), &refusal.body[..]),
             (status, &b"body"[..])

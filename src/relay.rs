@@ -1,0 +1,233 @@
+//! An exchange of a client's own: what an app answers instead of a stream and what is too long to
+//! share runs as pass-through, once for each client that waited.
+//!
+//! pingora's session is gone by then (it was taken over before the app was asked), so the head and
+//! the body are handed on here.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header::SET_COOKIE};
+use pingora::{
+    http::ResponseHeader,
+    protocols::{
+        Stream,
+        http::{date::get_cached_date, v2::server::HttpSession as H2Session},
+    },
+};
+use tokio::{io::AsyncWriteExt, time::timeout};
+
+use crate::{
+    answer::Answer,
+    channel::shared::Channel,
+    clock,
+    egress::{
+        handle::{Joiner, Relay},
+        opening::h1_head,
+        sink::Downstream,
+    },
+    sse::encode::Frame,
+    upstream::{
+        exchange::{Body, Dialer, Opened, Part, ResponseHead},
+        reader::request,
+        refusal::client_headers,
+    },
+};
+
+/// How long a client may take to accept one piece.
+const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Relays on the runtime of the worker that the client is connected to.
+pub struct Relayer {
+    dialer: Arc<Dialer>,
+}
+
+impl Relayer {
+    /// Asks apps by `dialer`.
+    #[must_use]
+    pub const fn new(dialer: Arc<Dialer>) -> Self {
+        Self { dialer }
+    }
+}
+
+impl Relay for Relayer {
+    fn relay(&self, joiner: Box<Joiner>) {
+        let dialer = self.dialer.clone();
+        tokio::spawn(async move {
+            let Joiner {
+                downstream,
+                membership,
+                permit,
+                ..
+            } = *joiner;
+            let channel = membership.channel().clone();
+            drop(membership);
+            let mut client = Client::new(downstream);
+            // A client that left or stalls is nobody's loss but its own.
+            let _over = run(&dialer, &channel, &mut client).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn run(dialer: &Dialer, channel: &Channel, client: &mut Client) -> io::Result<()> {
+    let Some(Opened { head, mut body }) = ask(dialer, channel).await else {
+        let text = "the app behind this proxy cannot be reached";
+        return client
+            .answer(&Answer::text(StatusCode::BAD_GATEWAY, text))
+            .await;
+    };
+    client.head(&head).await?;
+    let silence_max = channel.route().upstream.read_timeout;
+    loop {
+        match next(&mut body, silence_max).await {
+            Ok(Some(data)) => client.data(data).await?,
+            Ok(None) => return client.end().await,
+            Err(error) => {
+                client.cut();
+                return Err(error);
+            }
+        }
+    }
+}
+
+async fn ask(dialer: &Dialer, channel: &Channel) -> Option<Opened> {
+    let route = channel.route();
+    let request = request(&channel.key, &route.upstream);
+    let exchange = async {
+        let asked = dialer
+            .ask(&route.upstream, &request, clock::now())
+            .await
+            .ok()?;
+        asked.answer().await.ok()
+    };
+    timeout(route.upstream.read_timeout, exchange)
+        .await
+        .ok()
+        .flatten()
+}
+
+async fn next(body: &mut Body, silence_max: Duration) -> io::Result<Option<Bytes>> {
+    match timeout(silence_max, body.read()).await? {
+        Ok(Part::Data(data)) => Ok(Some(Bytes::copy_from_slice(data))),
+        Ok(Part::End) => Ok(None),
+        Err(cut) => Err(io::Error::other(cut.to_string())),
+    }
+}
+
+/// The client's side.
+enum Client {
+    H1 { stream: Stream, http10: bool },
+    H2(Box<H2Session>),
+}
+
+impl Client {
+    fn new(downstream: Downstream) -> Self {
+        match downstream {
+            Downstream::H1 { stream, http10 } => Self::H1 { stream, http10 },
+            Downstream::H2(session) => Self::H2(session),
+        }
+    }
+
+    /// The app's head, this client's own `Set-Cookie` included.
+    async fn head(&mut self, head: &ResponseHead) -> io::Result<()> {
+        let mut headers = client_headers(&head.headers);
+        let cookies = head.headers.get_all(SET_COOKIE);
+        headers.extend(cookies.iter().map(|value| (SET_COOKIE, value.clone())));
+        match self {
+            Self::H1 { stream, http10 } => {
+                let mut out = h1_head(&status_line(head.status), &headers, &get_cached_date());
+                if !*http10 {
+                    out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                }
+                out.extend_from_slice(b"\r\n");
+                written(stream, &out).await
+            }
+            Self::H2(session) => {
+                let response = h2_head(head.status, &headers).ok_or(io::ErrorKind::InvalidData)?;
+                session
+                    .write_response_header(Box::new(response), false)
+                    .map_err(io::Error::other)
+            }
+        }
+    }
+
+    async fn data(&mut self, data: Bytes) -> io::Result<()> {
+        match self {
+            _ if data.is_empty() => Ok(()),
+            Self::H1 {
+                stream,
+                http10: true,
+            } => written(stream, &data).await,
+            Self::H1 {
+                stream,
+                http10: false,
+            } => written(stream, Frame::raw(&data).chunked()).await,
+            Self::H2(session) => timeout(CLIENT_WRITE_TIMEOUT, session.write_body(data, false))
+                .await?
+                .map_err(io::Error::other),
+        }
+    }
+
+    /// The whole answer is written.
+    async fn end(&mut self) -> io::Result<()> {
+        match self {
+            Self::H1 { stream, http10 } => {
+                if !*http10 {
+                    written(stream, b"0\r\n\r\n").await?;
+                }
+                timeout(CLIENT_WRITE_TIMEOUT, AsyncWriteExt::shutdown(stream)).await?
+            }
+            Self::H2(session) => session.finish().map_err(io::Error::other),
+        }
+    }
+
+    /// The answer broke off: no last chunk, and a reset over HTTP/2.
+    fn cut(&mut self) {
+        if let Self::H2(session) = self {
+            session.shutdown_with_reason(h2::Reason::CANCEL);
+        }
+    }
+
+    async fn answer(&mut self, answer: &Answer) -> io::Result<()> {
+        match self {
+            Self::H1 { stream, .. } => {
+                written(stream, &answer.to_http1_close()).await?;
+                timeout(CLIENT_WRITE_TIMEOUT, AsyncWriteExt::shutdown(stream)).await?
+            }
+            Self::H2(session) => {
+                let response =
+                    h2_head(answer.status, &answer.headers).ok_or(io::ErrorKind::InvalidData)?;
+                session
+                    .write_response_header(Box::new(response), false)
+                    .map_err(io::Error::other)?;
+                self.data(answer.body.clone()).await?;
+                Box::pin(self.end()).await
+            }
+        }
+    }
+}
+
+async fn written(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    let write = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    timeout(CLIENT_WRITE_TIMEOUT, write).await?
+}
+
+fn status_line(status: StatusCode) -> String {
+    format!(
+        "{} {}",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default()
+    )
+}
+
+fn h2_head(status: StatusCode, headers: &[(HeaderName, HeaderValue)]) -> Option<ResponseHeader> {
+    let mut response = ResponseHeader::build(status, Some(headers.len())).ok()?;
+    for (name, value) in headers {
+        response.append_header(name, value).ok()?;
+    }
+    Some(response)
+}
