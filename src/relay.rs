@@ -93,7 +93,7 @@ async fn run(dialer: &Dialer, channel: &Channel, client: &mut Client) -> io::Res
 
 async fn ask(dialer: &Dialer, channel: &Channel) -> Option<Opened> {
     let route = channel.route();
-    let request = request(&channel.key, &route.upstream);
+    let request = request(&channel.key, channel.client, &route.upstream);
     let exchange = async {
         let asked = dialer
             .ask(&route.upstream, &request, clock::now())

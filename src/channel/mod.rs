@@ -6,3 +6,4 @@ pub mod registry;
 pub mod ring;
 pub mod shared;
 pub mod state;
+pub mod view;

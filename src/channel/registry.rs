@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 
 use super::{
     id::Epoch,
-    shared::{Channel, Entry},
+    shared::Channel,
     state::{Joined, Outcome},
+    view::Entry,
 };
 use crate::{
     clock::{self, Millis},
@@ -126,14 +127,16 @@ impl Registry {
         if channels.len() - replaces >= self.channels_max.load(Ordering::Relaxed) {
             return Err(RefuseReason::ChannelsMax);
         }
-        let channel = Arc::new(Channel::new(
+        let channel = Channel::new(
             request.key.clone(),
             Epoch::new(rand::random()),
             request.route.clone(),
             request.settings.clone(),
             self.metrics.clone(),
             now,
-        ));
+        )
+        .made_by(request.client);
+        let channel = Arc::new(channel);
         let entry = channel.join(now)?;
         channels.insert(request.key.clone(), channel.clone());
         Ok((channel, entry))

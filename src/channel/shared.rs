@@ -4,6 +4,7 @@
 //! lock, and shards are woken after it is released.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,7 +13,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -20,11 +20,11 @@ use tokio::sync::Notify;
 use super::{
     head::{JoinersHead, marked_private},
     id::Epoch,
-    ring::{self, Hole, Ring},
+    ring::{self, Ring},
     state::{Joined, Next, Opened, Outcome, Phase, Policy, State},
+    view::{Entry, Placement, Refusal, Row, View},
 };
 use crate::{
-    answer::Answer,
     clock::Millis,
     config::model::{Fanout, GapNotice, Route, Share},
     error::{GapReason, RefuseReason},
@@ -54,6 +54,9 @@ pub struct Channel {
     pub key: ChannelKey,
     /// This life.
     pub epoch: Epoch,
+    /// Address of the client that made it, on a channel of one identity only: told to the app, which
+    /// may log or limit by it. On a shared channel it would say nothing about the others.
+    pub client: Option<IpAddr>,
     /// When it was made.
     pub since: Millis,
     /// Cells of its route.
@@ -83,75 +86,6 @@ struct Inner {
     asked_since: Option<Millis>,
 }
 
-/// What the app answered instead of a stream.
-#[derive(Debug, Clone)]
-pub enum Refusal {
-    /// The same for all who waited.
-    Whole(Arc<Answer>),
-    /// Too long to keep: each client that waited asks for itself.
-    TooLong,
-}
-
-/// What a shard sees of a channel at one moment.
-#[derive(Debug, Clone)]
-pub struct View {
-    /// Where the channel stands.
-    pub phase: Phase,
-    /// When the current series of tries began.
-    pub opening_since: Millis,
-    /// Since when a request is with the app that it has not answered.
-    pub asked_since: Option<Millis>,
-    /// The joiners' head, once the app has sent one in this life.
-    pub joiners_head: Option<Arc<JoinersHead>>,
-    /// What to answer when the app refused.
-    pub refusal: Option<Refusal>,
-}
-
-/// Where a joiner starts, and what its opening block says.
-#[derive(Debug, Clone)]
-pub struct Placement {
-    /// It has everything up to here.
-    pub cursor: u64,
-    /// What it must be told first.
-    pub hole: Option<Hole>,
-    /// The id that stands for `cursor`.
-    pub id: Option<Bytes>,
-    /// The id for a notice about `hole`.
-    pub gap_id: Option<String>,
-    /// The app's own reconnect time, if it sent one.
-    pub app_retry: Option<Duration>,
-    /// Newest sequence at this moment.
-    pub head: u64,
-}
-
-/// How a client came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// What it met.
-    pub(crate) joined: Joined,
-    /// Newest sequence at that moment.
-    pub(crate) at: u64,
-}
-
-/// A row of `/channels`.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// Where the channel stands.
-    pub phase: Phase,
-    /// Subscribers, waiting ones included.
-    pub subscribers: usize,
-    /// Entries in the ring.
-    pub ring_events: usize,
-    /// Bytes in the ring, as accounted.
-    pub ring_bytes: usize,
-    /// Newest sequence.
-    pub head: u64,
-    /// Streams opened after the first.
-    pub reconnects: u64,
-    /// Since when the upstream stream is open.
-    pub live_since: Option<Millis>,
-}
-
 impl Channel {
     /// A new, empty channel.
     #[must_use]
@@ -167,6 +101,7 @@ impl Channel {
         route_metrics.channels.inc();
         Self {
             epoch,
+            client: None,
             since: now,
             route_metrics,
             metrics,
@@ -188,6 +123,13 @@ impl Channel {
             over: AtomicBool::new(false),
             key,
         }
+    }
+
+    /// The same, made by `client`; kept only when the channel is of one identity.
+    #[must_use]
+    pub fn made_by(mut self, client: Option<IpAddr>) -> Self {
+        self.client = client.filter(|_| self.key.has_identity());
+        self
     }
 
     /// The route, as of the last reload.

@@ -11,7 +11,7 @@ use crate::{
     channel::{
         head::JoinersHead,
         ring::{gap_comment, gap_event},
-        shared::Placement,
+        view::Placement,
     },
     config::model::{GapNotice, RetryRange},
     decide::Reader,

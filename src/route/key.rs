@@ -89,6 +89,15 @@ impl ChannelKey {
     }
 }
 
+impl ChannelKey {
+    /// Whether the key names somebody: without, all anonymous clients share the channel, whatever
+    /// the route says about credentials.
+    #[must_use]
+    pub fn has_identity(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name != ORIGIN)
+    }
+}
+
 /// A request target, split.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {

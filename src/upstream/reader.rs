@@ -5,6 +5,7 @@
 //! one before it reports its end, because that report may start the next reader.
 
 use std::{
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -27,8 +28,9 @@ use crate::{
     answer::Answer,
     channel::{
         registry::Opener,
-        shared::{Channel, Refusal},
+        shared::Channel,
         state::{Next, Outcome},
+        view::Refusal,
     },
     clock,
     config::model::{Upstream, UpstreamAddress, UpstreamHost},
@@ -136,7 +138,7 @@ impl Reader {
     async fn attempt(&mut self) -> Result<Body, Next> {
         let channel = self.channel.clone();
         let route = channel.route();
-        let request = request(&channel.key, &route.upstream);
+        let request = request(&channel.key, channel.client, &route.upstream);
         let Opened { head, mut body } = match self.put(&request, &route.upstream).await {
             Ok(opened) => opened,
             Err(error) => return Err(self.not_opened(&error)),
@@ -267,15 +269,20 @@ impl Reader {
     }
 }
 
-/// What to ask the app for: what stands in the key, and nothing else (invariant 6).
+/// What to ask the app for: what stands in the key (invariant 6), and the client's address on a
+/// channel of one identity.
 #[must_use]
-pub fn request(key: &ChannelKey, upstream: &Upstream) -> UpstreamRequest {
+pub fn request(key: &ChannelKey, client: Option<IpAddr>, upstream: &Upstream) -> UpstreamRequest {
     let mut headers = key.headers.clone();
     let scheme = Bytes::from_static(key.scheme.as_str().as_bytes());
     headers.push((HeaderName::from_static("x-forwarded-proto"), scheme));
     if !key.host.is_empty() {
         let host = Bytes::copy_from_slice(key.host.as_bytes());
         headers.push((HeaderName::from_static("x-forwarded-host"), host));
+    }
+    if let Some(client) = client {
+        let client = Bytes::from(client.to_string());
+        headers.push((HeaderName::from_static("x-forwarded-for"), client));
     }
     let host = match (&upstream.host, &upstream.address) {
         (UpstreamHost::Fixed(host), _) => host.clone(),

@@ -11,7 +11,7 @@ use http::{
 };
 
 use super::exchange::{RefusalBody, ResponseHead, Rest};
-use crate::{answer::Answer, channel::shared::Refusal};
+use crate::{answer::Answer, channel::view::Refusal};
 
 /// Fields of one connection, of its framing, or of one client.
 const DROPPED: [HeaderName; 10] = [

@@ -234,6 +234,7 @@ async fn the_app_gets_what_stands_in_the_key_and_nothing_else_of_the_client() {
         "cookie",
         "host",
         "user-agent",
+        "x-forwarded-for",
         "x-forwarded-host",
         "x-forwarded-proto",
     ];
@@ -242,9 +243,29 @@ async fn the_app_gets_what_stands_in_the_key_and_nothing_else_of_the_client() {
         ("accept", "text/event-stream"),
         ("accept-encoding", "identity"),
         ("host", "shop.example"),
+        ("x-forwarded-for", "127.0.0.1"),
         ("x-forwarded-host", "shop.example"),
         ("x-forwarded-proto", "http"),
     ] {
         assert_eq!(exchange.field(name), Some(value), "{name}");
+    }
+}
+
+/// The address of one says nothing about the others who share.
+#[tokio::test]
+async fn no_address_is_sent_for_a_channel_without_identity() {
+    let app = App::start().await;
+    for settings in ["share: public", ""] {
+        let side = Side::start(app.port(), settings);
+        let mut ask = get("/feed/a");
+        if settings == "share: public" {
+            ask = ask.with("Cookie", "s=1");
+        }
+        let _pending = h1_pending(side.plain(), &ask).await;
+        assert_eq!(
+            app.asked().await.field("x-forwarded-for"),
+            None,
+            "{settings}"
+        );
     }
 }

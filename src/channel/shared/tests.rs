@@ -1,5 +1,7 @@
 use std::sync::atomic::AtomicUsize;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::{
     config::{

@@ -17,8 +17,9 @@ use crate::{
     answer::Answer,
     channel::{
         head::JoinersHead,
-        shared::{Channel, Placement, Refusal, View},
+        shared::Channel,
         state::{Outcome, Phase},
+        view::{Placement, Refusal, View},
     },
     clock::{self, Millis},
     config::model::Fanout,

@@ -141,6 +141,8 @@ fn credentials_are_the_identity_by_default_and_nothing_else_is() {
     let settings = fanout();
     let of = |pairs| key(&settings, "/a", pairs).unwrap();
     let plain = of(&[]);
+    assert!(!plain.has_identity() && !of(&[("origin", "https://a.example")]).has_identity());
+    assert!(of(&[("cookie", "a=1")]).has_identity());
     for same in [
         &[("user-agent", "x")][..],
         &[("accept-language", "de")],

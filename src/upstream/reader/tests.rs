@@ -5,8 +5,9 @@ use crate::{
     channel::{
         registry::{Membership, Registry},
         ring::EntryKind,
-        shared::{Refusal, ShardWake},
+        shared::ShardWake,
         state::Phase,
+        view::Refusal,
     },
     config::{
         model::{Action, Backoff, Fanout, OnEnd, Route},
@@ -569,10 +570,10 @@ fn the_host_is_the_clients_or_the_configured_one_and_never_missing() {
         headers: Vec::new(),
     };
     assert_eq!(
-        request(&rig_key("a.example:81"), &upstream).host,
+        request(&rig_key("a.example:81"), None, &upstream).host,
         "a.example:81"
     );
-    let nameless = request(&rig_key(""), &upstream);
+    let nameless = request(&rig_key(""), None, &upstream);
     assert_eq!(nameless.host, "127.0.0.1:3005");
     let names: Vec<&str> = nameless
         .headers
@@ -584,5 +585,5 @@ fn the_host_is_the_clients_or_the_configured_one_and_never_missing() {
         host: UpstreamHost::Fixed("app".to_owned()),
         ..(*upstream).clone()
     };
-    assert_eq!(request(&rig_key("a.example"), &fixed).host, "app");
+    assert_eq!(request(&rig_key("a.example"), None, &fixed).host, "app");
 }

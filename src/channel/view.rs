@@ -1,0 +1,81 @@
+//! What others see of a channel: copies, taken under its lock and read without it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    head::JoinersHead,
+    ring::Hole,
+    state::{Joined, Phase},
+};
+use crate::{answer::Answer, clock::Millis};
+
+/// What the app answered instead of a stream.
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// The same for all who waited.
+    Whole(Arc<Answer>),
+    /// Too long to keep: each client that waited asks for itself.
+    TooLong,
+}
+
+/// What a shard sees of a channel at one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Where the channel stands.
+    pub phase: Phase,
+    /// When the current series of tries began.
+    pub opening_since: Millis,
+    /// Since when a request is with the app that it has not answered.
+    pub asked_since: Option<Millis>,
+    /// The joiners' head, once the app has sent one in this life.
+    pub joiners_head: Option<Arc<JoinersHead>>,
+    /// What to answer when the app refused.
+    pub refusal: Option<Refusal>,
+}
+
+/// Where a joiner starts, and what its opening block says.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// It has everything up to here.
+    pub cursor: u64,
+    /// What it must be told first.
+    pub hole: Option<Hole>,
+    /// The id that stands for `cursor`.
+    pub id: Option<Bytes>,
+    /// The id for a notice about `hole`.
+    pub gap_id: Option<String>,
+    /// The app's own reconnect time, if it sent one.
+    pub app_retry: Option<Duration>,
+    /// Newest sequence at this moment.
+    pub head: u64,
+}
+
+/// How a client came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// What it met.
+    pub(crate) joined: Joined,
+    /// Newest sequence at that moment.
+    pub(crate) at: u64,
+}
+
+/// A row of `/channels`.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Where the channel stands.
+    pub phase: Phase,
+    /// Subscribers, waiting ones included.
+    pub subscribers: usize,
+    /// Entries in the ring.
+    pub ring_events: usize,
+    /// Bytes in the ring, as accounted.
+    pub ring_bytes: usize,
+    /// Newest sequence.
+    pub head: u64,
+    /// Streams opened after the first.
+    pub reconnects: u64,
+    /// Since when the upstream stream is open.
+    pub live_since: Option<Millis>,
+}
