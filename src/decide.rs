@@ -11,7 +11,7 @@ use http::{
 use crate::{
     config::model::{Action, Config, Fanout, Route},
     error::RefuseReason,
-    route::key::{ChannelKey, Scheme, Target},
+    route::key::{ChannelKey, Scheme, Target, is_ambiguous},
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -96,6 +96,9 @@ pub struct Refusal {
 #[must_use]
 pub fn decide(request: &RequestView<'_>, config: &Config) -> Decision {
     let target = Target::new(request.target);
+    if is_ambiguous(target.path) {
+        return bad_request("the path holds a dot segment, a backslash or a NUL");
+    }
     let path = String::from_utf8_lossy(target.path);
     let Some(route) = config.table.find(request.host, &path, request.method) else {
         return refuse(
@@ -185,17 +188,21 @@ fn reader(headers: &HeaderMap) -> Reader {
 
 /// The header wins: a browser that reconnects sends it, while the query of its URL is the old one.
 fn last_event_id(headers: &HeaderMap, target: &Target<'_>, parameter: &str) -> Option<Bytes> {
-    let usable =
-        |id: &[u8]| !id.is_empty() && id.len() <= LAST_EVENT_ID_BYTES_MAX && !id.contains(&0);
-    if let Some(value) = headers.get(LAST_EVENT_ID) {
-        return usable(value.as_bytes()).then(|| Bytes::copy_from_slice(value.as_bytes()));
+    let id = match headers.get(LAST_EVENT_ID) {
+        Some(value) => value.as_bytes().to_vec(),
+        None => form_decoded(
+            target
+                .query?
+                .split(|byte| *byte == b'&')
+                .find_map(|pair| pair.strip_prefix(parameter.as_bytes())?.strip_prefix(b"="))?,
+        ),
+    };
+    if id.is_empty() || id.contains(&0) {
+        return None;
     }
-    let value = target
-        .query?
-        .split(|byte| *byte == b'&')
-        .find_map(|pair| pair.strip_prefix(parameter.as_bytes())?.strip_prefix(b"="))?;
-    let id = form_decoded(value);
-    usable(&id).then(|| Bytes::from(id))
+    // Cut, not dropped: it is an id all the same, so its bearer must be told of a gap.
+    let looked_at = id.get(..LAST_EVENT_ID_BYTES_MAX).unwrap_or(&id);
+    Some(Bytes::copy_from_slice(looked_at))
 }
 
 /// WHATWG URL section 5.1, for one value: `+` is a space, a stray percent sign is itself.

@@ -21,8 +21,7 @@ fn main() -> ExitCode {
                 config_file: Some(path.to_owned()),
                 signals: true,
             };
-            app::start(config, options)?.wait();
-            Ok(())
+            app::start(config, options)?.wait()
         },
         demo: |flags| demo::run(&options(flags), serve_demo, print),
     })
@@ -48,10 +47,7 @@ fn serve_demo(config: Config) -> Result<Serving, String> {
         },
     )?;
     let stats = demo::stats_of(&running.hub.metrics, &running.hub.config.load());
-    let wait = Box::new(move || {
-        running.wait();
-        Ok(())
-    });
+    let wait = Box::new(move || running.wait());
     Ok(Serving { stats, wait })
 }
 

@@ -174,7 +174,9 @@ impl Control {
                 metrics.config_reloads.inc(outcome);
                 metrics.config_last_reload_successful.set(1);
                 metrics.set_config_loaded(since_1970());
-                metrics.config_restart_needed.set(restart_needed.len());
+                metrics
+                    .config_restart_needed
+                    .set(usize::from(!restart_needed.is_empty()));
                 let changes = restart_needed
                     .iter()
                     .map(|&section| section.to_owned())

@@ -126,22 +126,31 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
 
 impl Running {
     /// Serves until told to end (a signal, or [`Lifecycle::advance`]), drains, and ends.
-    pub fn wait(self) {
-        // An error means that the control thread is gone, which is an end as well.
-        let _drained = self.drained.blocking_recv();
-        self.lifecycle.advance(Phase::Stopped);
-        self.front.end();
-        self.end_control.send_replace(true);
-        self.control.join();
+    ///
+    /// # Errors
+    /// The control thread died: nobody would tick, reload or drain any more.
+    pub fn wait(self) -> Result<(), String> {
+        let drained = self.drained.blocking_recv();
+        end_threads(&self.lifecycle, self.front, self.control, &self.end_control);
+        drained.map_err(|_| "the control thread panicked".to_owned())
     }
 
     /// Ends at once: what is connected is cut.
     pub fn end(self) {
-        self.lifecycle.advance(Phase::Stopped);
-        self.front.end();
-        self.end_control.send_replace(true);
-        self.control.join();
+        end_threads(&self.lifecycle, self.front, self.control, &self.end_control);
     }
+}
+
+fn end_threads(
+    lifecycle: &Lifecycle,
+    front: front::Running,
+    control: Worker,
+    end_control: &watch::Sender<bool>,
+) {
+    lifecycle.advance(Phase::Stopped);
+    front.end();
+    end_control.send_replace(true);
+    control.join();
 }
 
 fn caps(config: &Config, metrics: &Metrics) -> fd::Caps {

@@ -90,10 +90,26 @@ fn a_path_with_two_readings_is_refused_on_fan_out_only() {
         panic!()
     };
     assert_eq!(refusal.status.as_u16(), 400);
+    let encoded_slash = "/rest/a%2Fb%25";
     assert!(matches!(
-        decided(Method::GET, "/rest/%2e%2e", &[]),
+        decided(Method::GET, encoded_slash, &[]),
         Decision::Proxy(_)
     ));
+}
+
+#[test]
+fn no_route_is_reached_by_another_spelling_of_its_path() {
+    for path in [
+        "/rest/../feed/a",
+        "/rest/%2e%2e/feed/a",
+        "/rest/a\\b",
+        "/rest/%00",
+    ] {
+        let Decision::Refuse(refusal) = decided(Method::GET, path, &[]) else {
+            panic!("{path}")
+        };
+        assert_eq!(refusal.status.as_u16(), 400, "{path}");
+    }
 }
 
 #[test]

@@ -12,26 +12,20 @@ use std::{
 
 use pingora::listeners::tls::Acceptor;
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::sleep,
 };
 
 use super::{
     connection::Accepted,
-    h1,
     listen::Accepting,
-    socket::{Permit, RawSocket, Socket},
+    socket::{Permit, RawSocket},
 };
-use crate::{admission::answer::unavailable, clock, metrics::Metrics, subscribe::Hub};
+use crate::{clock, metrics::Metrics, subscribe::Hub};
 
 /// Pause after an accept that failed for want of descriptors or memory: the listening socket stays
 /// readable, so without it we would spin.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Clients above `connections_max` that are told so at the same time; more are just closed.
-const FAREWELLS_MAX: usize = 64;
-
-/// When those may come back.
-const FULL_RETRY: Duration = Duration::from_secs(10);
 
 /// A worker as the acceptor sees it.
 #[derive(Clone)]
@@ -47,15 +41,9 @@ pub(super) struct Acceptance {
     pub(super) hub: Arc<Hub>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tls: Option<Arc<Acceptor>>,
-    pub(super) farewells: Arc<Semaphore>,
 }
 
 impl Acceptance {
-    /// Permits for [`Acceptance::farewells`], shared by all listeners.
-    pub(super) fn farewells() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(FAREWELLS_MAX))
-    }
-
     /// Accepts until told to stop; the listening socket is closed then.
     pub(super) async fn run(self, listener: Accepting, mut stop: watch::Receiver<bool>) {
         loop {
@@ -84,8 +72,10 @@ impl Acceptance {
             return;
         }
         let Some(place) = self.hub.admission.connections.try_take() else {
+            // Closed without a word, as TLS could not carry one: a native EventSource comes back after
+            // a connection that failed, but never after a 503.
             self.metrics.shed.inc();
-            return self.turn_away(socket);
+            return;
         };
         let Some(lane) = self
             .lanes
@@ -105,21 +95,5 @@ impl Acceptance {
         // Waits when the worker is behind: the kernel's queue is the longer one. An error means that
         // the worker ended; the connection is closed.
         let _ = lane.sender.send(accepted).await;
-    }
-
-    /// Tells a client of a plain-text listener that we are full. Behind TLS nobody would hear it.
-    fn turn_away(&self, socket: RawSocket) {
-        let Ok(turn) = self.farewells.clone().try_acquire_owned() else {
-            return;
-        };
-        if self.tls.is_some() {
-            return;
-        }
-        if let Ok(socket) = Socket::register(socket, None) {
-            tokio::spawn(async move {
-                h1::farewell(Box::new(socket), &unavailable(FULL_RETRY)).await;
-                drop(turn);
-            });
-        }
     }
 }

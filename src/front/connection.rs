@@ -58,9 +58,10 @@ pub(super) async fn serve(accepted: Accepted, core: Arc<Core>) {
         address: peer,
         scheme,
     };
-    let opened = match tls {
-        Some(acceptor) => handshake(socket, &acceptor, at, &core).await,
-        None => detected(socket, at, &core).await,
+    let (opened, at) = match tls {
+        // The head's time begins when the client can send one.
+        Some(acceptor) => (handshake(socket, &acceptor, at, &core).await, clock::now()),
+        None => (detected(socket, at, &core).await, at),
     };
     match opened {
         Ok((Protocol::H1, stream, received)) => {
@@ -83,13 +84,8 @@ async fn handshake(socket: Socket, acceptor: &Acceptor, at: Millis, core: &Core)
         .limits()
         .handshake_timeout
         .saturating_sub(clock::now().since(at));
+    // No turn is taken for it: whoever is silent would hold it, and keep everybody else out.
     let work = async {
-        // Handshakes cost a worker more than anything else that a stranger can ask for.
-        let _turn = core
-            .handshakes
-            .acquire()
-            .await
-            .map_err(|_| HandshakeFailure::Closed)?;
         acceptor.tls_handshake(socket).await.map_err(|error| {
             tracing::debug!(kind = error.etype().as_str(), "TLS handshake failed");
             HandshakeFailure::Tls

@@ -170,7 +170,10 @@ fn take(session: HttpSession, client: Client, core: &Arc<Core>) {
             core.hub
                 .subscribe(request, Downstream::H2(Box::new(session)), &core.shard);
         }
-        Decision::Refuse(refusal) => answer(session, reply::refusal(&refusal), core),
+        Decision::Refuse(refusal) => {
+            core.metrics.refused.inc(refusal.reason);
+            answer(session, reply::refusal(&refusal), core);
+        }
         Decision::Proxy(route) => pass(
             session,
             Routed {

@@ -20,7 +20,7 @@ pub mod tls;
 use std::{fmt, future::Future, io, sync::Arc};
 
 use pingora::server::ShutdownWatch;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use self::{
     accept::{Acceptance, Lane},
@@ -40,8 +40,6 @@ use crate::{
 
 /// Connections that wait for a worker; beyond, they wait in the kernel's queue.
 const HANDOVER_MAX: usize = 1024;
-/// TLS handshakes that one worker has under way; more wait, within their deadline.
-const HANDSHAKES_MAX: usize = 256;
 
 /// What all workers share.
 #[derive(Clone)]
@@ -71,7 +69,6 @@ struct Core {
     shutdown: ShutdownWatch,
     shard: ShardHandle,
     proxy: Arc<Proxy>,
-    handshakes: Semaphore,
 }
 
 impl Core {
@@ -200,7 +197,6 @@ pub fn start(
         )?);
     }
 
-    let farewells = Acceptance::farewells();
     let mut tasks: Vec<Start> = Vec::with_capacity(opened.len());
     for (bound, certificate) in opened {
         let name = bound.name.clone();
@@ -212,7 +208,6 @@ pub fn start(
             tls: tls
                 .map_err(|error| StartError::Tls(name.clone(), error))?
                 .map(Arc::new),
-            farewells: farewells.clone(),
         };
         let stop = stop.clone();
         tasks.push(Box::new(move || {
@@ -263,14 +258,12 @@ fn intake(mut receiver: mpsc::Receiver<Accepted>, shard: ShardHandle, shared: Sh
             shutdown,
         } = shared;
         let proxy = passthrough::proxy(hub.clone(), metrics.clone(), peers, shard.clone());
-        let handshakes = Semaphore::new(HANDSHAKES_MAX);
         let core = Arc::new(Core {
             hub,
             metrics,
             shutdown,
             shard,
             proxy,
-            handshakes,
         });
         Box::pin(async move {
             while let Some(accepted) = receiver.recv().await {

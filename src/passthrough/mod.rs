@@ -147,6 +147,7 @@ impl PassThrough {
                 return Ok(true);
             }
             Decision::Refuse(refusal) => {
+                self.metrics.refused.inc(refusal.reason);
                 reply::send(
                     &mut session.downstream_session,
                     reply::refusal(&refusal),

@@ -155,6 +155,37 @@ pub const SESSION_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("mcp-session-id"),
 ];
 
+/// Whether an app could read the path as another one than the route table did: by a dot segment, a
+/// backslash or a NUL, encoded or not. Refused on every route, or a rule for one path would be
+/// reachable by another spelling.
+#[must_use]
+pub fn is_ambiguous(path: &[u8]) -> bool {
+    let mut segment = Vec::new();
+    let mut rest = path.iter().copied().peekable();
+    let mut bytes = std::iter::from_fn(|| {
+        let byte = rest.next()?;
+        if byte != b'%' {
+            return Some((byte, byte == b'/'));
+        }
+        let mut digits = rest.clone();
+        let value = digits.next().and_then(hex).zip(digits.next().and_then(hex));
+        let Some((high, low)) = value else {
+            return Some((byte, false));
+        };
+        rest = digits;
+        Some((high << 4 | low, false))
+    });
+    loop {
+        match bytes.next() {
+            Some((b'\\' | 0, _)) => return true,
+            Some((byte, false)) => segment.push(byte),
+            Some((_, true)) | None if matches!(segment.as_slice(), b"." | b"..") => return true,
+            Some((_, true)) => segment.clear(),
+            None => return false,
+        }
+    }
+}
+
 /// A path that two parsers could read differently is refused, never repaired: the key would name
 /// one resource and the app would serve another.
 fn check_path(path: &[u8]) -> Result<(), KeyError> {

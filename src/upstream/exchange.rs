@@ -231,7 +231,7 @@ impl Body {
         };
         let rest = tokio::time::timeout(wait, reading)
             .await
-            .unwrap_or(Rest::More);
+            .unwrap_or(Rest::Cut);
         RefusalBody {
             bytes: bytes.freeze(),
             rest,
@@ -253,9 +253,9 @@ pub struct RefusalBody {
 pub enum Rest {
     /// Nothing: the body is whole.
     None,
-    /// More: it is too long, or too slow.
+    /// More: it is too long.
     More,
-    /// The connection broke.
+    /// The connection broke, or the rest is too slow: an ailing app is not to be asked by everyone.
     Cut,
 }
 

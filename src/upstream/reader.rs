@@ -175,7 +175,13 @@ impl Reader {
     ) -> Result<Opened, OpenError> {
         let asked = self.dialer.ask(upstream, request, clock::now()).await?;
         self.channel.asked(clock::now());
-        asked.answer().await
+        let Some(silence_max) = self.channel.settings().upstream_silence_max else {
+            return asked.answer().await;
+        };
+        let silent = || format!("silent for {silence_max:?} (upstream_silence_max)");
+        tokio::time::timeout(silence_max, asked.answer())
+            .await
+            .unwrap_or_else(|_| Err(OpenError::NoHead(silent())))
     }
 
     fn not_opened(&self, error: &OpenError) -> Next {

@@ -228,3 +228,25 @@ fn debug_output_holds_no_credential() {
         "{text}"
     );
 }
+
+#[test]
+fn spellings_of_another_path_are_told_from_odd_but_plain_ones() {
+    for path in [
+        "/..",
+        "/a/../b",
+        "/a/%2e%2E/b",
+        "/.%2e",
+        "/./a",
+        "/a/.",
+        "/a\\b",
+        "/a%5Cb",
+        "/a%00",
+    ] {
+        assert!(is_ambiguous(path.as_bytes()), "{path}");
+    }
+    for path in [
+        "*", "/", "//", "/...", "/a..b", "/.a", "/a%2Fb", "/a%252e", "/%", "/%2", "/%zz", "/\u{e9}",
+    ] {
+        assert!(!is_ambiguous(path.as_bytes()), "{path}");
+    }
+}

@@ -421,7 +421,7 @@ async fn a_slow_or_broken_refusal_gives_what_came() {
         .body
         .read_refusal(Duration::from_millis(50))
         .await;
-    assert_eq!((&body.bytes[..], body.rest), (&b"part"[..], Rest::More));
+    assert_eq!((&body.bytes[..], body.rest), (&b"part"[..], Rest::Cut));
 
     let app = App::answering(&sent).await;
     let body = open(&app).await.unwrap().body.read_refusal(PATIENCE).await;
