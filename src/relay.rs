@@ -7,7 +7,10 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header::SET_COOKIE};
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{DATE, SET_COOKIE},
+};
 use pingora::{
     http::ResponseHeader,
     protocols::{
@@ -15,12 +18,14 @@ use pingora::{
         http::{date::get_cached_date, v2::server::HttpSession as H2Session},
     },
 };
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{io::AsyncWriteExt, sync::Semaphore, time::timeout};
 
 use crate::{
+    admission::{Admission, turn_away},
     answer::Answer,
     channel::shared::Channel,
     clock,
+    decide::{FanOut, Reader},
     egress::{
         handle::{Joiner, Relay},
         opening::h1_head,
@@ -31,30 +36,47 @@ use crate::{
         exchange::{Body, Dialer, Opened, Part, ResponseHead},
         reader::request,
         refusal::client_headers,
+        verdict::{Verdict, judge},
     },
 };
 
 /// How long a client may take to accept one piece.
 const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Requests that wait for their head at the same time, over all channels: a crowd that is told to
+/// ask for itself must not bring down an ailing app.
+const ASKING_MAX: usize = 32;
+
 /// Relays on the runtime of the worker that the client is connected to.
 pub struct Relayer {
     dialer: Arc<Dialer>,
+    admission: Arc<Admission>,
+    asking: Arc<Semaphore>,
 }
 
 impl Relayer {
     /// Asks apps by `dialer`.
     #[must_use]
-    pub const fn new(dialer: Arc<Dialer>) -> Self {
-        Self { dialer }
+    pub fn new(dialer: Arc<Dialer>, admission: Arc<Admission>) -> Self {
+        let asking = Arc::new(Semaphore::new(ASKING_MAX));
+        Self {
+            dialer,
+            admission,
+            asking,
+        }
     }
 }
 
 impl Relay for Relayer {
     fn relay(&self, joiner: Box<Joiner>) {
-        let dialer = self.dialer.clone();
+        let (dialer, admission, asking) = (
+            self.dialer.clone(),
+            self.admission.clone(),
+            self.asking.clone(),
+        );
         tokio::spawn(async move {
             let Joiner {
+                request,
                 downstream,
                 membership,
                 permit,
@@ -63,20 +85,51 @@ impl Relay for Relayer {
             let channel = membership.channel().clone();
             drop(membership);
             let mut client = Client::new(downstream);
+            // The semaphore is never closed.
+            let turn = asking.acquire().await;
+            let opened = ask(&dialer, &channel).await;
+            drop(turn);
             // A client that left or stalls is nobody's loss but its own.
-            let _over = run(&dialer, &channel, &mut client).await;
+            let _over = match opened {
+                // The app streams by now: by way of the channel, not beside it.
+                Some(opened) if is_stream(&opened.head) => {
+                    drop(opened);
+                    client.answer(&come_back(&request, &admission)).await
+                }
+                Some(opened) => hand_on(opened, &channel, &mut client).await,
+                None => client.answer(&unreachable()).await,
+            };
             drop(permit);
         });
     }
 }
 
-async fn run(dialer: &Dialer, channel: &Channel, client: &mut Client) -> io::Result<()> {
-    let Some(Opened { head, mut body }) = ask(dialer, channel).await else {
-        let text = "the app behind this proxy cannot be reached";
-        return client
-            .answer(&Answer::text(StatusCode::BAD_GATEWAY, text))
-            .await;
-    };
+fn is_stream(head: &ResponseHead) -> bool {
+    matches!(
+        judge(head.status, &head.headers, clock::wall()),
+        Verdict::Stream
+    )
+}
+
+fn come_back(request: &FanOut, admission: &Admission) -> Answer {
+    let event_source = request.reader == Reader::EventSource;
+    let origin = request.origin.as_deref();
+    turn_away(
+        admission,
+        event_source,
+        origin,
+        rand::random(),
+        clock::now(),
+    )
+}
+
+fn unreachable() -> Answer {
+    let text = "the app behind this proxy cannot be reached";
+    Answer::text(StatusCode::BAD_GATEWAY, text)
+}
+
+async fn hand_on(opened: Opened, channel: &Channel, client: &mut Client) -> io::Result<()> {
+    let Opened { head, mut body } = opened;
     client.head(&head).await?;
     let silence_max = channel.route().upstream.read_timeout;
     loop {
@@ -134,6 +187,7 @@ impl Client {
         let mut headers = client_headers(&head.headers);
         let cookies = head.headers.get_all(SET_COOKIE);
         headers.extend(cookies.iter().map(|value| (SET_COOKIE, value.clone())));
+        headers.retain(|(name, _)| name != DATE);
         match self {
             Self::H1 { stream, http10 } => {
                 let mut out = h1_head(&status_line(head.status), &headers, &get_cached_date());

@@ -90,8 +90,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let (shutdown, shutdown_watch) = watch::channel(false);
     let context = ShardContext {
         metrics: metrics.clone(),
-        admission,
-        relay: Arc::new(Relayer::new(dialer)),
+        admission: admission.clone(),
+        relay: Arc::new(Relayer::new(dialer, admission)),
     };
     let (shards, seeds) = seeds(threads, &context, &lifecycle);
     let shared = Shared {

@@ -40,6 +40,9 @@ pub const NEVER_SHARED: [HeaderName; 5] = [
     http::header::AGE,
 ];
 
+/// Headers that we write ourselves.
+const OURS: [HeaderName; 3] = [CACHE_CONTROL, X_ACCEL_BUFFERING, http::header::DATE];
+
 /// nginx buffers responses unless told not to.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -55,10 +58,11 @@ impl JoinersHead {
     #[must_use]
     pub fn from_app(app: &HeaderMap, settings: &Fanout) -> Self {
         let mut headers = Vec::new();
-        for name in KEPT.iter().chain(&settings.response_headers) {
-            if !NEVER_SHARED.contains(name) && *name != CACHE_CONTROL {
-                headers.extend(app.get_all(name).iter().map(|v| (name.clone(), v.clone())));
-            }
+        let more = settings.response_headers.iter().filter(|name| {
+            !KEPT.contains(name) && !NEVER_SHARED.contains(name) && !OURS.contains(name)
+        });
+        for name in KEPT.iter().chain(more) {
+            headers.extend(app.get_all(name).iter().map(|v| (name.clone(), v.clone())));
         }
         headers.push((CACHE_CONTROL, cache_control(app, settings.share)));
         headers.push((X_ACCEL_BUFFERING, HeaderValue::from_static("no")));
@@ -163,6 +167,8 @@ mod tests {
             HeaderName::from_static("x-feed"),
             SET_COOKIE,
             http::header::ETAG,
+            VARY,
+            CACHE_CONTROL,
         ];
         let head = JoinersHead::from_app(&given, &settings);
         let names: Vec<&str> = head.headers.iter().map(|(n, _)| n.as_str()).collect();

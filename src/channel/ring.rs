@@ -329,10 +329,7 @@ impl Ring {
                 let start = self.held(sequence);
                 match start.hole {
                     Some(_) => start,
-                    None => Start {
-                        cursor: self.past_end(start.cursor, joined_at),
-                        hole: None,
-                    },
+                    None => self.past_end(start.cursor, joined_at),
                 }
             }
             // Never a guess: what stands in the ring may be what the client has already seen by
@@ -347,10 +344,7 @@ impl Ring {
             return unknown(GapReason::AmbiguousId, late);
         }
         match self.index.get(last) {
-            Some(sequence) => Start {
-                cursor: self.past_end(*sequence, joined_at),
-                hole: None,
-            },
+            Some(sequence) => self.past_end(*sequence, joined_at),
             None => unknown(GapReason::UnknownId, late),
         }
     }
@@ -368,17 +362,37 @@ impl Ring {
         }
     }
 
-    /// A reader with nothing left before an end has already been told of it: without this step it
-    /// would come back, meet the same end, and loop. An end since it joined is yet to be told.
-    fn past_end(&self, cursor: u64, joined_at: u64) -> u64 {
-        match self.next(cursor) {
-            Some(Entry {
-                sequence,
-                kind: EntryKind::End,
-                ..
-            }) if *sequence <= joined_at => *sequence,
-            _ => cursor,
+    /// Where a reader goes on that has everything up to `cursor`: behind an end that was there at
+    /// `joined_at` when nothing before it gives the reader a new id. It would come back with the
+    /// same id, meet the same end, and loop. What is left out on the way is announced.
+    fn past_end(&self, cursor: u64, joined_at: u64) -> Start {
+        let mut start = Start { cursor, hole: None };
+        let mut left_out = None;
+        for entry in self
+            .entries
+            .iter()
+            .skip_while(|entry| entry.sequence <= cursor)
+        {
+            match &entry.kind {
+                _ if entry.sequence > joined_at => break,
+                EntryKind::End => {
+                    start = Start {
+                        cursor: entry.sequence,
+                        hole: left_out,
+                    };
+                }
+                EntryKind::Gap { hole, .. } => left_out = Some(*hole),
+                EntryKind::Event { app_id: None, .. } if self.ids == Ids::Unique => {
+                    let reason = GapReason::AmbiguousId;
+                    left_out = Some(Hole {
+                        reason,
+                        missing: None,
+                    });
+                }
+                EntryKind::Event { .. } => break,
+            }
         }
+        start
     }
 
     /// Past the gaps that come next and were there at `joined_at`: a reader whom a gap closes has

@@ -150,6 +150,13 @@ impl Channel {
         self.head.load(Ordering::Acquire)
     }
 
+    /// Entries that some shard has not yet taken for its level readers.
+    #[must_use]
+    pub fn unswept(&self) -> u64 {
+        let swept = self.links.read().iter().map(|link| link.wake.swept()).min();
+        swept.map_or(0, |swept| self.head().saturating_sub(swept))
+    }
+
     /// Nothing more will happen here.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -4,9 +4,9 @@ use std::{future::Future, pin::pin, task::Poll, time::Duration};
 
 use super::exchange::{Body, Cut, CutKind, Part};
 use crate::{
-    channel::shared::Channel,
+    channel::{ring::ENTRY_OVERHEAD, shared::Channel},
     clock,
-    config::model::EventLimits,
+    config::model::{EventLimits, RingLimits},
     metrics::labels::{self, CutReason},
     sse::{
         event::{Event, Item},
@@ -17,6 +17,12 @@ use crate::{
 /// Bytes that are parsed before the shards are told, if so many are there at once: a burst is one
 /// wake-up, and no event waits for bytes that have yet to come.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a burst is held back at most for shards that have not taken the last part of it.
+const SWEEP_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Grain of that wait.
+const SWEEP_LOOK: Duration = Duration::from_millis(1);
 
 /// Room for events that is kept from batch to batch.
 const BATCH_EVENTS_KEPT: usize = 256;
@@ -98,12 +104,21 @@ impl Intake {
         }
     }
 
-    /// Hands on what was parsed, and counts what was refused.
-    pub(super) fn publish(&mut self, channel: &Channel) {
+    /// Hands on what was parsed, and counts what was refused. A burst goes in parts that the ring
+    /// holds, each after the shards had their turn: readers who keep up must not be outrun by one
+    /// read of the app. That waits for no subscriber, because a sweep does not.
+    pub(super) async fn publish(&mut self, channel: &Channel) {
         if let Some(milliseconds) = self.retry.take() {
             channel.set_app_retry(Duration::from_millis(milliseconds));
         }
-        channel.publish(&self.events, clock::now());
+        let ring = channel.settings().ring;
+        let mut rest = &self.events[..];
+        while !rest.is_empty() {
+            let (part, later) = rest.split_at(part_len(rest, ring));
+            channel.publish(part, clock::now());
+            rest = later;
+            turn_of_shards(channel, ring.events_max as u64).await;
+        }
         self.events.clear();
         self.events.shrink_to(BATCH_EVENTS_KEPT);
         let errors = &channel.route_metrics.parse_errors;
@@ -116,6 +131,29 @@ impl Intake {
             Some(ParseError::TooManyFields { .. }) => errors.inc(labels::ParseError::EventFields),
             None => {}
         }
+    }
+}
+
+/// How many of `events` make up half a ring at most; at least one.
+fn part_len(events: &[Event], ring: RingLimits) -> usize {
+    let mut bytes = 0;
+    let fitting = events
+        .iter()
+        .take((ring.events_max / 2).max(1))
+        .take_while(|event| {
+            bytes += event.data.len() + ENTRY_OVERHEAD;
+            bytes <= ring.bytes_max / 2
+        });
+    fitting.count().max(1)
+}
+
+/// Lets the shards sweep, and waits for those that lag by more than `lag_max` events: not for ever,
+/// so that a shard that stands still costs the other shards little.
+async fn turn_of_shards(channel: &Channel, lag_max: u64) {
+    tokio::task::yield_now().await;
+    let deadline = clock::now().after(SWEEP_WAIT_MAX);
+    while channel.unswept() > lag_max && clock::now() < deadline {
+        tokio::time::sleep(SWEEP_LOOK).await;
     }
 }
 

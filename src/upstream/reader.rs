@@ -210,7 +210,7 @@ impl Reader {
         let mut intake = Intake::new(settings.event);
         let ending = loop {
             let ending = intake.fill(&mut body, settings.upstream_silence_max).await;
-            intake.publish(&channel);
+            intake.publish(&channel).await;
             if let Some(ending) = ending {
                 break ending;
             }

@@ -142,6 +142,21 @@ async fn a_refusal_that_is_too_long_to_share_is_asked_for_by_each() {
     }
 }
 
+/// The app streams by the time the client asks for itself: the stream goes by way of a channel.
+#[tokio::test]
+async fn a_long_refusal_whose_app_recovered_sends_its_clients_back_to_the_channel() {
+    let long = vec![b'x'; (64 << 10) + 1];
+    let app = App::start().await;
+    let side = Side::start(app.port(), "");
+    let pending = h1_pending(side.plain(), &get("/feed/a")).await;
+    app.asked().await.answer("500 Oh", "", &long).await;
+    let mut exchange = app.opens().await;
+    let answer = pending.head().await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.header("retry-after").is_some());
+    exchange.closed().await;
+}
+
 /// The app is gone when the client asks for itself: an answer of ours.
 #[tokio::test]
 async fn a_long_refusal_whose_app_dies_is_a_bad_gateway() {

@@ -217,6 +217,26 @@ fn who_has_seen_all_before_an_end_starts_behind_it() {
 }
 
 #[test]
+fn nobody_loops_before_an_end_that_gives_no_new_id() {
+    let mut gapped = filled(Ids::Local, 2);
+    gapped.push_gap(GapReason::UpstreamCut, Millis(3));
+    gapped.push_end(Millis(4));
+    let told = (4, hole(GapReason::UpstreamCut, None));
+    assert_eq!(start(&mut gapped, Some(&local(2)), LateJoin::Live), told);
+    assert_eq!(
+        start(&mut gapped, Some(&local(1)), LateJoin::Live),
+        (1, None),
+        "2 is new to it"
+    );
+
+    let mut unnumbered = filled(Ids::Unique, 2);
+    unnumbered.push_event(&event(None), Millis(3));
+    unnumbered.push_end(Millis(4));
+    let told = (4, hole(GapReason::AmbiguousId, None));
+    assert_eq!(start(&mut unnumbered, Some("2"), LateJoin::Live), told);
+}
+
+#[test]
 fn each_bound_evicts_the_oldest() {
     let by_bytes = RingLimits {
         bytes_max: 2 * (ENTRY_OVERHEAD + 60),
@@ -354,7 +374,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     /// Against the naive model "keep all, forget by rule": whoever resumes gets exactly what came
-    /// after its id, or a gap whose extent is exactly what is missing.
+    /// after its id, or a gap whose extent is exactly what is missing. Left out are only ends that it
+    /// met before, and gaps before them, which are announced.
     #[test]
     fn a_resume_is_exact_or_announced(
         steps in proptest::collection::vec(step(), 1..80),
@@ -368,21 +389,29 @@ proptest! {
             match step {
                 Step::Event(size) => {
                     let event = Event { data: Bytes::from(vec![b'd'; size]), ..event(None) };
-                    all.push(ring.push_event(&event, now));
+                    all.push((ring.push_event(&event, now), 'e'));
                 }
-                Step::Gap => all.push(ring.push_gap(GapReason::UpstreamCut, now)),
-                Step::End => all.push(ring.push_end(now)),
+                Step::Gap => all.push((ring.push_gap(GapReason::UpstreamCut, now), 'g')),
+                Step::End => all.push((ring.push_end(now), '.')),
                 Step::Pass(ms) => now = now.after(Duration::from_millis(ms)),
                 Step::Trim(keep) => { ring.trim(usize::MAX, keep); }
             }
             for seen in 0..=ring.head() {
                 let start = ring.start(Some(local(seen).as_bytes()), LateJoin::Live, ring.head(), now);
                 let got: Vec<u64> = ring.after(start.cursor).unwrap().map(|e| e.sequence).collect();
-                let want: Vec<u64> = all.iter().copied().filter(|s| *s > start.cursor).collect();
-                prop_assert_eq!(got, want);
+                let after = all.iter().filter(|(s, _)| *s > start.cursor);
+                prop_assert_eq!(got, after.map(|(s, _)| *s).collect::<Vec<u64>>());
+                let between = all.iter().filter(|(s, _)| (seen + 1..=start.cursor).contains(s));
+                let left_out: String = between.map(|(_, kind)| *kind).collect();
                 match start.hole {
-                    Some(hole) => prop_assert_eq!(hole.missing, Some((seen + 1, start.cursor))),
-                    None => prop_assert!(start.cursor == seen || start.cursor == seen + 1),
+                    Some(Hole { missing: Some(missing), .. }) => {
+                        prop_assert_eq!(missing, (seen + 1, start.cursor));
+                    }
+                    Some(Hole { missing: None, .. }) => {
+                        prop_assert!(left_out.contains('g') && left_out.ends_with('.'), "{}", left_out);
+                        prop_assert!(!left_out.contains('e'), "{}", left_out);
+                    }
+                    None => prop_assert!(left_out.chars().all(|kind| kind == '.'), "{}", left_out),
                 }
             }
         }

@@ -46,6 +46,8 @@ impl Shard {
             let batch = match Batch::gather(&slot.channel, slot.swept, head) {
                 Gathered::Batch(batch) => batch,
                 Gathered::Nothing => break,
+                // What the app refused on reconnect took the ring with it: its readers are told so.
+                Gathered::Evicted if slot.channel.is_over() => break,
                 Gathered::Evicted => {
                     self.outrun(index, head);
                     self.catch_up(index);

@@ -188,7 +188,7 @@ impl Side {
 
     /// Waits until the drain is over, and ends.
     pub(crate) fn leave(mut self) {
-        self.running.take().unwrap().wait();
+        self.running.take().unwrap().wait().unwrap();
     }
 
     /// Everything is given back: no client, no place taken, no gauge off its zero.
