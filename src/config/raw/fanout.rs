@@ -43,7 +43,7 @@ macro_rules! with_fanout_settings {
             gap_notice: GapNotice,
             /// Bounds of a channel's replay ring.
             ring: Ring,
-            /// Bounds of one event from the app. A larger one is dropped and announced as a gap.
+            /// Bounds of one event from the app. A larger one cuts the stream, which is opened anew with a gap.
             event: Event,
             /// How long a first connect tries to reach the app before clients are turned away.
             /// Default 10s.
