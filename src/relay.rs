@@ -6,6 +6,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, StatusCode,
@@ -25,6 +26,7 @@ use crate::{
     answer::Answer,
     channel::shared::Channel,
     clock,
+    config::model::Config,
     decide::{FanOut, Reader},
     egress::{
         handle::{Joiner, Relay},
@@ -40,9 +42,6 @@ use crate::{
     },
 };
 
-/// How long a client may take to accept one piece.
-const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Requests that wait for their head at the same time, over all channels: a crowd that is told to
 /// ask for itself must not bring down an ailing app.
 const ASKING_MAX: usize = 32;
@@ -51,17 +50,23 @@ const ASKING_MAX: usize = 32;
 pub struct Relayer {
     dialer: Arc<Dialer>,
     admission: Arc<Admission>,
+    config: Arc<ArcSwap<Config>>,
     asking: Arc<Semaphore>,
 }
 
 impl Relayer {
-    /// Asks apps by `dialer`.
+    /// Asks apps by `dialer`, within the limits in force.
     #[must_use]
-    pub fn new(dialer: Arc<Dialer>, admission: Arc<Admission>) -> Self {
+    pub fn new(
+        dialer: Arc<Dialer>,
+        admission: Arc<Admission>,
+        config: Arc<ArcSwap<Config>>,
+    ) -> Self {
         let asking = Arc::new(Semaphore::new(ASKING_MAX));
         Self {
             dialer,
             admission,
+            config,
             asking,
         }
     }
@@ -74,6 +79,7 @@ impl Relay for Relayer {
             self.admission.clone(),
             self.asking.clone(),
         );
+        let write_timeout = self.config.load().limits.write_timeout;
         tokio::spawn(async move {
             let Joiner {
                 request,
@@ -84,7 +90,10 @@ impl Relay for Relayer {
             } = *joiner;
             let channel = membership.channel().clone();
             drop(membership);
-            let mut client = Client::new(downstream);
+            let mut client = Client {
+                wire: Wire::new(downstream),
+                write_timeout,
+            };
             // The semaphore is never closed.
             let turn = asking.acquire().await;
             let opened = ask(&dialer, &channel).await;
@@ -137,7 +146,7 @@ async fn hand_on(opened: Opened, channel: &Channel, client: &mut Client) -> io::
             Ok(Some(data)) => client.data(data).await?,
             Ok(None) => return client.end().await,
             Err(error) => {
-                client.cut();
+                client.wire.cut();
                 return Err(error);
             }
         }
@@ -168,13 +177,37 @@ async fn next(body: &mut Body, silence_max: Duration) -> io::Result<Option<Bytes
     }
 }
 
-/// The client's side.
-enum Client {
+/// The client's side: whoever does not take a piece in time is gone.
+struct Client {
+    wire: Wire,
+    write_timeout: Duration,
+}
+
+impl Client {
+    async fn head(&mut self, head: &ResponseHead) -> io::Result<()> {
+        timeout(self.write_timeout, self.wire.head(head)).await?
+    }
+
+    async fn data(&mut self, data: Bytes) -> io::Result<()> {
+        timeout(self.write_timeout, self.wire.data(data)).await?
+    }
+
+    async fn end(&mut self) -> io::Result<()> {
+        timeout(self.write_timeout, self.wire.end()).await?
+    }
+
+    async fn answer(&mut self, answer: &Answer) -> io::Result<()> {
+        timeout(self.write_timeout, self.wire.answer(answer)).await?
+    }
+}
+
+/// How the client is connected.
+enum Wire {
     H1 { stream: Stream, http10: bool },
     H2(Box<H2Session>),
 }
 
-impl Client {
+impl Wire {
     fn new(downstream: Downstream) -> Self {
         match downstream {
             Downstream::H1 { stream, http10 } => Self::H1 { stream, http10 },
@@ -217,8 +250,9 @@ impl Client {
                 stream,
                 http10: false,
             } => written(stream, Frame::raw(&data).chunked()).await,
-            Self::H2(session) => timeout(CLIENT_WRITE_TIMEOUT, session.write_body(data, false))
-                .await?
+            Self::H2(session) => session
+                .write_body(data, false)
+                .await
                 .map_err(io::Error::other),
         }
     }
@@ -230,7 +264,7 @@ impl Client {
                 if !*http10 {
                     written(stream, b"0\r\n\r\n").await?;
                 }
-                timeout(CLIENT_WRITE_TIMEOUT, AsyncWriteExt::shutdown(stream)).await?
+                AsyncWriteExt::shutdown(stream).await
             }
             Self::H2(session) => session.finish().map_err(io::Error::other),
         }
@@ -247,7 +281,7 @@ impl Client {
         match self {
             Self::H1 { stream, .. } => {
                 written(stream, &answer.to_http1_close()).await?;
-                timeout(CLIENT_WRITE_TIMEOUT, AsyncWriteExt::shutdown(stream)).await?
+                AsyncWriteExt::shutdown(stream).await
             }
             Self::H2(session) => {
                 let response =
@@ -263,11 +297,8 @@ impl Client {
 }
 
 async fn written(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
-    let write = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    };
-    timeout(CLIENT_WRITE_TIMEOUT, write).await?
+    stream.write_all(bytes).await?;
+    stream.flush().await
 }
 
 fn status_line(status: StatusCode) -> String {

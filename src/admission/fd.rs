@@ -92,23 +92,13 @@ pub fn caps(limits: &Limits, open_files_max: usize) -> Caps {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn limits(connections: Option<usize>, subscribers: Option<usize>) -> Limits {
         Limits {
             subscribers_max: subscribers,
             connections_max: connections,
-            channels_max: 10_000,
-            streams_per_connection_max: 1_000,
-            ring_bytes_max: None,
-            head_bytes_max: 32 << 10,
-            head_fields_max: 100,
-            head_timeout: Duration::from_secs(10),
-            handshake_timeout: Duration::from_secs(10),
-            keepalive_timeout: Duration::from_secs(75),
-            tcp_send_buffer_bytes: 64 << 10,
+            ..crate::config::testing::limits()
         }
     }
 

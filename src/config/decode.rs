@@ -193,11 +193,10 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        // `${NAME:-}` that comes out empty reads like a key without a value.
-        if *self.node == Node::Null || self.substituted() == Some("") {
-            return visitor.visit_none();
+        match self.node {
+            Node::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
         }
-        visitor.visit_some(self)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {

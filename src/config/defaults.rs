@@ -6,7 +6,8 @@ use std::{
 };
 
 pub(super) const LISTENER_MODE: u32 = 0o660;
-pub(super) const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+/// Where the admin service listens unless the configuration says otherwise.
+pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 pub(super) const LOG_FILTER: &str = "info";
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,7 +41,11 @@ pub(super) const HEAD_FIELDS_MAX: usize = 100;
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+pub(super) const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) const TCP_SEND_BUFFER_BYTES: usize = 64 << 10;
 
 pub(super) const DRAIN_WINDOW: Duration = Duration::from_secs(20);
 pub(super) const DRAIN_MARGIN: Duration = Duration::from_secs(5);
+/// At most the window: who wants to be gone sooner says so there. Endpoint lists of a cluster take
+/// a second or two to reach every node; this leaves room for a slow one.
+pub(super) const DRAIN_LISTEN_MIN: Duration = Duration::from_secs(5);

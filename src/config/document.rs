@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    env::{self, Env},
+    env::{self, Env, Substituted},
     suggest,
     tree::{Node, Spot, Step},
 };
@@ -88,11 +88,12 @@ impl Document {
     fn prepare(&self, node: Node, spot: &Spot, env: &Env<'_>) -> Node {
         match node {
             Node::Text { text, .. } => match env::substitute(&text, env) {
-                Ok(Some(text)) => Node::Text {
+                Ok(Substituted::Text(text)) => Node::Text {
                     text,
                     substituted: true,
                 },
-                Ok(None) => Node::Text {
+                Ok(Substituted::Absent) => Node::Null,
+                Ok(Substituted::Unchanged) => Node::Text {
                     text,
                     substituted: false,
                 },

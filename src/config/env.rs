@@ -1,15 +1,30 @@
 //! `${NAME}` and `${NAME:-default}` in values. The environment is an argument.
+//!
+//! As in a shell, the default also takes the place of an empty value, and `${NAME}` of a variable
+//! that is set but empty is the empty text. A value that is `${NAME:-}` and nothing else may stay
+//! away: without a value it reads like a key that is not written.
 
 /// Looks up a variable.
 pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// Fills in the variables of `text`; `None` when it has none and no `$$`.
+/// What became of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Substituted {
+    /// It has no variable and no `$$`.
+    Unchanged,
+    /// With its variables filled in.
+    Text(String),
+    /// It is `${NAME:-}`, and there is no value.
+    Absent,
+}
+
+/// Fills in the variables of `text`.
 ///
 /// # Errors
 /// What is wrong, and after `; ` what to do.
-pub(super) fn substitute(text: &str, env: &Env<'_>) -> Result<Option<String>, String> {
+pub(super) fn substitute(text: &str, env: &Env<'_>) -> Result<Substituted, String> {
     if !text.contains("${") && !text.contains("$$") {
-        return Ok(None);
+        return Ok(Substituted::Unchanged);
     }
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
@@ -31,11 +46,28 @@ pub(super) fn substitute(text: &str, env: &Env<'_>) -> Result<Option<String>, St
         }
     }
     filled.push_str(rest);
-    Ok(Some(filled))
+    Ok(if filled.is_empty() && may_stay_away(text) {
+        Substituted::Absent
+    } else {
+        Substituted::Text(filled)
+    })
 }
 
-/// The value of `NAME` or `NAME:-default`. As in a shell, the default also replaces an empty value.
+fn may_stay_away(text: &str) -> bool {
+    text.strip_prefix("${")
+        .and_then(|text| text.strip_suffix(":-}"))
+        .is_some_and(is_name)
+}
+
+/// The value of `NAME` or `NAME:-default`.
 fn lookup(variable: &str, env: &Env<'_>) -> Result<String, String> {
+    if variable.contains("${") {
+        return Err(
+            "a variable within `${...}` is not supported; write one plain default, as in \
+             `${NAME:-3000}`, and choose between variables where Sidestream is started"
+                .to_owned(),
+        );
+    }
     let (name, default) = match variable.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (variable, None),
@@ -47,9 +79,9 @@ fn lookup(variable: &str, env: &Env<'_>) -> Result<String, String> {
         ));
     }
     match (env(name), default) {
-        (Some(value), Some(default)) if value.is_empty() => Ok(default.to_owned()),
+        (Some(value), Some(default)) if value.is_empty() => Ok(default.replace("$$", "$")),
         (Some(value), _) => Ok(value),
-        (None, Some(default)) => Ok(default.to_owned()),
+        (None, Some(default)) => Ok(default.replace("$$", "$")),
         (None, None) => Err(format!(
             "environment variable `{name}` is not set; set it, or give a default: `${{{name}:-...}}`"
         )),
@@ -63,7 +95,7 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::substitute;
+    use super::{Substituted, substitute};
 
     fn env(name: &str) -> Option<String> {
         match name {
@@ -78,12 +110,14 @@ mod tests {
     #[test]
     fn variables_are_filled_in() {
         for (text, expected) in [
-            ("plain", None),
-            ("5$ and $x", None),
             ("${PORT}", Some("8080")),
             ("http://${HOST}:${PORT}/", Some("http://app:8080/")),
             ("${NOPE:-3000}", Some("3000")),
-            ("${NOPE:-}", Some("")),
+            ("${NOPE:-}x", Some("x")),
+            ("${NOPE:-a$$b}", Some("a$b")),
+            ("${EMPTY}${NOPE:-}", Some("")),
+            ("${NOPE:-}", None),
+            ("${EMPTY:-}", None),
             ("${EMPTY:-3000}", Some("3000")),
             ("${EMPTY}", Some("")),
             ("${PORT:-1}", Some("8080")),
@@ -93,8 +127,13 @@ mod tests {
             ("$$${PORT}", Some("$8080")),
             ("${TRICK}", Some("${PORT}")),
         ] {
-            let filled = substitute(text, &env).unwrap();
-            assert_eq!(filled.as_deref(), expected, "{text}");
+            let expected = expected.map_or(Substituted::Absent, |text: &str| {
+                Substituted::Text(text.to_owned())
+            });
+            assert_eq!(substitute(text, &env), Ok(expected), "{text}");
+        }
+        for text in ["plain", "", "5$ and $x"] {
+            assert_eq!(substitute(text, &env), Ok(Substituted::Unchanged), "{text}");
         }
     }
 
@@ -107,6 +146,9 @@ mod tests {
             ("${1A}", "`1A` is not a name"),
             ("${A B}", "`A B` is not a name"),
             ("${A-b}", "`A-b` is not a name"),
+            ("${NOPE:-${PORT}}", "a variable within `${...}`"),
+            ("${PORT:-a${NOPE}b}", "a variable within `${...}`"),
+            ("${${PORT}}", "a variable within `${...}`"),
         ] {
             let error = substitute(text, &env).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

@@ -1,4 +1,4 @@
-//! YAML to a checked [`Config`](model::Config). Pure: reading the file is `watch`'s business.
+//! YAML to a checked [`Config`](model::Config). [`load`] is pure; reading is the business of `file`.
 //!
 //! text -> `tree` (variables filled in) -> `raw` (form) -> `check` (sense) -> `model`. A `document`
 //! gathers what is wrong on the way, and a `report` shows all of it at once.
@@ -9,10 +9,12 @@ mod decode_error;
 mod defaults;
 mod document;
 mod env;
+mod file;
 mod locate;
 pub mod model;
 mod print;
 pub mod raw;
+mod redact;
 pub mod reload;
 pub mod report;
 mod suggest;
@@ -24,8 +26,10 @@ pub mod watch;
 
 use serde::Deserialize as _;
 
+pub use self::{
+    defaults::ADMIN_ADDRESS, env::Env, file::load_file, model::Config, print::print, report::Report,
+};
 use self::{document::Document, tree::Node};
-pub use self::{env::Env, model::Config, print::print, report::Report};
 
 /// Largest file that is read.
 pub const FILE_BYTES_MAX: usize = 1 << 20;

@@ -3,7 +3,7 @@
 //! Values of these types exist only after `check` accepted the file. Nothing re-validates them, and
 //! states that make no sense cannot be written down here.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::HeaderName;
 use schemars::JsonSchema;
@@ -59,6 +59,15 @@ pub enum ListenAddress {
         /// Permission bits.
         mode: u32,
     },
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Certificate and key of a TLS listener; PEM files.
@@ -352,6 +361,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long an HTTP/1 connection may idle between requests, and an HTTP/2 one without streams. Default 75 s.
     pub keepalive_timeout: Duration,
+    /// How long a client may take to accept a piece of a response that is passed through. Default 60 s.
+    pub write_timeout: Duration,
     /// Kernel send buffer of a client socket, `SO_SNDBUF`. Default 64 KiB.
     pub tcp_send_buffer_bytes: usize,
 }
@@ -363,6 +374,9 @@ pub struct Drain {
     pub window: Duration,
     /// What is left then is cut after this further time. Default 5 s.
     pub margin: Duration,
+    /// The listeners stay open for this long at least, even if nobody is connected: load balancers
+    /// send clients for a while after readiness fails. Default 5 s, at most `window`.
+    pub listen_min: Duration,
 }
 
 /// The admin service.

@@ -14,7 +14,23 @@ use super::{
 /// `defaults` is spent on the routes; limits that the machine decides at start stay away.
 #[must_use]
 pub fn print(config: &Config) -> String {
-    let mut file = serde_yaml::to_value(raw_file(config)).unwrap_or_default();
+    text(value(config))
+}
+
+/// Prints some of the sections at the top of the file only.
+pub(super) fn print_sections(config: &Config, sections: &[&str]) -> String {
+    let mut file = value(config);
+    if let Some(entries) = file.as_mapping_mut() {
+        entries.retain(|key, _| key.as_str().is_some_and(|key| sections.contains(&key)));
+    }
+    text(file)
+}
+
+fn value(config: &Config) -> serde_yaml::Value {
+    serde_yaml::to_value(raw_file(config)).unwrap_or_default()
+}
+
+fn text(mut file: serde_yaml::Value) -> String {
     escape_dollars(&mut file);
     serde_yaml::to_string(&file).unwrap_or_default()
 }
@@ -54,6 +70,7 @@ fn raw_file(config: &Config) -> raw::File {
         drain: raw::Drain {
             window: Some(config.drain.window.into()),
             margin: Some(config.drain.margin.into()),
+            listen_min: Some(config.drain.listen_min.into()),
         },
         admin: raw::Admin {
             address: Some(admin_address),
@@ -68,13 +85,11 @@ fn raw_file(config: &Config) -> raw::File {
 }
 
 fn listen_address(address: &ListenAddress) -> (String, Option<raw::Mode>) {
-    match address {
-        ListenAddress::Tcp(address) => (address.to_string(), None),
-        ListenAddress::Unix { path, mode } => (
-            format!("unix:{}", path.display()),
-            Some(raw::Mode(format!("{mode:04o}"))),
-        ),
-    }
+    let mode = match address {
+        ListenAddress::Tcp(_) => None,
+        ListenAddress::Unix { mode, .. } => Some(raw::Mode(format!("{mode:04o}"))),
+    };
+    (address.to_string(), mode)
 }
 
 fn listener(listener: &Listener) -> raw::Listener {
@@ -133,6 +148,7 @@ fn limits(config: &Config) -> raw::Limits {
         head_timeout: Some(limits.head_timeout.into()),
         handshake_timeout: Some(limits.handshake_timeout.into()),
         keepalive_timeout: Some(limits.keepalive_timeout.into()),
+        write_timeout: Some(limits.write_timeout.into()),
         tcp_send_buffer_bytes: Some(limits.tcp_send_buffer_bytes.into()),
     }
 }

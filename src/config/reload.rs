@@ -1,82 +1,67 @@
-//! What came of the last reload, for metrics and `/readyz`.
+//! What of a new file takes effect in a running process, and what waits for its next start.
 
-use parking_lot::Mutex;
+use super::{model::Config, print::print_sections};
 
-use super::model::Config;
-use crate::clock::Millis;
-
-/// Shared record of reloads: written by the watch, read by metrics and `/readyz`.
-#[derive(Debug)]
-pub struct ReloadStatus(Mutex<ReloadState>);
-
-/// What came of the last reload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReloadState {
-    /// The file as it stands is in force. `false`: it is bad, and an older one is in force.
-    pub success: bool,
-    /// When the file was last taken or refused.
-    pub at: Millis,
-    /// Files taken, the first one included.
-    pub successes: u64,
-    /// Files refused.
-    pub failures: u64,
-    /// The report on the file that was refused last; `None` while `success`.
-    pub error: Option<String>,
-    /// Sections that differ from those that the process started with and take effect only after a
-    /// restart.
-    pub restart_needed: Vec<&'static str>,
+/// What a file says that a process takes over at its start only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Sections of the file that differ from those in force.
+    pub sections: Vec<&'static str>,
+    /// The same as the file has them, in YAML.
+    yaml: String,
 }
 
-impl ReloadStatus {
-    /// The state after the first file was taken.
+impl Waiting {
+    /// Nothing waits.
     #[must_use]
-    pub const fn started(now: Millis) -> Self {
-        Self(Mutex::new(ReloadState {
-            success: true,
-            at: now,
-            successes: 1,
-            failures: 0,
-            error: None,
-            restart_needed: Vec::new(),
-        }))
+    pub const fn is_empty(&self) -> bool {
+        self.sections.is_empty()
     }
 
-    /// A copy of the state.
+    /// For people, as YAML comments; empty when nothing waits.
     #[must_use]
-    pub fn state(&self) -> ReloadState {
-        self.0.lock().clone()
-    }
-
-    /// The file was taken.
-    pub(super) fn taken(&self, now: Millis, restart_needed: Vec<&'static str>) {
-        let mut state = self.0.lock();
-        state.success = true;
-        state.at = now;
-        state.successes += 1;
-        state.error = None;
-        state.restart_needed = restart_needed;
-    }
-
-    /// The file was refused.
-    pub(super) fn refused(&self, now: Millis, error: String) {
-        let mut state = self.0.lock();
-        state.success = false;
-        state.at = now;
-        state.failures += 1;
-        state.error = Some(error);
+    pub fn comment(&self) -> String {
+        if self.is_empty() {
+            return String::new();
+        }
+        let lines = self.yaml.lines().map(|line| format!("# {line}\n"));
+        let title = "\n# The file also says this, which takes effect at the next start:\n#\n";
+        title.to_owned() + &lines.collect::<String>()
     }
 }
 
-/// Sections of `wanted` that a process which started with `started` cannot take over.
+/// Puts together what is in force in a process that started with `started` when its file says
+/// `wanted`: all of it, less what takes a restart.
 #[must_use]
-pub fn restart_needed(started: &Config, wanted: &Config) -> Vec<&'static str> {
-    [
-        ("listeners", started.listeners != wanted.listeners),
-        ("admin", started.admin != wanted.admin),
-        ("log", started.log != wanted.log),
-        ("threads", started.threads != wanted.threads),
-    ]
-    .into_iter()
-    .filter_map(|(section, differs)| differs.then_some(section))
-    .collect()
+pub fn merge(started: &Config, wanted: &Config) -> (Config, Waiting) {
+    let mut in_force = wanted.clone();
+    let mut sections = Vec::new();
+    keep(
+        "listeners",
+        &started.listeners,
+        &mut in_force.listeners,
+        &mut sections,
+    );
+    keep("admin", &started.admin, &mut in_force.admin, &mut sections);
+    keep("log", &started.log, &mut in_force.log, &mut sections);
+    keep(
+        "threads",
+        &started.threads,
+        &mut in_force.threads,
+        &mut sections,
+    );
+    let yaml = print_sections(wanted, &sections);
+    (in_force, Waiting { sections, yaml })
+}
+
+fn keep<T: Clone + PartialEq>(
+    section: &'static str,
+    started: &T,
+    in_force: &mut T,
+    waiting: &mut Vec<&'static str>,
+) {
+    if started != in_force {
+        in_force.clone_from(started);
+        waiting.push(section);
+    }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     document::{Finding, PROBLEMS_MAX},
     locate::{Place, locate, place_of, width},
+    redact::redacted,
     tree::{Node, Spot},
 };
 
@@ -104,7 +105,7 @@ impl Report {
             path: String::new(),
             line: place.line,
             column: place.column,
-            message: format!("this is not valid YAML: {message}"),
+            message: redacted(&format!("this is not valid YAML: {message}")),
             hint,
             related: None,
             snippet: Snippet::new(source, place),
@@ -186,8 +187,8 @@ impl Problem {
             path: root.path_text(&finding.spot),
             line: place.line,
             column: place.column,
-            message: finding.message,
-            hint: finding.hint,
+            message: redacted(&finding.message),
+            hint: finding.hint.as_deref().map(redacted),
             related,
             snippet: Snippet::new(source, place),
         }
@@ -209,7 +210,7 @@ impl Snippet {
             .lines()
             .nth(place.line.saturating_sub(1))
             .unwrap_or_default();
-        let shown: Vec<char> = line
+        let shown: Vec<char> = redacted(line)
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
@@ -249,11 +250,12 @@ impl Snippet {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {
-            writeln!(
-                f,
-                "{}:{}:{}: {}",
-                self.file, problem.line, problem.column, problem.message
-            )?;
+            let Problem { line, column, .. } = problem;
+            match problem.snippet.text.as_str() {
+                // About the file as a whole, there is no line to point at.
+                "" => writeln!(f, "{}: {}", self.file, problem.message)?,
+                _ => writeln!(f, "{}:{line}:{column}: {}", self.file, problem.message)?,
+            }
             let last = problem
                 .related
                 .as_ref()

@@ -15,7 +15,11 @@ const BASE: [(&str, &str); 4] = [
 ];
 
 fn env(name: &str) -> Option<String> {
-    (name == "PORT").then(|| "80x".to_owned())
+    match name {
+        "PORT" => Some("80x".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
 }
 
 fn refused(source: &str) -> Report {
@@ -122,6 +126,9 @@ snapshot!(
     "listeners:\n  - address: 0.0.0.0:${PORT}",
     "threads: ${PORT}",
     "log: {filter: '${1}'}",
+    "drain:\n  window: ${WINDOW:-${DRAIN}}",
+    "drain: {window: '${EMPTY}'}",
+    "upstreams: {app: '${EMPTY:-}'}",
 );
 
 snapshot!(
@@ -148,6 +155,9 @@ snapshot!(
     "upstreams: {app: 'ftp://app'}",
     "upstreams: {app: 'http://app/api'}",
     "upstreams: {app: 'http://u:p@app'}",
+    "upstreams: {app: 'http://u:p/w@app/api'}",
+    "upstreams: {app: 'u:p@app'}",
+    "upstreams: {app: {address: 'http://app', host: 'u:p@app'}}",
     "upstreams: {app: 'http://app:port'}",
     "upstreams: {app: {address: 'http://app', tls: {}}}",
     "upstreams: {app: {address: 'unix:/x', tls: {}}}",
@@ -212,7 +222,10 @@ snapshot!(
     "defaults: {identity: {headers: [x-a, X-A]}}",
     "defaults: {identity: {headers: ['a b']}}",
     "defaults: {identity: {cookies: ['a=b']}}",
+    "defaults: {identity: {headers: [], cookies: []}}",
+    "routes: [{path: /a, action: fanout, identity: {headers: [], cookies: []}}]",
     "defaults: {response_headers: [Set-Cookie]}",
+    "defaults: {response_headers: [Date, Proxy-Connection, X-Accel-Buffering]}",
     "defaults: {query: [a, a]}",
     "defaults: {query: [a, last_event_id]}",
     "defaults: {last_event_id_query: ''}",
@@ -227,6 +240,8 @@ snapshot!(
     "limits: {head_fields_max: 1}",
     "limits: {head_timeout: 0}",
     "limits: {tcp_send_buffer_bytes: 1}",
+    "limits: {write_timeout: 0}",
+    "drain: {window: 1s, margin: 1s, listen_min: 3s}",
     "admin: {address: '0.0.0.0:9901'}",
     "admin: {address: '9901'}",
     "admin: {mode: '0660'}",

@@ -1,77 +1,40 @@
 //! Checked values for tests, with the shipped defaults.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::model::{
-    Action, Backoff, CookieIdentity, EventLimits, Fanout, GapNotice, Identity, Ids, LateJoin,
-    OnEnd, QuerySelection, RetryRange, RingLimits, Route, RouteMatch, Share, SlowReader, Upstream,
-    UpstreamAddress, UpstreamHost,
+use super::{
+    load,
+    model::{Action, Config, Fanout, Limits, Route, RouteMatch, Upstream},
 };
+
+/// What a configuration says that says no more than it must, before an app on loopback.
+fn bare(port: u16) -> Config {
+    let source = format!(
+        "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\n\
+         upstreams: {{app: 'http://127.0.0.1:{port}'}}\nroutes: [{{path: /, action: fanout}}]\n"
+    );
+    load(&source, "testing.yaml", &|_| None).unwrap_or_else(|report| panic!("{report}"))
+}
 
 /// A fan-out route's settings.
 #[must_use]
 pub fn fanout() -> Fanout {
-    Fanout {
-        share: Share::Credentials,
-        identity: Identity {
-            headers: crate::route::key::SESSION_HEADERS.to_vec(),
-            cookies: CookieIdentity::All,
-        },
-        query: QuerySelection::All,
-        last_event_id_query: "last_event_id".to_owned(),
-        ids: Ids::Local,
-        late_join: LateJoin::Live,
-        gap_notice: GapNotice::Auto,
-        ring: RingLimits {
-            events_max: 1024,
-            bytes_max: 1 << 20,
-            age_max: Duration::from_secs(600),
-        },
-        event: EventLimits {
-            bytes_max: 256 << 10,
-            fields_max: 4096,
-            id_bytes_max: 256,
-        },
-        open_wait: Duration::from_secs(10),
-        head_wait: Duration::from_secs(5),
-        on_end: OnEnd::Pass,
-        backoff: Backoff {
-            min: Duration::from_millis(100),
-            max: Duration::from_secs(10),
-        },
-        upstream_silence_max: None,
-        linger: Duration::from_secs(5),
-        retry: RetryRange {
-            min: Duration::from_secs(1),
-            max: Duration::from_secs(5),
-        },
-        heartbeat: Duration::from_secs(15),
-        slow: SlowReader {
-            events_max: 1024,
-            bytes_max: 1 << 20,
-            stall_max: Duration::from_secs(10),
-        },
-        channel_subscribers_max: usize::MAX,
-        response_headers: Vec::new(),
+    match &bare(1).routes[0].action {
+        Action::Fanout(settings) => Fanout::clone(settings),
+        Action::Stream | Action::Proxy => unreachable!("the route above fans out"),
     }
+}
+
+/// The bounds of a process.
+#[must_use]
+pub fn limits() -> Limits {
+    bare(1).limits
 }
 
 /// An upstream on loopback.
 #[must_use]
 pub fn upstream(port: u16) -> Arc<Upstream> {
-    Arc::new(Upstream {
-        name: "app".to_owned(),
-        address: UpstreamAddress::Tcp {
-            host: "127.0.0.1".to_owned(),
-            port,
-        },
-        tls: None,
-        host: UpstreamHost::Preserve,
-        connect_timeout: Duration::from_secs(2),
-        read_timeout: Duration::from_secs(60),
-        write_timeout: Duration::from_secs(30),
-        idle_timeout: Duration::from_secs(60),
-    })
+    bare(port).upstreams[0].clone()
 }
 
 /// A route on `path`.

@@ -257,3 +257,19 @@ threads: ${THREADS}
     );
     assert_eq!(config.routes[0].matches.path, "/a");
 }
+
+#[test]
+fn an_empty_variable_is_a_value_unless_it_may_stay_away() {
+    let env = |name: &str| (name == "EMPTY").then(String::new);
+    let has_host = |host: &str| {
+        let source = format!(
+            "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\nupstreams: {{app: 'http://app'}}\n\
+             routes: [{{path: /a, action: proxy, host: '{host}'}}]\n"
+        );
+        load(&source, "test.yaml", &env).map(|config| config.routes[0].matches.host.is_some())
+    };
+    assert!(has_host("${EMPTY}").is_err(), "an empty host is no host");
+    assert_eq!(has_host("${EMPTY:-a}"), Ok(true));
+    assert_eq!(has_host("${EMPTY:-}"), Ok(false));
+    assert_eq!(has_host("${NONE:-}"), Ok(false));
+}

@@ -5,8 +5,7 @@
 //! compares content, so that it does not matter how the file came to differ.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -16,13 +15,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{
-    FILE_BYTES_MAX, load,
+    file::{self, Content, load_content},
     model::Config,
-    reload::{ReloadStatus, restart_needed},
-    report::Report,
-    too_large,
+    reload::{Waiting, merge},
 };
-use crate::clock::{self, Millis};
 
 /// Time between looks at the file.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -38,21 +34,23 @@ pub type OnReload = Box<dyn FnMut(Reload<'_>) + Send>;
 /// What became of a changed file.
 #[derive(Debug, Clone, Copy)]
 pub enum Reload<'a> {
-    /// It is in force.
+    /// It is in force, less what waits for a restart.
     Applied {
         /// What was in force before.
         old: &'a Arc<Config>,
         /// What is in force, published already. The very same as `old` if the file differs in form
-        /// only, or if a bad edit was taken back.
+        /// only or in what waits, or if a bad edit was taken back.
         new: &'a Arc<Config>,
-        /// Sections that take effect after a restart only.
-        restart_needed: &'a [&'static str],
+        /// What takes effect after a restart only.
+        waiting: &'a Waiting,
     },
     /// It is bad; nothing changed.
     Rejected {
         /// What is wrong, for people.
         report: &'a str,
     },
+    /// Loading or applying it panicked: a bug. It is not tried again until it changes.
+    Panicked,
 }
 
 /// The configuration file and what it last said.
@@ -61,7 +59,6 @@ pub struct Watch {
     env: OwnedEnv,
     on_reload: OnReload,
     current: Arc<ArcSwap<Config>>,
-    status: Arc<ReloadStatus>,
     /// What the process started with: some of it stays in force until a restart.
     started: Arc<Config>,
     /// Content that was taken or refused last: the same is not looked at twice. `None` before the
@@ -69,14 +66,6 @@ pub struct Watch {
     seen: Option<Content>,
     /// Other content, not yet at rest.
     unsettled: Option<Content>,
-}
-
-/// What reading the file gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Content {
-    Bytes(Vec<u8>),
-    /// It cannot be read, and why.
-    Unreadable(String),
 }
 
 /// What a look at the file led to.
@@ -92,55 +81,13 @@ pub enum Polled {
     Refused,
 }
 
-/// Reads and checks a file.
-///
-/// # Errors
-/// Everything that is wrong with it, or why it cannot be read.
-pub fn load_file(path: &Path, env: &super::Env<'_>) -> Result<Config, Report> {
-    load_content(path, &read(path), env)
-}
-
-fn load_content(path: &Path, content: &Content, env: &super::Env<'_>) -> Result<Config, Report> {
-    let name = path.display().to_string();
-    let bytes = match content {
-        Content::Bytes(bytes) => bytes,
-        Content::Unreadable(why) => {
-            let message = format!("the file cannot be read: {why}");
-            return Err(Report::whole_file(
-                &name,
-                &message,
-                "check its path and permissions",
-            ));
-        }
-    };
-    if bytes.len() > FILE_BYTES_MAX {
-        return Err(too_large(&name));
-    }
-    let source = std::str::from_utf8(bytes).map_err(|error| {
-        let place = error.valid_up_to() + 1;
-        let message = format!("the file is not UTF-8: see byte {place}");
-        Report::whole_file(&name, &message, "save it as UTF-8")
-    })?;
-    load(source, &name, env)
-}
-
+/// As `file::read`, but regular files only: opening a pipe would wait for its writer.
 fn read(path: &Path) -> Content {
-    let bounded = || -> io::Result<Vec<u8>> {
-        // Opening a pipe would wait for its writer.
-        if !fs::metadata(path)?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        let mut bytes = Vec::new();
-        let bound = u64::try_from(FILE_BYTES_MAX)
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
-        File::open(path)?.take(bound).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    bounded().map_or_else(
-        |error| Content::Unreadable(error.to_string()),
-        Content::Bytes,
-    )
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => file::read(path),
+        Ok(_) => Content::Unreadable("it is not a regular file".to_owned()),
+        Err(error) => Content::Unreadable(error.to_string()),
+    }
 }
 
 impl Watch {
@@ -155,19 +102,12 @@ impl Watch {
         Self {
             started: current.load_full(),
             current,
-            status: Arc::new(ReloadStatus::started(clock::now())),
             path,
             env,
             on_reload,
             seen: None,
             unsettled: None,
         }
-    }
-
-    /// What came of the last reload, kept up to date.
-    #[must_use]
-    pub fn status(&self) -> Arc<ReloadStatus> {
-        Arc::clone(&self.status)
     }
 
     /// Watches until it is dropped. Reading and checking run on a blocking thread.
@@ -184,13 +124,13 @@ impl Watch {
         loop {
             tokio::time::sleep(wait).await;
             let polling = Arc::clone(&watch);
-            let polled =
-                tokio::task::spawn_blocking(move || polling.lock().poll(clock::now())).await;
+            let polled = tokio::task::spawn_blocking(move || polling.lock().poll()).await;
             wait = match polled {
                 Ok(Polled::Unsettled) => SETTLE_INTERVAL,
                 Ok(Polled::Unchanged | Polled::Taken | Polled::Refused) => POLL_INTERVAL,
                 Err(error) => {
-                    tracing::error!(%error, "reloading failed; the configuration in force stays");
+                    tracing::error!(%error, "reloading the configuration file failed");
+                    (watch.lock().on_reload)(Reload::Panicked);
                     POLL_INTERVAL
                 }
             };
@@ -198,7 +138,7 @@ impl Watch {
     }
 
     /// Looks at the file once.
-    pub fn poll(&mut self, now: Millis) -> Polled {
+    pub fn poll(&mut self) -> Polled {
         let content = read(&self.path);
         // At the first look the file is usually the one that was loaded, but may have changed since.
         let is_known = match &self.seen {
@@ -216,12 +156,11 @@ impl Watch {
             return Polled::Unsettled;
         }
         self.unsettled = None;
-        let loaded = load_content(&self.path, &content, &self.env);
         // Taken or refused, it is not looked at again until it differs: one report per content.
-        self.seen = Some(content);
-        match loaded {
+        self.seen = Some(content.clone());
+        match load_content(&self.path, &content, &self.env) {
             Ok(config) => {
-                self.take(Arc::new(config), now);
+                self.take(&config);
                 Polled::Taken
             }
             Err(report) => {
@@ -231,32 +170,34 @@ impl Watch {
                     "the configuration file is bad; the one in force stays\n{report}"
                 );
                 (self.on_reload)(Reload::Rejected { report: &report });
-                self.status.refused(now, report);
                 Polled::Refused
             }
         }
     }
 
-    fn take(&mut self, new: Arc<Config>, now: Millis) {
-        let restart = restart_needed(&self.started, &new);
-        if restart.is_empty() {
+    fn take(&mut self, wanted: &Config) {
+        let (in_force, waiting) = merge(&self.started, wanted);
+        if waiting.is_empty() {
             tracing::info!(path = %self.path.display(), "configuration reloaded");
         } else {
             tracing::warn!(
                 path = %self.path.display(),
-                sections = restart.join(", "),
+                sections = waiting.sections.join(", "),
                 "configuration reloaded, but these sections take effect after a restart only"
             );
         }
         let old = self.current.load_full();
-        let new = if *old == *new { Arc::clone(&old) } else { new };
+        let new = if *old == in_force {
+            Arc::clone(&old)
+        } else {
+            Arc::new(in_force)
+        };
         self.current.store(Arc::clone(&new));
         (self.on_reload)(Reload::Applied {
             old: &old,
             new: &new,
-            restart_needed: &restart,
+            waiting: &waiting,
         });
-        self.status.taken(now, restart);
     }
 }
 

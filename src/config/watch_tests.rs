@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::{OnReload, Polled, Reload, Watch, is_mount_point, load_file};
-use crate::{clock::Millis, config::Config};
+use super::{OnReload, Polled, Reload, Watch, is_mount_point};
+use crate::config::{Config, FILE_BYTES_MAX, load, load_file, print, reload::merge};
 
 fn source(port: u16, path: &str) -> String {
     format!(
@@ -19,7 +19,8 @@ fn source(port: u16, path: &str) -> String {
     )
 }
 
-/// A watched file and what was told of it: `/old>/new`, `same` or `rejected`.
+/// A watched file and what was told of it: `/old>/new` or `same`, with the sections that wait for a
+/// restart; or the report.
 struct Rig {
     folder: TempDir,
     current: Arc<ArcSwap<Config>>,
@@ -42,13 +43,23 @@ impl Rig {
         let path = |config: &Config| config.routes[0].matches.path.clone();
         let on_reload: OnReload = Box::new(move |reload| {
             noted.lock().push(match reload {
-                Reload::Applied { old, new, .. } if Arc::ptr_eq(old, new) => "same".to_owned(),
-                Reload::Applied { old, new, .. } => format!("{}>{}", path(old), path(new)),
-                Reload::Rejected { .. } => "rejected".to_owned(),
+                Reload::Applied { old, new, waiting } => {
+                    let change = match Arc::ptr_eq(old, new) {
+                        true => "same".to_owned(),
+                        false => format!("{}>{}", path(old), path(new)),
+                    };
+                    let words: Vec<&str> = [change.as_str()]
+                        .into_iter()
+                        .chain(waiting.sections.iter().copied())
+                        .collect();
+                    words.join(" ")
+                }
+                Reload::Rejected { report } => report.to_owned(),
+                Reload::Panicked => "panicked".to_owned(),
             });
         });
         let mut watch = Watch::new(current.clone(), file, Box::new(|_| None), on_reload);
-        assert_eq!(watch.poll(Millis(0)), Polled::Unchanged);
+        assert_eq!(watch.poll(), Polled::Unchanged);
         Self {
             folder,
             current,
@@ -63,10 +74,15 @@ impl Rig {
 
     /// Polls until the file has come to rest.
     fn settle(&mut self) -> Polled {
-        match self.watch.poll(Millis(7)) {
-            Polled::Unsettled => self.watch.poll(Millis(7)),
+        match self.watch.poll() {
+            Polled::Unsettled => self.watch.poll(),
             polled @ (Polled::Unchanged | Polled::Taken | Polled::Refused) => polled,
         }
+    }
+
+    /// What was told last.
+    fn last(&self) -> String {
+        self.told.lock().last().unwrap().clone()
     }
 
     fn path_in_force(&self) -> String {
@@ -77,20 +93,14 @@ impl Rig {
 #[test]
 fn a_good_file_is_taken_and_published() {
     let mut rig = Rig::new(&source(0, "/a"));
-    assert_eq!(rig.watch.poll(Millis(1)), Polled::Unchanged);
+    assert_eq!(rig.watch.poll(), Polled::Unchanged);
     rig.write(&source(0, "/b"));
-    assert_eq!(rig.watch.poll(Millis(2)), Polled::Unsettled);
+    assert_eq!(rig.watch.poll(), Polled::Unsettled);
     assert_eq!(rig.path_in_force(), "/a");
-    assert_eq!(rig.watch.poll(Millis(3)), Polled::Taken);
+    assert_eq!(rig.watch.poll(), Polled::Taken);
     assert_eq!(rig.path_in_force(), "/b");
     assert_eq!(*rig.told.lock(), ["/a>/b"]);
-    assert_eq!(rig.watch.poll(Millis(4)), Polled::Unchanged);
-    let state = rig.watch.status().state();
-    assert_eq!(
-        (state.success, state.at, state.successes),
-        (true, Millis(3), 2)
-    );
-    assert!(state.restart_needed.is_empty());
+    assert_eq!(rig.watch.poll(), Polled::Unchanged);
 }
 
 #[test]
@@ -101,17 +111,18 @@ fn a_bad_file_changes_nothing_and_says_why_once() {
     for _ in 0..3 {
         assert_eq!(rig.settle(), Polled::Unchanged);
     }
-    let state = rig.watch.status().state();
-    assert_eq!((state.success, state.failures), (false, 1));
-    assert!(state.error.unwrap().contains("did you mean `limits`?"));
+    assert!(
+        rig.last().contains("did you mean `limits`?"),
+        "{}",
+        rig.last()
+    );
     assert_eq!(rig.path_in_force(), "/a");
 
     // Taking the edit back is a success, and no change.
     rig.write(&source(0, "/a"));
     assert_eq!(rig.settle(), Polled::Taken);
-    let state = rig.watch.status().state();
-    assert_eq!((state.success, state.error), (true, None));
-    assert!(*rig.told.lock() == ["rejected", "same"]);
+    assert_eq!(rig.last(), "same");
+    assert_eq!(rig.told.lock().len(), 2);
 }
 
 #[test]
@@ -120,24 +131,10 @@ fn a_file_that_goes_away_or_is_no_file_changes_nothing() {
     let file = rig.folder.path().join("sidestream.yaml");
     fs::remove_file(&file).unwrap();
     assert_eq!(rig.settle(), Polled::Refused);
-    assert!(
-        rig.watch
-            .status()
-            .state()
-            .error
-            .unwrap()
-            .contains("cannot be read")
-    );
+    assert!(rig.last().contains("cannot be read"), "{}", rig.last());
     fs::create_dir(&file).unwrap();
     assert_eq!(rig.settle(), Polled::Refused);
-    assert!(
-        rig.watch
-            .status()
-            .state()
-            .error
-            .unwrap()
-            .contains("not a regular file")
-    );
+    assert!(rig.last().contains("not a regular file"), "{}", rig.last());
     fs::remove_dir(&file).unwrap();
     rig.write(&source(0, "/b"));
     assert_eq!(rig.settle(), Polled::Taken);
@@ -149,32 +146,68 @@ fn a_file_that_still_changes_is_waited_for() {
     let mut rig = Rig::new(&source(0, "/a"));
     for path in ["/b", "/c", "/d"] {
         rig.write(&source(0, path));
-        assert_eq!(rig.watch.poll(Millis(1)), Polled::Unsettled, "{path}");
+        assert_eq!(rig.watch.poll(), Polled::Unsettled, "{path}");
     }
     // Back to what it was in between: nothing happened.
     rig.write(&source(0, "/a"));
-    assert_eq!(rig.watch.poll(Millis(1)), Polled::Unchanged);
+    assert_eq!(rig.watch.poll(), Polled::Unchanged);
     rig.write(&source(0, "/d"));
-    assert_eq!(rig.watch.poll(Millis(1)), Polled::Unsettled);
-    assert_eq!(rig.watch.poll(Millis(1)), Polled::Taken);
+    assert_eq!(rig.watch.poll(), Polled::Unsettled);
+    assert_eq!(rig.watch.poll(), Polled::Taken);
     assert_eq!(*rig.told.lock(), ["/a>/d"]);
 }
 
 #[test]
-fn sections_that_need_a_restart_are_named_until_they_are_taken_back() {
+fn sections_that_need_a_restart_wait_and_are_named_until_they_are_taken_back() {
     let mut rig = Rig::new(&source(0, "/a"));
     let more = "threads: 3\nlog: {filter: debug}\nadmin: {address: '127.0.0.1:1'}\n";
     rig.write(&format!("{}{more}", source(1, "/b")));
     assert_eq!(rig.settle(), Polled::Taken);
     assert_eq!(rig.path_in_force(), "/b", "the rest applies");
-    let needed = |rig: &Rig| rig.watch.status().state().restart_needed;
-    assert_eq!(needed(&rig), ["listeners", "admin", "log", "threads"]);
-    rig.write(&source(1, "/c"));
+    assert_eq!(rig.last(), "/a>/b listeners admin log threads");
+    let started = load(&source(0, "/b"), "started.yaml", &|_| None).unwrap();
+    assert_eq!(**rig.current.load(), started, "what waits is not in force");
+    rig.write(&source(1, "/b"));
     assert_eq!(rig.settle(), Polled::Taken);
-    assert_eq!(needed(&rig), ["listeners"]);
+    assert_eq!(rig.last(), "same listeners");
     rig.write(&source(0, "/c"));
     assert_eq!(rig.settle(), Polled::Taken);
-    assert!(needed(&rig).is_empty());
+    assert_eq!(rig.last(), "/b>/c");
+}
+
+#[test]
+fn what_waits_is_shown_as_the_file_has_it() {
+    let config = |port| load(&source(port, "/a"), "test.yaml", &|_| None).unwrap();
+    let (in_force, waiting) = merge(&config(1), &config(2));
+    assert_eq!(in_force, config(1));
+    let page = print(&in_force) + &waiting.comment();
+    assert!(page.contains("\n# - name: 127.0.0.1:2\n"), "{page}");
+    assert!(!page.contains("# routes"), "{page}");
+    assert_eq!(load(&page, "page.yaml", &|_| None).unwrap(), in_force);
+    let (_, nothing) = merge(&config(1), &config(1));
+    assert_eq!(nothing.comment(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_panics_is_told_and_the_watch_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sidestream.yaml");
+    fs::write(&file, source(0, "/a")).unwrap();
+    let current = Arc::new(ArcSwap::from_pointee(load_file(&file, &|_| None).unwrap()));
+    let (sender, mut told) = tokio::sync::mpsc::channel(4);
+    let on_reload: OnReload = Box::new(move |reload| match reload {
+        Reload::Applied { new, .. } if new.routes[0].matches.path == "/b" => panic!("on purpose"),
+        Reload::Applied { .. } => sender.try_send("applied").unwrap(),
+        Reload::Rejected { .. } => sender.try_send("rejected").unwrap(),
+        Reload::Panicked => sender.try_send("panicked").unwrap(),
+    });
+    let watch = Watch::new(current, file.clone(), Box::new(|_| None), on_reload);
+    let running = tokio::spawn(watch.run());
+    for (path, expected) in [("/b", "panicked"), ("/c", "applied")] {
+        fs::write(&file, source(0, path)).unwrap();
+        assert_eq!(told.recv().await, Some(expected), "{path}");
+    }
+    running.abort();
 }
 
 #[test]
@@ -186,8 +219,8 @@ fn a_change_between_loading_and_the_first_look_is_noticed() {
     fs::write(&file, source(0, "/b")).unwrap();
     let (env, on_reload) = (Box::new(|_: &str| None), Box::new(|_: Reload<'_>| {}));
     let mut watch = Watch::new(current.clone(), file, env, on_reload);
-    assert_eq!(watch.poll(Millis(1)), Polled::Unsettled);
-    assert_eq!(watch.poll(Millis(2)), Polled::Taken);
+    assert_eq!(watch.poll(), Polled::Unsettled);
+    assert_eq!(watch.poll(), Polled::Taken);
     assert_eq!(current.load().routes[0].matches.path, "/b");
 }
 
@@ -209,7 +242,7 @@ fn a_config_map_swap_is_noticed() {
     let mut rig = Rig::on(folder, file);
     publish(&root, "..2", &source(0, "/a"));
     assert_eq!(
-        rig.watch.poll(Millis(1)),
+        rig.watch.poll(),
         Polled::Unchanged,
         "a swap to the same content"
     );
@@ -224,11 +257,8 @@ fn what_is_not_utf8_or_too_large_is_refused() {
     let file = folder.path().join("bad.yaml");
     for (content, expected) in [
         (b"version: \xff\n".to_vec(), "not UTF-8: see byte 10"),
-        (vec![b'x'; super::FILE_BYTES_MAX + 5], "larger than 1 MiB"),
-        (
-            "ä".repeat(super::FILE_BYTES_MAX).into_bytes(),
-            "larger than 1 MiB",
-        ),
+        (vec![b'x'; FILE_BYTES_MAX + 5], "larger than 1 MiB"),
+        ("ä".repeat(FILE_BYTES_MAX).into_bytes(), "larger than 1 MiB"),
     ] {
         fs::write(&file, content).unwrap();
         let report = load_file(&file, &|_| None).unwrap_err().to_string();
@@ -260,18 +290,17 @@ fn mount_points_are_recognised() {
 #[tokio::test(start_paused = true)]
 async fn the_loop_polls_by_itself() {
     let rig = Rig::new(&source(0, "/a"));
-    let (current, status) = (rig.current.clone(), rig.watch.status());
+    let current = rig.current.clone();
     let file = rig.folder.path().join("sidestream.yaml");
     let running = tokio::spawn(rig.watch.run());
     fs::write(file, source(0, "/b")).unwrap();
     // Time is paused: it moves on by itself whenever everything waits.
     tokio::time::timeout(std::time::Duration::from_secs(60), async {
-        while status.state().successes < 2 {
+        while current.load().routes[0].matches.path != "/b" {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     })
     .await
     .unwrap();
-    assert_eq!(current.load().routes[0].matches.path, "/b");
     running.abort();
 }

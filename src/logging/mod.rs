@@ -36,14 +36,17 @@ const BELOW_US: &str =
 /// Sends log lines of this process, and those of crates that use the `log` crate, to standard error.
 ///
 /// # Errors
-/// A filter that cannot be understood, or a second call.
+/// A filter in the environment that cannot be understood, or a second call.
 pub fn init(log: &Log) -> Result<(), String> {
     let filter = std::env::var(FILTER_VARIABLE)
         .ok()
         .filter(|filter| !filter.is_empty());
-    let (source, directives) = match &filter {
-        Some(filter) => (FILTER_VARIABLE, filter),
-        None => ("log.filter", &log.filter),
+    let directives = match &filter {
+        Some(filter) => {
+            check_filter(filter).map_err(|problem| format!("{FILTER_VARIABLE}: {problem}"))?;
+            filter
+        }
+        None => &log.filter,
     };
     let terminal = stderr().is_terminal();
     let json = match log.format {
@@ -56,13 +59,35 @@ pub fn init(log: &Log) -> Result<(), String> {
         (false, true) => Form::Colours,
         (false, false) => Form::Plain,
     };
-    let subscriber = subscriber(directives, form, stderr).map_err(|error| {
-        format!("{source}: {error}. Write a level (info) or directives (info,sidestream=debug)")
-    })?;
     // Sets the bridge for the `log` crate as well.
-    subscriber
+    subscriber(directives, form, stderr)?
         .try_init()
         .map_err(|error| format!("logging cannot start: {error}"))
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Whether a filter means what its writer probably meant.
+///
+/// # Errors
+/// What is wrong, and after `; ` what to do.
+pub fn check_filter(directives: &str) -> Result<(), String> {
+    // A single word that is no level names a module, and would silence all others.
+    let is_level = LEVELS
+        .iter()
+        .any(|level| directives.eq_ignore_ascii_case(level));
+    let is_word = !directives.contains(['=', ',', ':', '[']);
+    let why = match EnvFilter::builder().parse(directives) {
+        Err(error) => error.to_string(),
+        Ok(_) if is_word && !is_level => "it is not a level".to_owned(),
+        Ok(_) => return Ok(()),
+    };
+    Err(format!(
+        "`{}` is not a log filter: {why}; write a level ({}), or directives as in \
+         `info,sidestream=debug`",
+        directives.escape_debug(),
+        LEVELS.join(", ")
+    ))
 }
 
 /// How lines look.

@@ -86,9 +86,11 @@ fn a_filter_is_checked() {
         "sidestream::egress=trace",
         "off",
     ] {
-        assert!(filter(good).is_ok(), "{good}");
+        assert_eq!(check_filter(good), Ok(()), "{good}");
     }
-    for bad in ["sidestream=loud", "a=b=c"] {
-        assert!(filter(bad).is_err(), "{bad}");
+    for bad in ["sidestream=loud", "a=b=c", "verbose", ""] {
+        let problem = check_filter(bad).unwrap_err();
+        assert!(problem.contains("is not a log filter"), "{bad}: {problem}");
+        assert!(problem.contains("; write a level (off, error"), "{problem}");
     }
 }

@@ -39,8 +39,6 @@ use crate::{
     upstream::peer::{Peers, Purpose},
 };
 
-/// A client that takes no byte of a write for this long is gone. Pingora's own default is for ever.
-const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an unwanted rest of a request body is read for the sake of the next request.
 const BODY_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Upstream attempts for one request; pooled connections that died count.
@@ -197,7 +195,8 @@ impl ProxyHttp for PassThrough {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Passage) -> Result<()> {
-        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
+        // Pingora's own default is for ever.
+        session.set_write_timeout(Some(self.hub.config.load().limits.write_timeout));
         session.set_total_drain_timeout(Some(BODY_DRAIN_TIMEOUT));
         if session.req_header().version == Version::HTTP_10 {
             session.set_ignore_info_resp(true);

@@ -148,13 +148,6 @@ impl KeyError {
     }
 }
 
-/// Headers that carry a session by common convention. Cookies are told apart by name, see
-/// [`CookieIdentity`].
-pub const SESSION_HEADERS: [HeaderName; 2] = [
-    http::header::AUTHORIZATION,
-    HeaderName::from_static("mcp-session-id"),
-];
-
 /// Whether an app could read the path as another one than the route table did: by a dot segment, a
 /// backslash or a NUL, encoded or not. Refused on every route, or a rule for one path would be
 /// reachable by another spelling.

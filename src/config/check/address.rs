@@ -82,6 +82,16 @@ pub(super) fn app(text: &str) -> Result<AppAddress, String> {
             scheme: AppScheme::Unix,
         });
     }
+    let after_scheme = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let authority = after_scheme.split(['/', '?', '#']).next();
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        // Not quoted: reports go to logs.
+        return Err(
+            "an address must not hold a user name or password; leave it out: the app gets the \
+             credentials of the clients, and Sidestream has none of its own"
+                .to_owned(),
+        );
+    }
     let (scheme, rest, default_port) = match text.split_once("://") {
         Some(("http", rest)) => (AppScheme::Http, rest, 80),
         Some(("https", rest)) => (AppScheme::Https, rest, 443),
@@ -101,9 +111,6 @@ pub(super) fn app(text: &str) -> Result<AppAddress, String> {
         return Err(format!(
             "`{text}` has a path; leave it out: requests keep the path that the client asked for"
         ));
-    }
-    if authority.contains('@') {
-        return Err("an address must not hold a user name; leave it out".to_owned());
     }
     let (host, port) = host_and_port(authority, default_port).ok_or_else(|| {
         format!("`{text}` is not an address; write it as in `http://127.0.0.1:3000`")
@@ -237,7 +244,10 @@ mod tests {
             ("ftp://app", "`ftp` is not supported"),
             ("http://app/api", "has a path"),
             ("http://app?x", "has a path"),
-            ("http://u:p@app", "user name"),
+            ("http://u:p@app", "user name or password"),
+            ("http://u:p@app/api?x", "user name or password"),
+            ("https://token@app", "user name or password"),
+            ("u:p@app:80", "user name or password"),
             ("http://", "is not an address"),
             ("http://app:0", "is not an address"),
             ("http://app:port", "is not an address"),

@@ -163,14 +163,24 @@ fn identity(
              leave one of the two out",
         );
     }
-    let headers = match nested!(route, defaults, identity.headers) {
+    let headers = nested!(route, defaults, identity.headers);
+    let cookies = nested!(route, defaults, identity.cookies);
+    let names_nobody =
+        headers.as_ref().is_some_and(Vec::is_empty) && cookies == Some(AllOr::Names(Vec::new()));
+    if share == Share::Credentials && names_nobody {
+        place.of(&["identity"]).problem(
+            "without a header or a cookie there is no identity: everybody would share; name what \
+             tells clients apart, or write `share: public` if the stream is the same for everybody",
+        );
+    }
+    let headers = match headers {
         Some(names) => names::identity_headers(&names, &place.of(&["identity", "headers"])),
         None => defaults::IDENTITY_HEADERS
             .into_iter()
             .map(HeaderName::from_static)
             .collect(),
     };
-    let cookies = match nested!(route, defaults, identity.cookies) {
+    let cookies = match cookies {
         None | Some(AllOr::All) => CookieIdentity::All,
         Some(AllOr::Names(names)) => {
             let at = place.of(&["identity", "cookies"]);

@@ -34,16 +34,21 @@ const NOT_IDENTITY: [&str; 25] = [
 ];
 
 /// Headers of an app's answer that are for one client or one connection only, or that we set.
-const NOT_FOR_ALL: [&str; 15] = [
+const NOT_FOR_ALL: [&str; 20] = [
     "age",
     "cache-control",
     "connection",
     "content-encoding",
     "content-length",
+    "content-range",
     "content-type",
+    "date",
     "etag",
+    "expires",
     "keep-alive",
+    "last-modified",
     "proxy-authenticate",
+    "proxy-connection",
     "set-cookie",
     "te",
     "trailer",

@@ -2,18 +2,17 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tracing_subscriber::EnvFilter;
-
 use super::{
     super::{
         defaults,
         model::{Admin, Drain, Limits, ListenAddress, Listener, ListenerTls, Log, LogFormat},
         raw,
-        units::Count,
+        units::{Count, Time},
     },
     address,
     at::At,
 };
+use crate::logging;
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -137,6 +136,11 @@ pub(super) fn limits(raw: &raw::Limits, at: &At<'_>) -> Limits {
             raw.keepalive_timeout,
             defaults::KEEPALIVE_TIMEOUT,
         ),
+        write_timeout: time(
+            "write_timeout",
+            raw.write_timeout,
+            defaults::CLIENT_WRITE_TIMEOUT,
+        ),
         tcp_send_buffer_bytes: at.key("tcp_send_buffer_bytes").size(
             raw.tcp_send_buffer_bytes,
             defaults::TCP_SEND_BUFFER_BYTES,
@@ -147,9 +151,24 @@ pub(super) fn limits(raw: &raw::Limits, at: &At<'_>) -> Limits {
 
 pub(super) fn drain(raw: &raw::Drain, at: &At<'_>) -> Drain {
     let time = |key: &str, value, default| at.key(key).time(value, default, Duration::ZERO..=HOUR);
+    let window = time("window", raw.window, defaults::DRAIN_WINDOW);
+    let margin = time("margin", raw.margin, defaults::DRAIN_MARGIN);
+    let listen_min = time(
+        "listen_min",
+        raw.listen_min,
+        defaults::DRAIN_LISTEN_MIN.min(window),
+    );
+    if listen_min > window + margin {
+        at.key("listen_min").problem(&format!(
+            "the process ends {} after the signal, which is `window` and `margin` together; \
+             lower it, or raise `window`",
+            Time(window + margin)
+        ));
+    }
     Drain {
-        window: time("window", raw.window, defaults::DRAIN_WINDOW),
-        margin: time("margin", raw.margin, defaults::DRAIN_MARGIN),
+        window,
+        margin,
+        listen_min,
     }
 }
 
@@ -179,32 +198,13 @@ pub(super) fn log(raw: &raw::Log, at: &At<'_>) -> Log {
         .filter
         .clone()
         .unwrap_or_else(|| defaults::LOG_FILTER.to_owned());
-    if let Some(why) = filter_problem(&filter) {
-        at.key("filter").problem(&format!(
-            "`{}` is not a log filter: {why}; write a level ({}), or directives as in \
-             `info,sidestream=debug`",
-            filter.escape_debug(),
-            LEVELS.join(", ")
-        ));
+    if let Err(message) = logging::check_filter(&filter) {
+        at.key("filter").problem(&message);
     }
     Log {
         filter,
         format: raw.format.unwrap_or(LogFormat::Auto),
     }
-}
-
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-
-fn filter_problem(filter: &str) -> Option<String> {
-    if let Err(error) = EnvFilter::builder().parse(filter) {
-        return Some(error.to_string());
-    }
-    // A single word that is no level names a module, and would silence all others.
-    let is_level = LEVELS
-        .iter()
-        .any(|level| filter.eq_ignore_ascii_case(level));
-    let is_word = !filter.contains(['=', ',', ':', '[']);
-    (is_word && !is_level).then(|| "it is not a level".to_owned())
 }
 
 /// Unless set, the CPUs that this process may use: the one thing here that is asked of the machine.

@@ -18,7 +18,8 @@ use super::{
 
 /// Configuration of Sidestream, an SSE fan-out sidecar.
 ///
-/// Values may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign.
+/// Values may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign. As in
+/// a shell, the default also stands in for an empty variable.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Sidestream", transform = forms::require_sections)]
@@ -170,6 +171,10 @@ pub struct Limits {
     /// How long a client connection may idle between requests. Default 75s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keepalive_timeout: Option<Time>,
+    /// How long a client may take to accept a piece of a response that is passed through, a stream
+    /// of its own included. Default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_timeout: Option<Time>,
     /// Kernel send buffer of a client socket. Default 64KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_send_buffer_bytes: Option<Size>,
@@ -185,6 +190,11 @@ pub struct Drain {
     /// What is left after the window is cut after this further time. Default 5s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<Time>,
+    /// The listeners stay open for this long at least, even if nobody is connected: load balancers
+    /// send clients for some seconds after readiness fails. Default 5s, or the window if that is
+    /// shorter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_min: Option<Time>,
 }
 
 /// The admin service: `/livez`, `/readyz`, `/metrics`, `/channels`.

@@ -1,22 +1,12 @@
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::*;
 
 fn limits() -> Limits {
     Limits {
-        subscribers_max: None,
-        connections_max: None,
-        channels_max: 1,
-        streams_per_connection_max: 1,
-        ring_bytes_max: None,
         head_bytes_max: 1024,
         head_fields_max: 5,
-        head_timeout: Duration::from_secs(1),
-        handshake_timeout: Duration::from_secs(1),
-        keepalive_timeout: Duration::from_secs(1),
-        tcp_send_buffer_bytes: 0,
+        ..crate::config::testing::limits()
     }
 }
 
