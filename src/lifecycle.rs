@@ -1,6 +1,7 @@
-//! Starting, ready, draining, stopped; whether the shards are alive; and what signals do to it all.
+//! Starting, ready, draining, stopped; whether all that must run does; and what signals do to it all.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,10 +11,9 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
-    signal::unix::{Signal as Listening, SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
-use tracing::info;
 
 use crate::clock::Millis;
 
@@ -51,6 +51,8 @@ impl Phase {
 pub struct Lifecycle {
     phase: watch::Sender<Phase>,
     pulses: Mutex<Vec<Arc<AtomicU64>>>,
+    /// Names of duties that nobody fulfils.
+    down: Arc<Mutex<BTreeSet<String>>>,
     restart_needed: Mutex<Vec<String>>,
 }
 
@@ -65,6 +67,30 @@ impl Pulse {
     }
 }
 
+/// Something that must run for as long as the process does. Dropped before it is fulfilled, it is
+/// down, until somebody takes it up again.
+#[derive(Debug)]
+pub struct Duty {
+    name: String,
+    down: Arc<Mutex<BTreeSet<String>>>,
+    fulfilled: bool,
+}
+
+impl Duty {
+    /// It ended as it should.
+    pub fn fulfil(mut self) {
+        self.fulfilled = true;
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        if !self.fulfilled {
+            self.down.lock().insert(std::mem::take(&mut self.name));
+        }
+    }
+}
+
 impl Lifecycle {
     /// Starting.
     #[must_use]
@@ -72,6 +98,7 @@ impl Lifecycle {
         Self {
             phase: watch::Sender::new(Phase::Starting),
             pulses: Mutex::default(),
+            down: Arc::default(),
             restart_needed: Mutex::default(),
         }
     }
@@ -84,17 +111,13 @@ impl Lifecycle {
 
     /// Goes on to `phase`; `false` when already there or beyond.
     pub fn advance(&self, phase: Phase) -> bool {
-        let moved = self.phase.send_if_modified(|current| {
+        self.phase.send_if_modified(|current| {
             let forward = phase > *current;
             if forward {
                 *current = phase;
             }
             forward
-        });
-        if moved {
-            info!(phase = phase.as_str(), "lifecycle");
-        }
-        moved
+        })
     }
 
     /// For those who must act when the phase changes.
@@ -116,9 +139,31 @@ impl Lifecycle {
         pulse
     }
 
-    /// Numbers of the shards without a sign of life for [`STUCK_AFTER`], in order of registration.
+    /// Takes up what must run; `name` says what it is.
+    pub fn duty(&self, name: &str) -> Duty {
+        self.down.lock().remove(name);
+        Duty {
+            name: name.to_owned(),
+            down: self.down.clone(),
+            fulfilled: false,
+        }
+    }
+
+    /// What is wrong with the process, a text for each; empty: it is alive.
     #[must_use]
-    pub fn stuck(&self, now: Millis) -> Vec<usize> {
+    pub fn ailments(&self, now: Millis) -> Vec<String> {
+        let stuck = self.stuck(now).into_iter().map(|number| {
+            let seconds = STUCK_AFTER.as_secs();
+            format!("shard {number} has not moved for {seconds} s")
+        });
+        let down = self.down.lock();
+        stuck
+            .chain(down.iter().map(|name| format!("{name} is down")))
+            .collect()
+    }
+
+    /// Numbers of the shards without a sign of life for [`STUCK_AFTER`], in order of registration.
+    fn stuck(&self, now: Millis) -> Vec<usize> {
         let pulses = self.pulses.lock();
         let is_stuck =
             |pulse: &AtomicU64| now.since(Millis(pulse.load(Ordering::Relaxed))) >= STUCK_AFTER;
@@ -147,30 +192,20 @@ impl Default for Lifecycle {
     }
 }
 
-/// A request from outside to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGTERM.
-    Terminate,
-    /// SIGINT, most often Ctrl-C.
-    Interrupt,
-}
-
 /// The first signal drains, a second one of either kind ends at once.
-pub async fn follow_signals(lifecycle: &Lifecycle, mut next: impl AsyncFnMut() -> Signal) {
-    let first = next().await;
-    info!(signal = ?first, "draining; a second signal ends at once");
+pub async fn follow_signals(lifecycle: &Lifecycle, mut next: impl AsyncFnMut()) {
+    // Nothing is logged here: whoever reads the log may be what hangs.
+    next().await;
     lifecycle.advance(Phase::Draining);
-    let second = next().await;
-    info!(signal = ?second, "ending at once");
+    next().await;
     lifecycle.advance(Phase::Stopped);
 }
 
 /// The signals that the operating system sends us.
 #[derive(Debug)]
 pub struct Signals {
-    terminate: Listening,
-    interrupt: Listening,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Signals {
@@ -185,19 +220,17 @@ impl Signals {
         })
     }
 
-    /// The next signal.
-    pub async fn next(&mut self) -> Signal {
+    /// Waits for the next SIGTERM or SIGINT.
+    pub async fn next(&mut self) {
         tokio::select! {
-            _ = self.terminate.recv() => Signal::Terminate,
-            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use super::*;
 
     #[test]
@@ -212,23 +245,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_signal_drains_and_the_second_ends_at_once() {
-        for signals in [
-            [Signal::Terminate, Signal::Terminate],
-            [Signal::Interrupt, Signal::Interrupt],
-            [Signal::Terminate, Signal::Interrupt],
-        ] {
-            let lifecycle = Lifecycle::new();
-            lifecycle.advance(Phase::Ready);
-            let mut seen = Vec::new();
-            let mut left = VecDeque::from(signals);
-            follow_signals(&lifecycle, async || {
-                seen.push(lifecycle.phase());
-                left.pop_front().unwrap()
-            })
-            .await;
-            seen.push(lifecycle.phase());
-            assert_eq!(seen, [Phase::Ready, Phase::Draining, Phase::Stopped]);
-        }
+        let lifecycle = Lifecycle::new();
+        lifecycle.advance(Phase::Ready);
+        let mut seen = Vec::new();
+        follow_signals(&lifecycle, async || seen.push(lifecycle.phase())).await;
+        seen.push(lifecycle.phase());
+        assert_eq!(seen, [Phase::Ready, Phase::Draining, Phase::Stopped]);
     }
 
     #[tokio::test]
@@ -250,5 +272,21 @@ mod tests {
         second.beat(Millis(6_001));
         assert_eq!(lifecycle.stuck(Millis(6_002)), [] as [usize; 0]);
         assert_eq!(lifecycle.stuck(Millis(60_000)), [0, 1]);
+    }
+
+    #[test]
+    fn what_is_stuck_or_down_is_told_until_it_is_taken_up_again() {
+        let lifecycle = Lifecycle::new();
+        let _pulse = lifecycle.pulse(Millis(0));
+        let duty = lifecycle.duty("the acceptor");
+        lifecycle.duty("the drain").fulfil();
+        assert_eq!(lifecycle.ailments(Millis(0)), [] as [String; 0]);
+        drop(duty);
+        assert_eq!(
+            lifecycle.ailments(Millis(5_000)),
+            ["shard 0 has not moved for 5 s", "the acceptor is down"]
+        );
+        let _duty = lifecycle.duty("the acceptor");
+        assert_eq!(lifecycle.ailments(Millis(0)), [] as [String; 0]);
     }
 }

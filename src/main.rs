@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use sidestream::{
-    app,
-    cli::{self, Demo, Work},
+    app::{self, Running},
+    cli::{self, Demo, Failure, Work},
     config::Config,
     demo::{self, Options, Serving},
     logging,
@@ -16,12 +16,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     cli::main(&Work {
         run: |config, path| {
-            logging::init(&config.log)?;
+            logging::init(&config.log).map_err(Failure::usage)?;
             let options = app::Options {
                 config_file: Some(path.to_owned()),
                 signals: true,
             };
-            app::start(config, options)?.wait()
+            app::start(config, options)
+                .and_then(Running::wait)
+                .map_err(Failure::runtime)
         },
         demo: |flags| demo::run(&options(flags), serve_demo, print),
     })
@@ -37,15 +39,13 @@ fn options(flags: &Demo) -> Options {
     }
 }
 
-fn serve_demo(config: Config) -> Result<Serving, String> {
-    logging::init(&config.log)?;
-    let running = app::start(
-        config,
-        app::Options {
-            config_file: None,
-            signals: true,
-        },
-    )?;
+fn serve_demo(config: Config) -> Result<Serving, Failure> {
+    logging::init(&config.log).map_err(Failure::usage)?;
+    let options = app::Options {
+        config_file: None,
+        signals: true,
+    };
+    let running = app::start(config, options).map_err(Failure::runtime)?;
     let stats = demo::stats_of(&running.hub.metrics, &running.hub.config.load());
     let wait = Box::new(move || running.wait());
     Ok(Serving { stats, wait })

@@ -1,13 +1,21 @@
 //! Worker threads: each is one OS thread with a runtime of its own, so that everything a connection
 //! touches stays on one core: its socket's reactor, its tasks, its shard, its upstream pool.
 
-use std::{future::Future, io, pin::Pin, thread};
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+};
 
 use tokio::{
     runtime::Builder,
     sync::watch,
     task::{LocalSet, spawn_local},
 };
+
+use crate::clock::{self, Millis};
 
 /// A task that stays on its worker's thread.
 pub type LocalTask = Pin<Box<dyn Future<Output = ()>>>;
@@ -20,30 +28,64 @@ pub type Start = Box<dyn FnOnce() -> LocalTask + Send>;
 pub struct Worker {
     name: String,
     thread: thread::JoinHandle<()>,
+    /// Nothing ever comes; the sender goes with the thread.
+    ended: mpsc::Receiver<()>,
 }
 
 impl Worker {
-    /// Starts a thread called `name` that runs `tasks` until `end` turns true (or its sender is
-    /// gone). Then it drops them, and with them every connection that the worker still has.
+    /// Starts a thread called `name` that runs what `prepare` returns until `end` turns true (or its
+    /// sender is gone). Then it drops it, and with it every connection that the worker still has.
+    ///
+    /// `prepare` runs at once, within the thread's runtime: what it registers there and cannot have
+    /// is the caller's to report.
     ///
     /// # Errors
-    /// The system gives no thread, or no descriptors for a reactor.
-    pub fn spawn(name: String, tasks: Vec<Start>, end: watch::Receiver<bool>) -> io::Result<Self> {
-        // Built here, not on the thread, so that its failure is the caller's to report.
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new().name(name.clone()).spawn(move || {
+    /// That of `prepare`; or the system gives no thread, or no descriptors for a reactor.
+    pub fn spawn<E: From<io::Error>>(
+        name: String,
+        prepare: impl FnOnce() -> Result<Vec<Start>, E>,
+        end: watch::Receiver<bool>,
+    ) -> Result<Self, E> {
+        let failed = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot start thread {name}: {error}"))
+        };
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let tasks = {
+            let _inside = runtime.enter();
+            prepare()?
+        };
+        let (alive, ended) = mpsc::sync_channel(0);
+        let work = move || {
             let tasks_of_thread = LocalSet::new();
             tasks_of_thread.block_on(&runtime, run(tasks, end));
             drop(tasks_of_thread);
             runtime.shutdown_background();
-        })?;
-        Ok(Self { name, thread })
+            drop(alive);
+        };
+        let thread = thread::Builder::new().name(name.clone());
+        let thread = thread.spawn(work).map_err(failed)?;
+        Ok(Self {
+            name,
+            thread,
+            ended,
+        })
     }
 
-    /// Waits for the thread's end.
-    pub fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!(worker = self.name, "worker thread panicked");
+    /// Waits for the thread's end, but not beyond `deadline`: then it is left behind.
+    ///
+    /// # Errors
+    /// Its name and what became of it, if it did not end as it should.
+    pub fn join(self, deadline: Millis) -> Result<(), String> {
+        let left = deadline.since(clock::now());
+        match self.ended.recv_timeout(left) {
+            Err(RecvTimeoutError::Timeout) => Err(format!("{} hangs", self.name)),
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                let panicked = |_| format!("{} panicked", self.name);
+                self.thread.join().map_err(panicked)
+            }
         }
     }
 }
@@ -58,7 +100,7 @@ async fn run(tasks: Vec<Start>, mut end: watch::Receiver<bool>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
 
@@ -80,10 +122,44 @@ mod tests {
                 std::future::pending::<()>().await;
             })
         });
-        let worker = Worker::spawn("worker-7".to_owned(), vec![start], ended).unwrap();
+        let worker = spawn("worker-7", start, ended);
         assert_eq!(receiver.recv().unwrap(), "named");
         end.send(true).unwrap();
-        worker.join();
+        assert_eq!(worker.join(soon()), Ok(()));
         assert_eq!(receiver.recv().unwrap(), "dropped");
+    }
+
+    fn spawn(name: &str, start: Start, ended: watch::Receiver<bool>) -> Worker {
+        Worker::spawn(name.to_owned(), || io::Result::Ok(vec![start]), ended).unwrap()
+    }
+
+    fn soon() -> Millis {
+        clock::now().after(Duration::from_secs(30))
+    }
+
+    #[test]
+    fn a_thread_that_hangs_is_left_behind() {
+        let (hangs, hanging) = mpsc::sync_channel(0);
+        let (release, held) = mpsc::sync_channel::<()>(0);
+        let (end, ended) = watch::channel(false);
+        let start: Start = Box::new(move || {
+            Box::pin(async move {
+                hangs.send(()).unwrap();
+                let _ = held.recv();
+            })
+        });
+        let worker = spawn("worker-8", start, ended);
+        hanging.recv().unwrap();
+        end.send(true).unwrap();
+        assert_eq!(worker.join(clock::now()), Err("worker-8 hangs".to_owned()));
+        drop(release);
+    }
+
+    #[test]
+    fn what_cannot_be_prepared_is_told() {
+        let (_end, ended) = watch::channel(false);
+        let prepare = || Err(io::Error::other("no socket"));
+        let error = Worker::spawn("worker-9".to_owned(), prepare, ended).unwrap_err();
+        assert_eq!(error.to_string(), "no socket");
     }
 }

@@ -1,9 +1,9 @@
 //! The admin service: health, metrics, channels, configuration. Loopback or a unix socket only, and
 //! nothing here changes state.
 
+pub mod beacon;
 pub mod channels;
 mod pages;
-mod socket;
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, header::HOST};
 use pingora::{
     http::ResponseHeader,
-    protocols::{Stream, http::ServerSession},
+    protocols::{Stream, http::ServerSession, l4::stream::Stream as L4Stream},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -22,10 +22,15 @@ use tracing::{debug, warn};
 use self::{
     channels::ChannelSource,
     pages::{Page, Peer, Question},
-    socket::Socket,
 };
 use crate::{
-    clock, config::model::ListenAddress, lifecycle::Lifecycle, logging::Seldom, metrics::Metrics,
+    clock,
+    config::model::ListenAddress,
+    lifecycle::Lifecycle,
+    logging::Seldom,
+    metrics::{Metrics, labels::PanicPlace},
+    socket::{Accepted, Accepting, Listening},
+    supervise::contained,
 };
 
 /// Connections at the same time; more wait in the accept queue.
@@ -48,14 +53,15 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// Channels.
     pub channels: Box<dyn ChannelSource>,
-    /// The configuration in force as YAML, without secrets.
+    /// The configuration in force as YAML, without secrets, and as comments what waits for a restart.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 /// A bound admin service that does not answer yet.
 #[derive(Debug)]
 pub struct Admin {
-    socket: Socket,
+    socket: Accepting,
+    address: ListenAddress,
 }
 
 impl Admin {
@@ -64,21 +70,28 @@ impl Admin {
     /// # Errors
     /// The address cannot be had; the error names it.
     pub fn bind(address: &ListenAddress) -> io::Result<Self> {
+        let named = |error: io::Error| {
+            let text = format!("the admin service cannot listen on {address}: {error}");
+            io::Error::new(error.kind(), text)
+        };
+        let socket = Listening::open(address).map_err(named)?;
+        let bound = socket.tcp_address().map_err(named)?;
         Ok(Self {
-            socket: Socket::bind(address)?,
+            address: bound.map_or_else(|| address.clone(), ListenAddress::Tcp),
+            socket: socket.register().map_err(named)?,
         })
     }
 
     /// The address in use; port 0 has become a real one.
     #[must_use]
-    pub fn address(&self) -> &ListenAddress {
-        self.socket.address()
+    pub const fn address(&self) -> &ListenAddress {
+        &self.address
     }
 
     /// Answers until `end` is ready. Answers under way are finished by their own tasks.
-    pub async fn serve(self, sources: Arc<Sources>, end: impl Future<Output = ()>) {
+    pub async fn serve(&self, sources: Arc<Sources>, end: impl Future<Output = ()>) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let peer = match self.socket.address() {
+        let peer = match &self.address {
             ListenAddress::Tcp(_) => Peer::Network,
             ListenAddress::Unix { .. } => Peer::File,
         };
@@ -93,8 +106,13 @@ impl Admin {
         // The semaphore is never closed.
         while let Ok(permit) = Arc::clone(room).acquire_owned().await {
             match self.socket.accept().await {
-                Ok(stream) => {
-                    tokio::spawn(serve_connection(stream, Arc::clone(sources), peer, permit));
+                Ok(accepted) => {
+                    let stream: Stream = Box::new(match accepted {
+                        Accepted::Tcp(stream, _) => L4Stream::from(stream),
+                        Accepted::Unix(stream) => L4Stream::from(stream),
+                    });
+                    let serve = serve_connection(stream, Arc::clone(sources), peer, permit);
+                    contained(&sources.metrics, PanicPlace::Control, serve);
                 }
                 Err(error) => {
                     sources.metrics.accept_errors.inc();

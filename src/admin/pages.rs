@@ -113,17 +113,22 @@ fn is_loopback(host: &[u8]) -> bool {
         || IpAddr::from_str(name).is_ok_and(|address| address.is_loopback())
 }
 
+/// `reasons` say what hangs or is down.
 fn live(sources: &Sources, now: Millis) -> Page {
-    let stuck = sources.lifecycle.stuck(now);
-    let status = if stuck.is_empty() {
+    let reasons = sources.lifecycle.ailments(now);
+    Page::json(
+        health(&reasons),
+        &json!({ "live": reasons.is_empty(), "reasons": reasons }),
+    )
+}
+
+/// Well, unless there are reasons.
+const fn health<T>(reasons: &[T]) -> StatusCode {
+    if reasons.is_empty() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
-    };
-    Page::json(
-        status,
-        &json!({ "live": stuck.is_empty(), "stuck_shards": stuck }),
-    )
+    }
 }
 
 /// `reasons` say why it is not ready; `notes` are for people and change nothing.
@@ -140,13 +145,8 @@ fn ready(sources: &Sources) -> Page {
         .into_iter()
         .map(|change| format!("restart needed: {change}"))
         .collect();
-    let status = if reasons.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
     Page::json(
-        status,
+        health(&reasons),
         &json!({ "ready": reasons.is_empty(), "reasons": reasons, "notes": notes }),
     )
 }

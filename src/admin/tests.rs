@@ -49,7 +49,8 @@ fn start(address: &ListenAddress, sources: &Arc<Sources>) -> ListenAddress {
     let address = admin.address().clone();
     let lifecycle = Arc::clone(&sources.lifecycle);
     let end = async move { lifecycle.reached(Phase::Stopped).await };
-    tokio::spawn(admin.serve(Arc::clone(sources), end));
+    let sources = Arc::clone(sources);
+    tokio::spawn(async move { admin.serve(sources, end).await });
     address
 }
 
@@ -125,7 +126,7 @@ async fn a_needed_restart_is_a_note_and_no_reason() {
 }
 
 #[tokio::test]
-async fn liveness_fails_for_a_stuck_shard_and_for_nothing_else() {
+async fn liveness_fails_for_what_hangs_or_is_down_and_for_nothing_else() {
     let sources = sources();
     let address = start(&loopback(), &sources);
     assert_eq!(get(&address, "/livez").await.0, 200, "starting is alive");
@@ -143,9 +144,14 @@ async fn liveness_fails_for_a_stuck_shard_and_for_nothing_else() {
     assert_eq!(question(Millis(4_999)).status, StatusCode::OK);
     let stuck = question(Millis(5_000));
     assert_eq!(stuck.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(stuck.body, "{\"live\":false,\"stuck_shards\":[0]}\n");
+    let said = r#"{"live":false,"reasons":["shard 0 has not moved for 5 s"]}"#;
+    assert_eq!(stuck.body.trim_end(), said);
     pulse.beat(Millis(5_000));
     assert_eq!(question(Millis(5_000)).status, StatusCode::OK);
+    drop(sources.lifecycle.duty("the acceptor of web"));
+    let (status, _, body) = get(&address, "/livez").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("the acceptor of web is down"), "{body}");
 }
 
 #[tokio::test]

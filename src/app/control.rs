@@ -1,15 +1,20 @@
-//! The control thread: what happens by the clock, on a signal, or by a changed file.
+//! The control thread: what happens by the clock, by a changed file, or on the admin service's socket;
+//! and the drain.
 
 use std::{
-    sync::Arc,
+    future::Future,
+    io,
+    path::PathBuf,
+    sync::{Arc, mpsc::SyncSender},
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::{oneshot, watch};
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use super::{Options, channels::Channels, memory};
+use super::{channels::Channels, memory, overseer::Over};
 use crate::{
-    admin::{Admin, Sources},
+    admin::{Admin, Sources, beacon::Beacon},
     admission::fd,
     clock,
     config::{
@@ -18,9 +23,10 @@ use crate::{
         watch::{Reload, Watch},
     },
     egress::shard::ShardHandle,
-    lifecycle::{Lifecycle, Phase, Signals, follow_signals},
-    metrics::labels::ReloadOutcome,
+    lifecycle::Phase,
+    metrics::labels::{PanicPlace, ReloadOutcome},
     subscribe::Hub,
+    supervise::Supervisor,
     worker::{Start, Worker},
 };
 
@@ -33,61 +39,98 @@ const DRAIN_LOOK: Duration = Duration::from_millis(50);
 /// What the control thread works with.
 pub(super) struct Control {
     pub(super) hub: Arc<Hub>,
-    pub(super) lifecycle: Arc<Lifecycle>,
+    pub(super) supervisor: Supervisor,
     pub(super) shards: Vec<ShardHandle>,
     /// True: no keep-alive any more, GOAWAY.
     pub(super) shutdown: watch::Sender<bool>,
-    pub(super) options: Options,
+    /// The file that the configuration came from.
+    pub(super) config_file: Option<PathBuf>,
+    /// Told when the drain is over.
+    pub(super) over: SyncSender<Over>,
+    /// What the file says for the next start, as comments.
+    pub(super) waiting: Mutex<String>,
 }
 
 impl Control {
-    /// Starts the thread. `finished` fires when the process has drained.
+    /// Starts the thread and returns where the admin service is.
     pub(super) fn start(
         self,
         admin: &ListenAddress,
-        finished: oneshot::Sender<()>,
         ended: watch::Receiver<bool>,
     ) -> Result<(Worker, ListenAddress), String> {
-        let (bound, address) = std::sync::mpsc::sync_channel(1);
-        let admin = admin.clone();
-        let run: Start = Box::new(move || {
-            Box::pin(async move {
-                let service = match Admin::bind(&admin) {
-                    Ok(service) => service,
-                    Err(error) => {
-                        let _told = bound.send(Err(error.to_string()));
-                        return;
-                    }
-                };
-                let _told = bound.send(Ok(service.address().clone()));
-                Arc::new(self).run(service, finished).await;
-            })
-        });
-        let worker = Worker::spawn("control".to_owned(), vec![run], ended)
-            .map_err(|error| format!("the control thread: {error}"))?;
-        let address = address
-            .recv()
-            .map_err(|_| "the control thread ended early".to_owned())??;
+        let mut address = admin.clone();
+        let prepare = || {
+            let service = Admin::bind(admin)?;
+            address = service.address().clone();
+            let beacon = self.light_beacon(&address);
+            let control = Arc::new(self);
+            let mut tasks = vec![
+                control.keep("the admin service", {
+                    let (control, service) = (control.clone(), Arc::new(service));
+                    move || control.clone().serve(service.clone())
+                }),
+                control.keep("the upkeep of channels", {
+                    let control = control.clone();
+                    move || control.clone().tick()
+                }),
+                control.keep("the watch over the configuration file", {
+                    let control = control.clone();
+                    move || control.clone().watch_file()
+                }),
+                control.keep("the drain", {
+                    let control = control.clone();
+                    move || control.clone().drain()
+                }),
+            ];
+            if let Some(beacon) = beacon {
+                let beacon = Arc::new(beacon);
+                tasks.push(control.keep("the beacon of the admin service", move || {
+                    let beacon = beacon.clone();
+                    async move { beacon.shine().await }
+                }));
+            }
+            io::Result::Ok(tasks)
+        };
+        let worker = Worker::spawn("control".to_owned(), prepare, ended)
+            .map_err(|error| error.to_string())?;
         Ok((worker, address))
     }
 
-    async fn run(self: Arc<Self>, admin: Admin, finished: oneshot::Sender<()>) {
-        let lifecycle = self.lifecycle.clone();
-        let config = self.hub.config.clone();
+    /// Without it, `healthcheck` must be told the address if that is not the file's.
+    fn light_beacon(&self, admin: &ListenAddress) -> Option<Beacon> {
+        let file = self.config_file.as_deref()?;
+        Beacon::light(file, admin)
+            .inspect_err(|error| {
+                tracing::warn!(
+                    %error,
+                    "another process may run on the same configuration file: `sidestream healthcheck` \
+                     finds this one only by --admin"
+                );
+            })
+            .ok()
+    }
+
+    fn keep<F: Future<Output = ()> + 'static>(
+        &self,
+        name: &str,
+        make: impl FnMut() -> F + Send + 'static,
+    ) -> Start {
+        let (supervisor, name) = (self.supervisor.clone(), name.to_owned());
+        Box::new(move || Box::pin(supervisor.keep(name, PanicPlace::Control, make)))
+    }
+
+    async fn serve(self: Arc<Self>, service: Arc<Admin>) {
+        let (lifecycle, control) = (self.supervisor.lifecycle.clone(), self.clone());
         let sources = Arc::new(Sources {
             lifecycle: lifecycle.clone(),
             metrics: self.hub.metrics.clone(),
             channels: Box::new(Channels::new(self.hub.registry.clone())),
-            config: Box::new(move || config::print(&config.load())),
+            config: Box::new(move || {
+                config::print(&control.hub.config.load()) + control.waiting.lock().as_str()
+            }),
         });
         let stopped = async { lifecycle.reached(Phase::Stopped).await };
-        tokio::join!(
-            admin.serve(sources, stopped),
-            self.clone().tick(),
-            self.clone().signals(),
-            self.clone().watch_file(),
-            self.clone().drain(finished),
-        );
+        service.serve(sources, stopped).await;
     }
 
     async fn tick(self: Arc<Self>) {
@@ -99,22 +142,18 @@ impl Control {
         }
     }
 
-    async fn signals(self: Arc<Self>) {
-        if !self.options.signals {
-            return;
-        }
-        match Signals::listen() {
-            Ok(mut signals) => follow_signals(&self.lifecycle, async || signals.next().await).await,
-            Err(error) => tracing::error!(%error, "signals cannot be heard"),
-        }
-    }
-
     /// Waits for the order to leave, then leaves: readiness fails with the phase; no new channels, no
     /// keep-alive; every shard closes its readers along a slope; what is left at the deadline is cut.
-    async fn drain(self: Arc<Self>, finished: oneshot::Sender<()>) {
-        self.lifecycle.reached(Phase::Draining).await;
+    async fn drain(self: Arc<Self>) {
+        let lifecycle = &self.supervisor.lifecycle;
+        lifecycle.reached(Phase::Draining).await;
         let drain = self.hub.config.load().drain;
-        let deadline = clock::now().after(drain.window + drain.margin);
+        tracing::info!(window = ?drain.window, "draining; a second signal ends at once");
+        let began = clock::now();
+        let (listened, deadline) = (
+            began.after(drain.listen_min),
+            began.after(drain.window + drain.margin),
+        );
         self.hub.metrics.draining.set(1);
         self.hub.registry.drain();
         self.shutdown.send_replace(true);
@@ -124,8 +163,11 @@ impl Control {
         loop {
             let readers: usize = self.shards.iter().map(ShardHandle::load).sum();
             let left = readers + self.hub.admission.connections.taken();
-            let at_once = self.lifecycle.phase() == Phase::Stopped;
-            if left == 0 || at_once || clock::now() >= deadline {
+            let now = clock::now();
+            // Load balancers send clients for a while after readiness fails.
+            let all_gone = left == 0 && now >= listened;
+            let at_once = lifecycle.phase() == Phase::Stopped;
+            if all_gone || at_once || now >= deadline {
                 tracing::info!(left, "drained");
                 break;
             }
@@ -135,14 +177,14 @@ impl Control {
             shard.cut();
         }
         // An error means that nobody waits for us.
-        let _told = finished.send(());
+        let _told = self.over.try_send(Over::Drained);
     }
 
     async fn watch_file(self: Arc<Self>) {
         let metrics = &self.hub.metrics;
         metrics.set_config_loaded(since_1970());
         metrics.config_last_reload_successful.set(1);
-        let Some(path) = self.options.config_file.clone() else {
+        let Some(path) = self.config_file.clone() else {
             return;
         };
         let control = self.clone();
@@ -157,31 +199,32 @@ impl Control {
     fn reloaded(&self, reload: Reload<'_>) {
         let metrics = &self.hub.metrics;
         match reload {
+            // The watch has logged what is wrong.
             Reload::Rejected { .. } => {
-                // The watch has logged the report.
                 metrics.config_reloads.inc(ReloadOutcome::Rejected);
                 metrics.config_last_reload_successful.set(0);
             }
-            Reload::Applied {
-                old,
-                new,
-                restart_needed,
-            } => {
-                let outcome = match restart_needed {
-                    [] => ReloadOutcome::Applied,
-                    _ => ReloadOutcome::RestartNeeded,
+            Reload::Panicked => {
+                metrics.panics.inc(PanicPlace::Control);
+                metrics.config_reloads.inc(ReloadOutcome::Rejected);
+                metrics.config_last_reload_successful.set(0);
+            }
+            Reload::Applied { old, new, waiting } => {
+                let outcome = if waiting.is_empty() {
+                    ReloadOutcome::Applied
+                } else {
+                    ReloadOutcome::RestartNeeded
                 };
                 metrics.config_reloads.inc(outcome);
                 metrics.config_last_reload_successful.set(1);
                 metrics.set_config_loaded(since_1970());
                 metrics
                     .config_restart_needed
-                    .set(usize::from(!restart_needed.is_empty()));
-                let changes = restart_needed
-                    .iter()
-                    .map(|&section| section.to_owned())
-                    .collect();
-                self.lifecycle.set_restart_needed(changes);
+                    .set(usize::from(!waiting.is_empty()));
+                let sections = waiting.sections.iter().map(ToString::to_string);
+                let lifecycle = &self.supervisor.lifecycle;
+                lifecycle.set_restart_needed(sections.collect());
+                *self.waiting.lock() = waiting.comment();
                 if !Arc::ptr_eq(old, new) {
                     self.apply(new);
                 }

@@ -2,23 +2,33 @@
 //!
 //! ```text
 //! acceptor ── hands connections to ──► worker-0 .. worker-n   (front, pass-through, shard, readers)
-//! control  ── ticks, reloads, admin, signals, drain           (this module)
+//! control  ── ticks, reloads, admin, drain                    (this module)
+//! overseer ── signals, the deadline of the drain              (this module)
 //! ```
 
 mod channels;
 mod control;
 mod memory;
+mod overseer;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{oneshot, watch};
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use self::control::Control;
+use self::{
+    control::Control,
+    overseer::{ENDING_MAX, Over, Overseer},
+};
 use crate::{
     admission::{Admission, fd},
     channel::registry::Registry,
-    clock,
+    clock::{self, Millis},
     config::model::{Config, ListenAddress},
     egress::shard::{self, ShardContext, ShardHandle},
     front::{
@@ -29,6 +39,7 @@ use crate::{
     metrics::Metrics,
     relay::Relayer,
     subscribe::Hub,
+    supervise::Supervisor,
     upstream::{exchange::Dialer, peer::Peers, reader::Readers},
     worker::{Start, Worker},
 };
@@ -45,8 +56,10 @@ pub struct Running {
     pub lifecycle: Arc<Lifecycle>,
     front: front::Running,
     control: Worker,
-    end_control: watch::Sender<bool>,
-    drained: oneshot::Receiver<()>,
+    overseer: Worker,
+    /// Ends control and overseer.
+    end: watch::Sender<bool>,
+    over: mpsc::Receiver<Over>,
 }
 
 /// What is not in the configuration.
@@ -64,93 +77,144 @@ pub struct Options {
 /// One line that says what could not be had (an address, a certificate, a thread) and why.
 pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let metrics = Arc::new(Metrics::new());
-    let lifecycle = Arc::new(Lifecycle::new());
-    let caps = caps(&config, &metrics);
-    let admission = Arc::new(Admission::new(&caps));
+    let supervisor = Supervisor {
+        lifecycle: Arc::new(Lifecycle::new()),
+        metrics: metrics.clone(),
+    };
+    let lifecycle = supervisor.lifecycle.clone();
     let peers = Arc::new(Peers::new());
     let dialer = Arc::new(Dialer::new(peers.clone()));
-    let registry = Arc::new(Registry::new(
-        Arc::new(Readers::new(dialer.clone(), metrics.clone())),
-        metrics.clone(),
-        config.limits.channels_max,
-        memory::ring_bytes_max(&config.limits),
-    ));
-    for route in &config.routes {
-        // Its cells exist at zero from the start, so that a rate over them is right.
-        let _cells = metrics.route(&route.name);
-    }
     let listeners = Listeners::bind(&config.listeners).map_err(|error| error.to_string())?;
-    let (threads, admin_address) = (config.threads, config.admin.address.clone());
-    let hub = Arc::new(Hub {
-        config: Arc::new(ArcSwap::from_pointee(config)),
-        registry,
-        admission: admission.clone(),
-        metrics: metrics.clone(),
-    });
-    let (shutdown, shutdown_watch) = watch::channel(false);
+    let (threads, admin) = (config.threads, config.admin.address.clone());
+    let hub = Arc::new(hub(config, &metrics, &dialer));
     let context = ShardContext {
         metrics: metrics.clone(),
-        admission: admission.clone(),
-        relay: Arc::new(Relayer::new(dialer, admission)),
+        admission: hub.admission.clone(),
+        relay: Arc::new(Relayer::new(
+            dialer,
+            hub.admission.clone(),
+            hub.config.clone(),
+        )),
     };
     let (shards, seeds) = seeds(threads, &context, &lifecycle);
+    let (shutdown, shutdown_watch) = watch::channel(false);
+    let (end, ended) = watch::channel(false);
+    // Whoever comes first decides; the other finds no room.
+    let (over_sender, over) = mpsc::sync_channel(1);
+    let overseer = Overseer {
+        lifecycle: lifecycle.clone(),
+        config: hub.config.clone(),
+        over: over_sender.clone(),
+    };
+    let overseer = overseer
+        .start(options.signals, ended.clone())
+        .map_err(|error| format!("signals cannot be heard: {error}"))?;
+    let control = Control {
+        hub: hub.clone(),
+        supervisor: supervisor.clone(),
+        shards,
+        shutdown,
+        config_file: options.config_file,
+        over: over_sender,
+        waiting: Mutex::default(),
+    };
+    let (control, admin) = control.start(&admin, ended)?;
     let shared = Shared {
         hub: hub.clone(),
         metrics,
         peers,
         shutdown: shutdown_watch,
+        supervisor,
     };
     let front = front::start(listeners, seeds, &shared).map_err(|error| error.to_string())?;
-    let (finished, drained) = oneshot::channel();
-    let control = Control {
-        hub: hub.clone(),
-        lifecycle: lifecycle.clone(),
-        shards,
-        shutdown,
-        options,
-    };
-    let (end_control, ended) = watch::channel(false);
-    let (control, admin) = control.start(&admin_address, finished, ended)?;
-    lifecycle.advance(Phase::Ready);
-    Ok(Running {
+    let running = Running {
         addresses: front.addresses().to_vec(),
         admin,
         hub,
         lifecycle,
         front,
         control,
-        end_control,
-        drained,
-    })
+        overseer,
+        end,
+        over,
+    };
+    if running.lifecycle.advance(Phase::Ready) {
+        running.log_ready();
+    }
+    Ok(running)
 }
 
 impl Running {
-    /// Serves until told to end (a signal, or [`Lifecycle::advance`]), drains, and ends.
+    fn log_ready(&self) {
+        let listeners: Vec<String> = self
+            .addresses
+            .iter()
+            .map(|(name, address)| format!("{name} on {address}"))
+            .collect();
+        tracing::info!(listeners = listeners.join(", "), admin = %self.admin, "ready");
+    }
+
+    /// Serves until told to end (a signal, or [`Lifecycle::advance`]), drains, and ends: at the
+    /// latest five seconds after window and margin of the drain, whatever hangs.
     ///
     /// # Errors
-    /// The control thread died: nobody would tick, reload or drain any more.
+    /// What hung or panicked on the way out.
     pub fn wait(self) -> Result<(), String> {
-        let drained = self.drained.blocking_recv();
-        end_threads(&self.lifecycle, self.front, self.control, &self.end_control);
-        drained.map_err(|_| "the control thread panicked".to_owned())
+        let over = self.over.recv();
+        let patience = match over {
+            Ok(Over::Drained) => ENDING_MAX,
+            // It is over already.
+            Ok(Over::Late) | Err(_) => Duration::ZERO,
+        };
+        let failed = self.end_threads(clock::now().after(patience));
+        match over {
+            Ok(Over::Drained) if failed.is_empty() => Ok(()),
+            Ok(Over::Drained) => Err(format!("drained, but {}", failed.join(", "))),
+            Ok(Over::Late) => Err(format!(
+                "the drain did not end by its deadline: {}",
+                failed.join(", ")
+            )),
+            Err(_) => Err("nobody is left who could drain; please report it".to_owned()),
+        }
     }
 
     /// Ends at once: what is connected is cut.
     pub fn end(self) {
-        end_threads(&self.lifecycle, self.front, self.control, &self.end_control);
+        for failure in self.end_threads(clock::now().after(ENDING_MAX)) {
+            tracing::error!(failure, "a thread did not end as it should");
+        }
+    }
+
+    /// What became of the threads that did not end as they should.
+    fn end_threads(self, deadline: Millis) -> Vec<String> {
+        self.lifecycle.advance(Phase::Stopped);
+        let mut failed = self.front.end(deadline);
+        self.end.send_replace(true);
+        for worker in [self.control, self.overseer] {
+            failed.extend(worker.join(deadline).err());
+        }
+        failed
     }
 }
 
-fn end_threads(
-    lifecycle: &Lifecycle,
-    front: front::Running,
-    control: Worker,
-    end_control: &watch::Sender<bool>,
-) {
-    lifecycle.advance(Phase::Stopped);
-    front.end();
-    end_control.send_replace(true);
-    control.join();
+/// What all threads share of the configuration, of channels and of caps.
+fn hub(config: Config, metrics: &Arc<Metrics>, dialer: &Arc<Dialer>) -> Hub {
+    for route in &config.routes {
+        // Its cells exist at zero from the start, so that a rate over them is right.
+        let _cells = metrics.route(&route.name);
+    }
+    let registry = Registry::new(
+        Arc::new(Readers::new(dialer.clone(), metrics.clone())),
+        metrics.clone(),
+        config.limits.channels_max,
+        memory::ring_bytes_max(&config.limits),
+    );
+    Hub {
+        admission: Arc::new(Admission::new(&caps(&config, metrics))),
+        registry: Arc::new(registry),
+        config: Arc::new(ArcSwap::from_pointee(config)),
+        metrics: metrics.clone(),
+    }
 }
 
 fn caps(config: &Config, metrics: &Metrics) -> fd::Caps {

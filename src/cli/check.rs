@@ -5,12 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{
-    complain,
-    file::{self, Failure, Wrong},
-    say,
-};
-use crate::config::Config;
+use super::{complain, failure::Failure, file, say};
+use crate::config::{Config, Report};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -32,7 +28,7 @@ enum Output {
 
 /// Checks all files, whatever is wrong with the first ones.
 pub(super) fn check(args: &Check) -> Result<(), Failure> {
-    let results: Vec<(&Path, Result<Config, Wrong>)> = args
+    let results: Vec<(&Path, Result<Config, Report>)> = args
         .files
         .iter()
         .map(|path| (path.as_path(), file::read(path)))
@@ -50,11 +46,11 @@ pub(super) fn check(args: &Check) -> Result<(), Failure> {
     if results.iter().all(|(_, result)| result.is_ok()) {
         Ok(())
     } else {
-        Err(Failure::config(String::new()))
+        Err(Failure::usage(String::new()))
     }
 }
 
-fn tell(path: &Path, result: &Result<Config, Wrong>) {
+fn tell(path: &Path, result: &Result<Config, Report>) {
     match result {
         Ok(config) => say(&format!(
             "{}: well, with {}, {} and {}",
@@ -63,8 +59,7 @@ fn tell(path: &Path, result: &Result<Config, Wrong>) {
             counted(config.upstreams.len(), "upstream"),
             counted(config.routes.len(), "route"),
         )),
-        Err(Wrong::Unreadable(text)) => complain(text),
-        Err(Wrong::Content(report)) => complain(&report.to_string()),
+        Err(report) => complain(&report.to_string()),
     }
 }
 
@@ -72,14 +67,10 @@ fn counted(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-fn to_json(path: &Path, result: &Result<Config, Wrong>) -> Value {
-    let file = path.display().to_string();
+fn to_json(path: &Path, result: &Result<Config, Report>) -> Value {
     match result {
-        Ok(_) => json!({ "file": file, "valid": true, "problems": [] }),
-        Err(Wrong::Unreadable(text)) => {
-            json!({ "file": file, "valid": false, "problems": [{ "message": text }] })
-        }
-        Err(Wrong::Content(report)) => {
+        Ok(_) => json!({ "file": path.display().to_string(), "valid": true, "problems": [] }),
+        Err(report) => {
             let mut value = serde_json::to_value(report).unwrap_or_default();
             if let Some(fields) = value.as_object_mut() {
                 fields.insert("valid".to_owned(), false.into());

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     os::unix::net::UnixStream,
     path::PathBuf,
     time::Duration,
@@ -10,17 +10,17 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::file::{self, Failure};
-use crate::config::model::ListenAddress;
+use super::{failure::Failure, file};
+use crate::{
+    admin::beacon,
+    config::{ADMIN_ADDRESS, model::ListenAddress},
+};
 
 /// For connecting, and for each read and write.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An answer is a line of JSON.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
-
-/// Where the admin service is when nothing says otherwise.
-const DEFAULT_ADDRESS: &str = "127.0.0.1:9901";
 
 #[derive(Debug, Args)]
 pub(super) struct Healthcheck {
@@ -29,10 +29,11 @@ pub(super) struct Healthcheck {
     pub(super) question: Question,
     /// Address of the admin service, HOST:PORT or unix:PATH.
     ///
-    /// Default: as in the configuration file; without a valid one, 127.0.0.1:9901.
+    /// Default: where the process that runs on the configuration file says that it is, however the
+    /// file was edited since it started.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
     pub(super) admin: Option<String>,
-    /// Configuration file that says where the admin service is.
+    /// Configuration file of the process to ask.
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
@@ -47,57 +48,83 @@ pub(super) enum Question {
 
 /// The answer when it is well; otherwise what is not, with exit code 1.
 pub(super) fn ask(args: &Healthcheck) -> Result<String, Failure> {
-    let address = address(args)?;
+    let Place { address, doubt } = place(args)?;
     let page = match args.question {
         Question::Live => "/livez",
         Question::Ready => "/readyz",
     };
+    let shown = show(&address);
     let (status, body) = get(&address, page)
-        .map_err(|error| Failure::runtime(format!("{}: {error}", show(&address))))?;
+        .map_err(|error| Failure::runtime(format!("{shown}: {error}{doubt}")))?;
     if status == 200 {
         Ok(body)
     } else {
-        Err(Failure::runtime(format!(
-            "{}{page} answers {status}: {body}",
-            show(&address)
-        )))
+        let text = format!("{shown}{page} answers {status}: {body}");
+        Err(Failure::runtime(text))
     }
 }
 
-fn address(args: &Healthcheck) -> Result<ListenAddress, Failure> {
+/// Where to ask.
+struct Place {
+    address: ListenAddress,
+    /// Why it may be the wrong place, for when nobody answers there.
+    doubt: &'static str,
+}
+
+/// As told; else where the running process says that it is; else where it would be if it started now.
+/// What the file says comes last: it may have been edited since the start, and must not make a healthy
+/// process look ill.
+fn place(args: &Healthcheck) -> Result<Place, Failure> {
     if let Some(admin) = &args.admin {
-        return parse(admin);
+        let address = parse(admin).ok_or_else(|| {
+            Failure::usage(format!(
+                "--admin {admin}: write {ADMIN_ADDRESS} or unix:/path"
+            ))
+        })?;
+        return Ok(Place { address, doubt: "" });
     }
-    if let Some(path) = &args.config {
-        return Ok(file::read(path)?.admin.address);
+    let default = ListenAddress::Tcp(ADMIN_ADDRESS);
+    let Ok(file) = file::find(args.config.clone()) else {
+        let doubt = "; there is no configuration file that says where else to ask";
+        return Ok(Place {
+            address: default,
+            doubt,
+        });
+    };
+    if let Some(address) = beacon::find(&file).as_deref().and_then(parse) {
+        return Ok(Place { address, doubt: "" });
     }
-    // A file that was broken after the start must not make a healthy process look ill.
-    let configured = file::find(None)
-        .ok()
-        .and_then(|path| file::read(&path).ok());
-    configured.map_or_else(|| parse(DEFAULT_ADDRESS), |config| Ok(config.admin.address))
+    Ok(match file::read(&file) {
+        Ok(config) => Place {
+            address: config.admin.address,
+            doubt: "; no process runs on this configuration file",
+        },
+        Err(_) => Place {
+            address: default,
+            doubt: "; no process runs on the configuration file, and it is not valid",
+        },
+    })
 }
 
-fn parse(text: &str) -> Result<ListenAddress, Failure> {
+fn parse(text: &str) -> Option<ListenAddress> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(ListenAddress::Unix {
+        return Some(ListenAddress::Unix {
             path: PathBuf::from(path),
-            mode: 0o660,
+            // Of no meaning to those who connect.
+            mode: 0,
         });
     }
-    text.replace("localhost:", "127.0.0.1:")
-        .parse::<SocketAddr>()
-        .map(ListenAddress::Tcp)
-        .map_err(|_| Failure {
-            code: 2,
-            text: format!("--admin {text}: write {DEFAULT_ADDRESS} or unix:/path"),
-        })
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    address.parse().ok().map(ListenAddress::Tcp)
 }
 
 fn show(address: &ListenAddress) -> String {
     match address {
         ListenAddress::Tcp(address) => format!("http://{address}"),
-        ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
+        ListenAddress::Unix { .. } => address.to_string(),
     }
 }
 
@@ -167,18 +194,11 @@ mod tests {
             ("[::1]:2", "http://[::1]:2"),
             ("unix:/run/a.sock", "unix:/run/a.sock"),
         ] {
-            assert_eq!(
-                parse(text).map(|address| show(&address)),
-                Ok(shown.to_owned())
-            );
+            let address = parse(text).map(|address| show(&address));
+            assert_eq!(address.as_deref(), Some(shown));
         }
         for text in ["", "9901", "http://127.0.0.1:9901", "admin:9901"] {
-            let failure = parse(text).unwrap_err();
-            assert_eq!(failure.code, 2);
-            assert!(
-                failure.text.contains("write 127.0.0.1:9901 or unix:/path"),
-                "{failure:?}"
-            );
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 well, 1 failed at run time, 2 wrong configuration or usage.
 
 mod check;
+mod failure;
 mod file;
 mod healthcheck;
 
@@ -12,7 +13,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use self::file::Failure;
+pub use self::failure::Failure;
 use crate::config::{self, Config};
 
 const EXAMPLES: &str = "\
@@ -85,9 +86,9 @@ pub struct Demo {
 /// What the two long-running commands do; the rest is done here.
 pub struct Work {
     /// Serves `config`, which was read from the given file, until told to end.
-    pub run: fn(Config, &Path) -> Result<(), String>,
+    pub run: fn(Config, &Path) -> Result<(), Failure>,
     /// Serves the demo.
-    pub demo: fn(&Demo) -> Result<(), String>,
+    pub demo: fn(&Demo) -> Result<(), Failure>,
 }
 
 /// Runs the command line of this process.
@@ -106,9 +107,9 @@ fn dispatch(command: Command, work: &Work) -> Result<(), Failure> {
     match command {
         Command::Run(args) => {
             let (path, config) = file::load(args.config)?;
-            (work.run)(config, &path).map_err(Failure::runtime)
+            (work.run)(config, &path)
         }
-        Command::Demo(demo) => (work.demo)(&demo).map_err(Failure::runtime),
+        Command::Demo(demo) => (work.demo)(&demo),
         Command::Check(args) => check::check(&args),
         Command::PrintConfig(args) => {
             let (_, config) = file::load(args.config)?;

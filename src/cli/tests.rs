@@ -111,7 +111,7 @@ fn unreadable_files_are_named() {
         (directory.path().to_owned(), "Is a directory"),
         (binary, "not UTF-8"),
     ] {
-        let failure = Failure::from(file::read(&path).unwrap_err());
+        let failure = file::load(Some(path.clone())).unwrap_err();
         assert_eq!(failure.code, 2);
         assert!(
             failure.text.contains(&path.display().to_string()),

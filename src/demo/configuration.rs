@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::control::Ports;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Report, report::Problem};
 
 /// Name of the file in reports, had anybody written it.
 const FILE_NAME: &str = "demo.yaml";
@@ -32,10 +32,36 @@ pub(super) fn load(setup: &Setup<'_>) -> Result<(String, Config), String> {
     let text = yaml(setup);
     match config::load(&text, FILE_NAME, &|_| None) {
         Ok(config) => Ok((text, config)),
-        Err(report) => Err(format!(
-            "the demo's own configuration does not load; look at --upstream and --stream-path\n{report}"
-        )),
+        Err(report) => Err(in_words_of_the_command_line(setup, &report)),
     }
+}
+
+/// The file is ours, so the user knows nothing of its lines: problems are told by flag.
+fn in_words_of_the_command_line(setup: &Setup<'_>, report: &Report) -> String {
+    let by_flag = |problem: &Problem| {
+        let flag = flag(setup, &problem.path)?;
+        let hint = problem.hint.as_deref().unwrap_or("see --help");
+        Some(format!("{flag}: {}; {hint}", problem.message))
+    };
+    let told: Option<Vec<String>> = report.problems.iter().map(by_flag).collect();
+    match told {
+        Some(lines) => lines.join("\n"),
+        None => format!("the demo's own configuration does not load; please report it\n{report}"),
+    }
+}
+
+/// The flag from which the value at `path` in the file came.
+fn flag(setup: &Setup<'_>, path: &str) -> Option<String> {
+    if path.starts_with("upstreams.app") {
+        return Some("--upstream".to_owned());
+    }
+    let index = path.strip_prefix("routes[")?.split(']').next()?;
+    let index: usize = index.parse().ok()?;
+    // Our own routes are well, unless one of the user's takes the same requests.
+    Some(match setup.stream_paths?.get(index) {
+        Some(pattern) => format!("--stream-path {pattern}"),
+        None => "--stream-path".to_owned(),
+    })
 }
 
 fn yaml(setup: &Setup<'_>) -> String {
@@ -69,7 +95,7 @@ defaults:
 routes:
 {routes}  - {{ path: /__sidestream/, upstream: page, action: proxy }}
   - {{ path: \"/__sidestream/{{*rest}}\", upstream: page, action: proxy }}
-drain: {{ window: 1s, margin: 1s }}     # Ctrl-C should not take long
+drain: {{ window: 1s, margin: 1s, listen_min: 0 }}   # Ctrl-C should not take long
 admin:
   address: 127.0.0.1:{admin}
 log:
@@ -160,10 +186,25 @@ mod tests {
             let paths = [path.to_owned()];
             let error = load(&setup(app, Some(&paths))).unwrap_err();
             assert!(error.contains(said), "{app} {path}: {error}");
-            assert!(error.contains("--upstream"), "{error}");
+            assert!(!error.contains("demo.yaml"), "{error}");
         };
-        check("not a url", "/sse", "not a url");
-        check("http://127.0.0.1:3005", "no-slash", "no-slash");
-        check("http://127.0.0.1:1\"\nlog: {}", "/sse", "is not an address");
+        check(
+            "not a url",
+            "/sse",
+            "--upstream: `not a url` has no scheme; write",
+        );
+        check(
+            "http://u:secret@app",
+            "/sse",
+            "--upstream: an address must not hold",
+        );
+        check(
+            "http://127.0.0.1:1\"\nlog: {}",
+            "/sse",
+            "is not an address; write",
+        );
+        let app = "http://127.0.0.1:3005";
+        check(app, "no-slash", "--stream-path no-slash: ");
+        check(app, "/", "--stream-path: ");
     }
 }

@@ -30,7 +30,7 @@ pub use control::{Backend, Control, Ports};
 pub use script::{Kind, Script, Step};
 pub use stats::{DemoStats, Numbers, stats_of};
 
-use crate::config::Config;
+use crate::{cli::Failure, config::Config};
 
 /// Where the built-in app listens, or the next free port: the tutorial's.
 const APP_PORT: u16 = 3005;
@@ -70,12 +70,11 @@ pub struct Serving {
 /// For the user: what could not be started, and why.
 pub fn run(
     options: &Options,
-    start: impl FnOnce(Config) -> Result<Serving, String>,
+    start: impl FnOnce(Config) -> Result<Serving, Failure>,
     print: impl FnOnce(&str),
-) -> Result<(), String> {
-    let failed = |what: &str| {
-        let what = what.to_owned();
-        move |error: io::Error| format!("demo: {what}: {error}")
+) -> Result<(), Failure> {
+    let failed = |what: &'static str| {
+        move |error: io::Error| Failure::runtime(format!("demo: {what}: {error}"))
     };
     let reserved = Reserved::take(options).map_err(failed("no free port on 127.0.0.1"))?;
     let certificate = Certificate::make(&std::env::temp_dir()).map_err(failed(
@@ -97,7 +96,8 @@ pub fn run(
         stream_paths,
         certificate: &certificate.certificate(),
         key: &certificate.key(),
-    })?;
+    })
+    .map_err(Failure::usage)?;
 
     let text = banner(reserved.ports, &backend, &yaml);
     let (ports, control_listener) = reserved.release();
@@ -107,7 +107,7 @@ pub fn run(
         .serve(control, control_listener)
         .map_err(failed("the control port"))?;
     print(&text);
-    (serving.wait)()
+    (serving.wait)().map_err(Failure::runtime)
 }
 
 /// Ports that are ours until Sidestream binds them itself.

@@ -37,6 +37,7 @@ pub(super) struct Lane {
 
 /// Takes connections from one listener.
 pub(super) struct Acceptance {
+    pub(super) listener: Accepting,
     pub(super) lanes: Vec<Lane>,
     pub(super) hub: Arc<Hub>,
     pub(super) metrics: Arc<Metrics>,
@@ -45,13 +46,13 @@ pub(super) struct Acceptance {
 
 impl Acceptance {
     /// Accepts until told to stop; the listening socket is closed then.
-    pub(super) async fn run(self, listener: Accepting, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
             let accepted = tokio::select! {
                 biased;
                 // An error means that nobody is left who could tell us to stop.
                 _ = stop.wait_for(|stop| *stop) => return,
-                accepted = listener.accept() => accepted,
+                accepted = self.listener.accept() => accepted,
             };
             match accepted {
                 Ok((socket, peer)) => self.hand_over(socket, peer).await,
@@ -80,6 +81,7 @@ impl Acceptance {
         let Some(lane) = self
             .lanes
             .iter()
+            .filter(|lane| !lane.sender.is_closed())
             .min_by_key(|lane| lane.connections.load(Ordering::Relaxed))
         else {
             return;

@@ -20,7 +20,7 @@ pub mod tls;
 use std::{fmt, future::Future, io, sync::Arc};
 
 use pingora::server::ShutdownWatch;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use self::{
     accept::{Acceptance, Lane},
@@ -29,11 +29,13 @@ use self::{
     tls::{Certificate, TlsError},
 };
 use crate::{
+    clock::Millis,
     config::model::Limits,
     egress::shard::ShardHandle,
     metrics::{Metrics, labels::PanicPlace},
     passthrough::{self, Proxy},
     subscribe::Hub,
+    supervise::{Supervisor, contained},
     upstream::peer::Peers,
     worker::{Start, Worker},
 };
@@ -52,6 +54,8 @@ pub struct Shared {
     pub peers: Arc<Peers>,
     /// True: no keep-alive any more, GOAWAY on HTTP/2. What is under way goes on.
     pub shutdown: ShutdownWatch,
+    /// Keeps acceptors and intakes running.
+    pub supervisor: Supervisor,
 }
 
 /// One worker to be: its shard's handle, and the shard itself.
@@ -79,22 +83,7 @@ impl Core {
 
     /// Runs `work` as a task of its own on this worker; a panic in it ends only it, and is counted.
     fn contained(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let noted = PanicNote(self.metrics.clone());
-        tokio::spawn(async move {
-            work.await;
-            drop(noted);
-        });
-    }
-}
-
-/// Counts when it is dropped by a panic.
-struct PanicNote(Arc<Metrics>);
-
-impl Drop for PanicNote {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.panics.inc(PanicPlace::Connection);
-        }
+        contained(&self.metrics, PanicPlace::Connection, work);
     }
 }
 
@@ -103,6 +92,8 @@ impl Drop for PanicNote {
 pub enum StartError {
     /// A listener's certificate or key; with the listener's name.
     Tls(String, TlsError),
+    /// A listening socket cannot be accepted from; with the listener's name.
+    Accept(String, io::Error),
     /// The system gave no thread or descriptor.
     Io(io::Error),
 }
@@ -111,7 +102,10 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tls(listener, error) => write!(f, "listener \"{listener}\": {error}"),
-            Self::Io(error) => write!(f, "cannot start a worker: {error}"),
+            Self::Accept(listener, error) => {
+                write!(f, "listener \"{listener}\" cannot accept: {error}")
+            }
+            Self::Io(error) => error.fmt(f),
         }
     }
 }
@@ -152,14 +146,17 @@ impl Running {
         self.stop_accepting.send_replace(true);
     }
 
-    /// Ends everything: what is still connected is cut. Blocks until the threads are gone.
-    pub fn end(self) {
+    /// Ends everything: what is still connected is cut. Blocks until the threads are gone, but not
+    /// beyond `deadline`.
+    ///
+    /// Returns what became of the threads that did not end as they should.
+    pub fn end(self, deadline: Millis) -> Vec<String> {
         self.stop_accepting();
         self.end.send_replace(true);
-        self.acceptor.join();
-        for worker in self.workers {
-            worker.join();
-        }
+        std::iter::once(self.acceptor)
+            .chain(self.workers)
+            .filter_map(|worker| worker.join(deadline).err())
+            .collect()
     }
 }
 
@@ -189,37 +186,18 @@ pub fn start(
             sender,
             connections: Arc::default(),
         });
-        let tasks = vec![seed.run, intake(receiver, seed.shard, shared.clone())];
-        workers.push(Worker::spawn(
-            format!("worker-{index}"),
-            tasks,
-            ended.clone(),
-        )?);
+        let name = format!("worker-{index}");
+        let intake = intake(&name, receiver, seed.shard, shared.clone());
+        let prepare = || io::Result::Ok(vec![seed.run, intake]);
+        workers.push(Worker::spawn(name, prepare, ended.clone())?);
     }
 
-    let mut tasks: Vec<Start> = Vec::with_capacity(opened.len());
-    for (bound, certificate) in opened {
-        let name = bound.name.clone();
-        let tls = certificate.map(tls::acceptor).transpose();
-        let acceptance = Acceptance {
-            lanes: lanes.clone(),
-            hub: shared.hub.clone(),
-            metrics: shared.metrics.clone(),
-            tls: tls
-                .map_err(|error| StartError::Tls(name.clone(), error))?
-                .map(Arc::new),
-        };
-        let stop = stop.clone();
-        tasks.push(Box::new(move || {
-            Box::pin(async move {
-                match Accepting::new(bound) {
-                    Ok(listener) => acceptance.run(listener, stop).await,
-                    Err(error) => tracing::error!(listener = name, %error, "cannot accept"),
-                }
-            })
-        }));
-    }
-    let acceptor = Worker::spawn("acceptor".to_owned(), tasks, ended)?;
+    let prepare = || {
+        let acceptors = opened.into_iter();
+        let acceptors = acceptors.map(|opened| acceptor(opened, &lanes, shared, &stop));
+        acceptors.collect::<Result<Vec<Start>, StartError>>()
+    };
+    let acceptor = Worker::spawn("acceptor".to_owned(), prepare, ended)?;
     Ok(Running {
         addresses,
         certificates,
@@ -248,14 +226,48 @@ fn open(listeners: Listeners) -> Result<Vec<Opened>, StartError> {
         .collect()
 }
 
+/// The task that accepts from one listener. To be called within its thread's runtime.
+fn acceptor(
+    (bound, certificate): Opened,
+    lanes: &[Lane],
+    shared: &Shared,
+    stop: &watch::Receiver<bool>,
+) -> Result<Start, StartError> {
+    let name = bound.name.clone();
+    let tls = certificate.map(tls::acceptor).transpose();
+    let tls = tls.map_err(|error| StartError::Tls(name.clone(), error))?;
+    let listener =
+        Accepting::new(bound).map_err(|error| StartError::Accept(name.clone(), error))?;
+    let acceptance = Arc::new(Acceptance {
+        listener,
+        lanes: lanes.to_vec(),
+        hub: shared.hub.clone(),
+        metrics: shared.metrics.clone(),
+        tls: tls.map(Arc::new),
+    });
+    let (supervisor, stop) = (shared.supervisor.clone(), stop.clone());
+    Ok(Box::new(move || {
+        let name = format!("the acceptor of {name}");
+        let accept = move || acceptance.clone().run(stop.clone());
+        Box::pin(supervisor.keep(name, PanicPlace::Acceptor, accept))
+    }))
+}
+
 /// The task by which a worker takes its connections.
-fn intake(mut receiver: mpsc::Receiver<Accepted>, shard: ShardHandle, shared: Shared) -> Start {
+fn intake(
+    worker: &str,
+    receiver: mpsc::Receiver<Accepted>,
+    shard: ShardHandle,
+    shared: Shared,
+) -> Start {
+    let name = format!("the intake of {worker}");
     Box::new(move || {
         let Shared {
             hub,
             metrics,
             peers,
             shutdown,
+            supervisor,
         } = shared;
         let proxy = passthrough::proxy(hub.clone(), metrics.clone(), peers, shard.clone());
         let core = Arc::new(Core {
@@ -265,10 +277,17 @@ fn intake(mut receiver: mpsc::Receiver<Accepted>, shard: ShardHandle, shared: Sh
             shard,
             proxy,
         });
-        Box::pin(async move {
-            while let Some(accepted) = receiver.recv().await {
-                core.contained(connection::serve(accepted, core.clone()));
+        // One intake runs at a time; one that panics gives it back.
+        let receiver = Arc::new(Mutex::new(receiver));
+        let take = move || {
+            let (receiver, core) = (receiver.clone(), core.clone());
+            async move {
+                let mut receiver = receiver.lock().await;
+                while let Some(accepted) = receiver.recv().await {
+                    core.contained(connection::serve(accepted, core.clone()));
+                }
             }
-        })
+        };
+        Box::pin(supervisor.keep(name, PanicPlace::Intake, take))
     })
 }

@@ -161,8 +161,12 @@ closed_set! {
         Shard => "shard",
         /// A client connection.
         Connection => "connection",
-        /// Anything else.
-        Other => "other",
+        /// The acceptor of a listener.
+        Acceptor => "acceptor",
+        /// The intake by which a worker takes its connections.
+        Intake => "intake",
+        /// The control thread: upkeep, reloads, the admin service, the drain.
+        Control => "control",
     }
 }
 
