@@ -11,8 +11,9 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
-    path::PathBuf,
-    process::{Command, Output},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
     thread,
 };
 
@@ -86,7 +87,19 @@ fn exit_codes_tell_usage_and_configuration_from_the_rest() {
         &["run", "--config", "/nonexistent/file"],
         2,
         "",
-        "/nonexistent/file: No such file",
+        "/nonexistent/file: the file cannot be read: No such file",
+    );
+    check(
+        &["demo", "--upstream", "app:3000"],
+        2,
+        "",
+        "--upstream: `app:3000` has no scheme; write `http://app:3000`",
+    );
+    check(
+        &["demo", "--upstream", "http://app", "--stream-path", "feed"],
+        2,
+        "",
+        "--stream-path feed: ",
     );
     check(
         &["print-config", "--config", "conf/sidestream.yaml"],
@@ -138,6 +151,150 @@ fn print_config_prints_a_configuration() {
     );
     let second = sidestream(&["print-config", "--config", &printed]).stdout;
     assert_eq!(first, second);
+}
+
+#[test]
+fn a_wrong_filter_in_the_environment_is_a_usage_error() {
+    let output = Command::new(env!("CARGO_BIN_EXE_sidestream"))
+        .args(["run", "--config", "conf/sidestream.yaml"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("SIDESTREAM_LOG", "verbose")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.starts_with("SIDESTREAM_LOG: `verbose` is not a log filter: it is not a level; write"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// `sidestream run` on a file in a folder of its own, ended with the test.
+struct Process {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Process {
+    /// Listener and admin service are unix sockets in the folder; `admin` is the latter's name.
+    fn source(folder: &Path, admin: &str) -> String {
+        let folder = folder.display();
+        format!(
+            "version: 1\nlisteners: [{{name: web, address: 'unix:{folder}/web.sock'}}]\n\
+             upstreams: {{app: 'http://127.0.0.1:9'}}\nroutes: [{{path: /, action: proxy}}]\n\
+             admin: {{address: 'unix:{folder}/{admin}'}}\n\
+             drain: {{window: 1h, margin: 0, listen_min: 1h}}\n"
+        )
+    }
+
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        file(
+            &folder,
+            "sidestream.yaml",
+            &Self::source(folder.path(), "admin.sock"),
+        );
+        let child = Command::new(env!("CARGO_BIN_EXE_sidestream"))
+            .args(["run", "--config", "sidestream.yaml"])
+            .current_dir(folder.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, folder }
+    }
+
+    /// Exit code of `healthcheck` by the file, and what it prints.
+    fn healthcheck(&self, question: &str) -> (Option<i32>, String) {
+        let file = self.folder.path().join("sidestream.yaml");
+        let output = sidestream(&["healthcheck", question, "--config", file.to_str().unwrap()]);
+        let texts = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(texts).unwrap())
+    }
+
+    /// Asks until `condition` holds: each question is a process, so this does not spin.
+    fn until(&self, question: &str, mut condition: impl FnMut(Option<i32>, &str) -> bool) {
+        let mut said = String::new();
+        for _ in 0..5_000 {
+            let (code, text) = self.healthcheck(question);
+            if condition(code, &text) {
+                return;
+            }
+            said = text;
+        }
+        panic!("in vain; it last said: {said}");
+    }
+
+    fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    }
+
+    fn socket(&self, name: &str) -> UnixStream {
+        UnixStream::connect(self.folder.path().join(name)).unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_probe_asks_the_process_that_runs_however_its_file_was_edited() {
+    let mut process = Process::start();
+    process.until("ready", |code, _| code == Some(0));
+
+    let edited = Process::source(process.folder.path(), "moved.sock");
+    file(&process.folder, "sidestream.yaml", &edited);
+    process.until("ready", |code, said| {
+        assert_eq!(code, Some(0), "{said}");
+        said.contains("restart needed: admin")
+    });
+    let mut admin = process.socket("admin.sock");
+    admin
+        .write_all(b"GET /config HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    let mut page = String::new();
+    admin.read_to_string(&mut page).unwrap();
+    let (in_force, waiting) = page.split_once("takes effect at the next start").unwrap();
+    assert!(
+        in_force.contains("admin.sock") && !in_force.contains("moved.sock"),
+        "{page}"
+    );
+    assert!(
+        waiting.contains("moved.sock") && !waiting.contains("admin.sock"),
+        "{page}"
+    );
+
+    file(&process.folder, "sidestream.yaml", "routes: [");
+    for question in ["live", "ready"] {
+        let (code, said) = process.healthcheck(question);
+        assert_eq!(code, Some(0), "{said}");
+    }
+
+    // Nobody is connected, but a load balancer may not know yet: it is served.
+    process.terminate();
+    process.until("ready", |code, said| {
+        assert!(code == Some(0) || said.contains("503"), "{said}");
+        said.contains("draining")
+    });
+    assert_eq!(process.healthcheck("live").0, Some(0));
+    let mut web = process.socket("web.sock");
+    web.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    web.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+
+    process.terminate();
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+    let (code, said) = process.healthcheck("ready");
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("no process runs on the configuration file"),
+        "{said}"
+    );
 }
 
 /// Answers one connection with the given bytes and returns where.

@@ -47,7 +47,7 @@ pub struct File {
     /// Process-wide bounds.
     #[serde(default)]
     pub limits: Limits,
-    /// How Sidestream leaves on SIGTERM.
+    /// How Sidestream leaves on SIGTERM: at the latest five seconds after `window` and `margin`.
     #[serde(default)]
     pub drain: Drain,
     /// The admin service: health, metrics, channels.

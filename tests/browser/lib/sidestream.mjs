@@ -72,6 +72,7 @@ export async function startRun(app, more) {
     `listeners: [{ address: "127.0.0.1:${port}" }]`,
     `admin: { address: "127.0.0.1:${admin}" }`,
     `upstreams: { app: "${app}" }`,
+    'drain: { listen_min: 0 }',
     more,
   ].join('\n'));
   const run = new Process(['run', '--config', config]);
