@@ -14,8 +14,13 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::mpsc,
     thread,
+    time::Duration,
 };
+
+/// No condition in a test takes this long, not even on a crowded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn sidestream(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sidestream"))
@@ -182,22 +187,19 @@ impl Process {
         format!(
             "version: 1\nlisteners: [{{name: web, address: 'unix:{folder}/web.sock'}}]\n\
              upstreams: {{app: 'http://127.0.0.1:9'}}\nroutes: [{{path: /, action: proxy}}]\n\
-             admin: {{address: 'unix:{folder}/{admin}'}}\n\
-             drain: {{window: 1h, margin: 0, listen_min: 1h}}\n"
+             admin: {{address: 'unix:{folder}/{admin}'}}\n"
         )
     }
 
-    fn start() -> Self {
+    /// With further lines of configuration.
+    fn with(stderr: Stdio, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        file(
-            &folder,
-            "sidestream.yaml",
-            &Self::source(folder.path(), "admin.sock"),
-        );
+        let source = Self::source(folder.path(), "admin.sock") + more;
+        file(&folder, "sidestream.yaml", &source);
         let child = Command::new(env!("CARGO_BIN_EXE_sidestream"))
             .args(["run", "--config", "sidestream.yaml"])
             .current_dir(folder.path())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         Self { child, folder }
@@ -243,11 +245,12 @@ impl Drop for Process {
 
 #[test]
 fn a_probe_asks_the_process_that_runs_however_its_file_was_edited() {
-    let mut process = Process::start();
+    const DRAIN: &str = "drain: {window: 1h, margin: 0, listen_min: 1h}\n";
+    let mut process = Process::with(Stdio::null(), DRAIN);
     process.until("ready", |code, _| code == Some(0));
 
     let edited = Process::source(process.folder.path(), "moved.sock");
-    file(&process.folder, "sidestream.yaml", &edited);
+    file(&process.folder, "sidestream.yaml", &(edited + DRAIN));
     process.until("ready", |code, said| {
         assert_eq!(code, Some(0), "{said}");
         said.contains("restart needed: admin")
@@ -295,6 +298,42 @@ fn a_probe_asks_the_process_that_runs_however_its_file_was_edited() {
         said.contains("no process runs on the configuration file"),
         "{said}"
     );
+}
+
+/// Nobody reads the log: sooner or later each thread that writes a line hangs.
+#[test]
+fn the_process_ends_by_its_deadline_although_its_threads_hang() {
+    const PIPE_BYTES: usize = 64 << 10;
+    let (unread, mut pipe) = std::io::pipe().unwrap();
+    // Leaves room for some dozens of lines.
+    pipe.write_all(&[b'x'; PIPE_BYTES - (8 << 10)]).unwrap();
+    let more = "log: {filter: debug, format: json}\ndrain: {window: 0, margin: 0}\n";
+    let mut process = Process::with(pipe.into(), more);
+    process.until("ready", |code, _| code == Some(0));
+
+    // Each refused head is a line at `debug`.
+    let mut hung = false;
+    for _ in 0..1_000 {
+        let mut web = process.socket("web.sock");
+        web.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        web.write_all(b"GET /\r\n\r\n").unwrap();
+        hung = web.read_to_end(&mut Vec::new()).is_err();
+        if hung {
+            break;
+        }
+    }
+    assert!(hung, "the pipe has room for all lines");
+    process.terminate();
+    let (sender, ended) = mpsc::sync_channel(1);
+    let pid = process.child.id();
+    thread::spawn(move || sender.send(process.child.wait().unwrap().code()));
+    let code = ended.recv_timeout(PATIENCE);
+    if code.is_err() {
+        let kill = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        panic!("it did not end and was killed: {kill:?}");
+    }
+    assert_eq!(code, Ok(Some(1)), "it says that something hung");
+    drop(unread);
 }
 
 /// Answers one connection with the given bytes and returns where.

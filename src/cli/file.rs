@@ -20,10 +20,21 @@ pub(super) fn load(named: Option<PathBuf>) -> Result<(PathBuf, Config), Failure>
 
 /// The file to use.
 pub(super) fn find(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    let from_environment = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
-    choose(named, from_environment().map(PathBuf::from), |path| {
-        path.exists()
-    })
+    choose(named, from_environment(), |path| path.exists())
+}
+
+/// Where the file of a process may be, or may have been when it started.
+pub(super) fn candidates(named: Option<PathBuf>) -> Vec<PathBuf> {
+    match named.or_else(from_environment) {
+        Some(path) => vec![path],
+        None => PLACES.map(PathBuf::from).to_vec(),
+    }
+}
+
+fn from_environment() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
 }
 
 pub(super) fn choose(

@@ -83,27 +83,27 @@ fn place(args: &Healthcheck) -> Result<Place, Failure> {
         })?;
         return Ok(Place { address, doubt: "" });
     }
-    let default = ListenAddress::Tcp(ADMIN_ADDRESS);
-    let Ok(file) = file::find(args.config.clone()) else {
-        let doubt = "; there is no configuration file that says where else to ask";
-        return Ok(Place {
-            address: default,
-            doubt,
-        });
-    };
-    if let Some(address) = beacon::find(&file).as_deref().and_then(parse) {
+    let candidates = file::candidates(args.config.clone());
+    let said = candidates.iter().find_map(|file| beacon::find(file));
+    if let Some(address) = said.as_deref().and_then(parse) {
         return Ok(Place { address, doubt: "" });
     }
-    Ok(match file::read(&file) {
-        Ok(config) => Place {
-            address: config.admin.address,
-            doubt: "; no process runs on this configuration file",
-        },
-        Err(_) => Place {
-            address: default,
-            doubt: "; no process runs on the configuration file, and it is not valid",
-        },
-    })
+    let default = ListenAddress::Tcp(ADMIN_ADDRESS);
+    let (address, doubt) = match file::find(args.config.clone()).map(|file| file::read(&file)) {
+        Ok(Ok(config)) => (
+            config.admin.address,
+            "; no process runs on this configuration file",
+        ),
+        Ok(Err(_)) => (
+            default,
+            "; no process runs on the configuration file, and it is not valid",
+        ),
+        Err(_) => (
+            default,
+            "; there is no configuration file that says where else to ask",
+        ),
+    };
+    Ok(Place { address, doubt })
 }
 
 fn parse(text: &str) -> Option<ListenAddress> {

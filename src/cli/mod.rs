@@ -9,6 +9,9 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -29,6 +32,9 @@ Without --config the file is $SIDESTREAM_CONFIG, else /etc/sidestream/sidestream
 ./sidestream.yaml. SIDESTREAM_LOG takes the place of its log.filter.
 
 Exit codes: 0 well, 1 failed at run time, 2 wrong configuration or usage.";
+
+/// For what is said before the end.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// SSE fan-out sidecar: one upstream Server-Sent-Events connection per channel, multiplexed to as
 /// many clients as the pod can carry.
@@ -97,9 +103,22 @@ pub fn main(work: &Work) -> ExitCode {
     match dispatch(CommandLine::parse().command, work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure.text);
+            last_words(failure.text);
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// Complains before the end. Whoever should read it may be what hangs: the end does not wait for long.
+fn last_words(text: String) {
+    let (speaking, said) = mpsc::sync_channel::<()>(0);
+    let speak = move || {
+        complain(&text);
+        drop(speaking);
+    };
+    // Without a thread there are no last words; the exit code tells.
+    if thread::Builder::new().spawn(speak).is_ok() {
+        let _ = said.recv_timeout(LAST_WORDS_MAX);
     }
 }
 
