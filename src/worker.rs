@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     runtime::Builder,
     sync::watch,
@@ -28,8 +29,8 @@ pub type Start = Box<dyn FnOnce() -> LocalTask + Send>;
 pub struct Worker {
     name: String,
     thread: thread::JoinHandle<()>,
-    /// Nothing ever comes; the sender goes with the thread.
-    ended: mpsc::Receiver<()>,
+    /// Nothing ever comes; the sender goes with the thread. Locked so that a worker may be shared.
+    ended: Mutex<mpsc::Receiver<()>>,
 }
 
 impl Worker {
@@ -70,7 +71,7 @@ impl Worker {
         Ok(Self {
             name,
             thread,
-            ended,
+            ended: Mutex::new(ended),
         })
     }
 
@@ -80,7 +81,7 @@ impl Worker {
     /// Its name and what became of it, if it did not end as it should.
     pub fn join(self, deadline: Millis) -> Result<(), String> {
         let left = deadline.since(clock::now());
-        match self.ended.recv_timeout(left) {
+        match self.ended.into_inner().recv_timeout(left) {
             Err(RecvTimeoutError::Timeout) => Err(format!("{} hangs", self.name)),
             Ok(()) | Err(RecvTimeoutError::Disconnected) => {
                 let panicked = |_| format!("{} panicked", self.name);

@@ -59,7 +59,8 @@ pub struct Running {
     overseer: Worker,
     /// Ends control and overseer.
     end: watch::Sender<bool>,
-    over: mpsc::Receiver<Over>,
+    /// Locked so that a process may be shared.
+    over: Mutex<mpsc::Receiver<Over>>,
 }
 
 /// What is not in the configuration.
@@ -136,7 +137,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
         control,
         overseer,
         end,
-        over,
+        over: Mutex::new(over),
     };
     if running.lifecycle.advance(Phase::Ready) {
         running.log_ready();
@@ -160,7 +161,7 @@ impl Running {
     /// # Errors
     /// What hung or panicked on the way out.
     pub fn wait(self) -> Result<(), String> {
-        let over = self.over.recv();
+        let over = self.over.lock().recv();
         let patience = match over {
             Ok(Over::Drained) => ENDING_MAX,
             // It is over already.
