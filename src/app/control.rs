@@ -21,6 +21,7 @@ use crate::{
     lifecycle::{Lifecycle, Phase, Signals, follow_signals},
     metrics::labels::ReloadOutcome,
     subscribe::Hub,
+    upstream::peer::Peers,
     worker::{Start, Worker},
 };
 
@@ -33,6 +34,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(50);
 /// What the control thread works with.
 pub(super) struct Control {
     pub(super) hub: Arc<Hub>,
+    pub(super) peers: Arc<Peers>,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) shards: Vec<ShardHandle>,
     /// True: no keep-alive any more, GOAWAY.
@@ -191,11 +193,11 @@ impl Control {
 
     /// Brings caps, cells and live channels in line with a new configuration.
     fn apply(&self, new: &Config) {
-        let caps = fd::caps(&new.limits, fd::open_files_max());
-        for warning in &caps.warnings {
-            tracing::warn!("{warning}");
-        }
+        let caps = super::caps(new, fd::open_files_max(), &self.hub.metrics);
         self.hub.admission.set_caps(&caps);
+        self.peers
+            .gates
+            .configure(&new.upstreams, |upstream| caps.upstream(upstream));
         for route in &new.routes {
             let _cells = self.hub.metrics.route(&route.name);
         }

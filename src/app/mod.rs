@@ -65,9 +65,12 @@ pub struct Options {
 pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let metrics = Arc::new(Metrics::new());
     let lifecycle = Arc::new(Lifecycle::new());
-    let caps = caps(&config, &metrics);
+    let caps = first_caps(&config, &metrics);
     let admission = Arc::new(Admission::new(&caps));
-    let peers = Arc::new(Peers::new());
+    let peers = Arc::new(Peers::new(metrics.clone()));
+    peers
+        .gates
+        .configure(&config.upstreams, |upstream| caps.upstream(upstream));
     let dialer = Arc::new(Dialer::new(peers.clone()));
     let registry = Arc::new(Registry::new(
         Arc::new(Readers::new(dialer.clone(), metrics.clone())),
@@ -97,13 +100,14 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let shared = Shared {
         hub: hub.clone(),
         metrics,
-        peers,
+        peers: peers.clone(),
         shutdown: shutdown_watch,
     };
     let front = front::start(listeners, seeds, &shared).map_err(|error| error.to_string())?;
     let (finished, drained) = oneshot::channel();
     let control = Control {
         hub: hub.clone(),
+        peers,
         lifecycle: lifecycle.clone(),
         shards,
         shutdown,
@@ -153,7 +157,8 @@ fn end_threads(
     control.join();
 }
 
-fn caps(config: &Config, metrics: &Metrics) -> fd::Caps {
+/// Raises the limit on open files, and fits the caps to it.
+fn first_caps(config: &Config, metrics: &Metrics) -> fd::Caps {
     let open_files_max = match fd::raise_open_files() {
         Ok(max) => max,
         Err(error) => {
@@ -162,10 +167,18 @@ fn caps(config: &Config, metrics: &Metrics) -> fd::Caps {
         }
     };
     metrics.fd_max.set(open_files_max);
-    let caps = fd::caps(&config.limits, open_files_max);
+    caps(config, open_files_max, metrics)
+}
+
+/// The caps of a configuration; what could not be granted is logged.
+fn caps(config: &Config, open_files_max: usize, metrics: &Metrics) -> fd::Caps {
+    let caps = fd::caps(config, open_files_max);
     for warning in &caps.warnings {
         tracing::warn!("{warning}");
     }
+    metrics.connections_max.set(caps.connections_max);
+    metrics.subscribers_max.set(caps.subscribers_max);
+    metrics.channels_max.set(config.limits.channels_max);
     caps
 }
 

@@ -71,6 +71,8 @@ pub fn upstream(port: u16) -> Arc<Upstream> {
         read_timeout: Duration::from_secs(60),
         write_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(60),
+        connections_max: 1_024,
+        attempts_max: 32,
     })
 }
 

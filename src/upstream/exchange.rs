@@ -4,28 +4,35 @@
 //! each read tells data, [`Part::End`] and [`Cut`] apart. Nothing here retries, and nothing keeps
 //! time but for connecting: dropping a future or the [`Body`] closes the connection.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header::TRANSFER_ENCODING};
 use pingora::{
     BError, ErrorType,
     connectors::http::Connector,
+    http::RequestHeader,
     protocols::http::{client::HttpSession, v1::client::HttpSession as Http1Session},
     upstreams::peer::{HttpPeer, Peer},
 };
 
 use super::{
+    gate::{Place, Turn},
     peer::{PeerError, Peers, Purpose},
     request::UpstreamRequest,
+    turns::Attempt,
 };
-use crate::{clock::Millis, config::model::Upstream, error::ConnectOutcome};
+use crate::{clock, config::model::Upstream, error::ConnectOutcome};
 
 /// Bytes of a refusal's body that are kept for those who wait for the channel.
 pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 /// Heads of status 1xx that may come before the real one.
 const INFORMATIONAL_HEADS_MAX: usize = 16;
+
+/// An app that has taken a request and is silent for this long holds no attempt any more: some send
+/// no head before their first event, which may be hours away.
+const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Opens exchanges. One per process.
 pub struct Dialer {
@@ -43,21 +50,39 @@ impl Dialer {
         }
     }
 
-    /// Connects and asks.
+    /// Waits for a turn, connects and asks.
     ///
     /// # Errors
-    /// When the app cannot be reached within its `connect_timeout` (for each address), or does not
-    /// take the request.
+    /// When no turn comes within `patience`, or the app cannot be reached within its
+    /// `connect_timeout` (for each address), or does not take the request.
     pub async fn ask(
         &self,
         upstream: &Upstream,
         request: &UpstreamRequest,
-        now: Millis,
+        patience: Duration,
     ) -> Result<Asked, OpenError> {
         let head = Box::new(request.to_pingora().map_err(OpenError::Request)?);
+        let gate = self.peers.gates.of(upstream);
+        let turn = tokio::time::timeout(patience, gate.turn())
+            .await
+            .map_err(|_| OpenError::Busy(gate.crowd()))?;
+        match self.reach(upstream, head).await {
+            Ok(session) => Ok(Asked { session, turn }),
+            Err(error) => {
+                drop(turn.end(Attempt::Failed));
+                Err(error)
+            }
+        }
+    }
+
+    async fn reach(
+        &self,
+        upstream: &Upstream,
+        head: Box<RequestHeader>,
+    ) -> Result<Box<Http1Session>, OpenError> {
         let peers = self
             .peers
-            .resolve(upstream, Purpose::EventStream, now)
+            .resolve(upstream, Purpose::EventStream, clock::now())
             .await?;
         let mut session = self.connect(&peers).await?;
         session.read_timeout = None;
@@ -66,7 +91,7 @@ impl Dialer {
             .write_request_header(head)
             .await
             .map_err(OpenError::no_head)?;
-        Ok(Asked { session })
+        Ok(session)
     }
 
     /// Tries each address once, in order.
@@ -94,6 +119,7 @@ impl fmt::Debug for Dialer {
 /// A request that is with the app. Dropping it closes the connection.
 pub struct Asked {
     session: Box<Http1Session>,
+    turn: Turn,
 }
 
 impl fmt::Debug for Asked {
@@ -107,15 +133,37 @@ impl Asked {
     ///
     /// # Errors
     /// When the app answers with something that is no HTTP/1 response, or not at all.
-    pub async fn answer(mut self) -> Result<Opened, OpenError> {
-        let head = read_head(&mut self.session).await?;
-        Ok(Opened {
-            head,
-            body: Body {
-                session: self.session,
-            },
-        })
+    pub async fn answer(self) -> Result<Opened, OpenError> {
+        let Self { mut session, turn } = self;
+        let (head, place) = head_by_turn(read_head(&mut session), turn).await?;
+        let body = Body {
+            session,
+            _place: place,
+        };
+        Ok(Opened { head, body })
     }
+}
+
+/// Ends the turn by what the head says, or by its absence.
+async fn head_by_turn(
+    head: impl Future<Output = Result<ResponseHead, OpenError>>,
+    turn: Turn,
+) -> Result<(ResponseHead, Option<Place>), OpenError> {
+    let mut head = pin!(head);
+    let Ok(head) = tokio::time::timeout(ATTEMPT_TIME_MAX, &mut head).await else {
+        let place = turn.end(Attempt::Answered);
+        return Ok((head.await?, place));
+    };
+    let is_well = head
+        .as_ref()
+        .is_ok_and(|head| !head.status.is_server_error());
+    let attempt = if is_well {
+        Attempt::Answered
+    } else {
+        Attempt::Failed
+    };
+    let place = turn.end(attempt);
+    Ok((head?, place))
 }
 
 /// Reads heads until one is final.
@@ -183,6 +231,8 @@ pub struct ResponseHead {
 /// A response body that is being read. Dropping it closes the connection.
 pub struct Body {
     session: Box<Http1Session>,
+    /// Behind the session, so that the connection is closed before its place is free.
+    _place: Option<Place>,
 }
 
 impl fmt::Debug for Body {
@@ -316,6 +366,8 @@ impl std::error::Error for Cut {}
 pub enum OpenError {
     /// The request cannot be written. Names of fields, never values.
     Request(String),
+    /// No turn came in time.
+    Busy(String),
     /// The upstream has no address.
     Peer(PeerError),
     /// No connection.
@@ -329,6 +381,7 @@ impl OpenError {
     #[must_use]
     pub fn outcome(&self) -> ConnectOutcome {
         match self {
+            Self::Busy(_) => ConnectOutcome::Busy,
             Self::Peer(_) | Self::Unreachable(_) => ConnectOutcome::Unreachable,
             Self::Request(_) | Self::NoHead(_) => ConnectOutcome::NoHead,
         }
@@ -363,6 +416,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Request(problem) => write!(f, "the request cannot be sent: {problem}"),
+            Self::Busy(problem) => write!(f, "no turn to ask the app: {problem}"),
             Self::Peer(error) => error.fmt(f),
             Self::Unreachable(problem) => write!(f, "the app cannot be reached: {problem}"),
             Self::NoHead(problem) => write!(f, "the app gave no response head: {problem}"),
