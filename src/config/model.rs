@@ -81,7 +81,8 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// The `Host` header that the app sees.
     pub host: UpstreamHost,
-    /// Limit on connecting, TLS handshake included. Default 2 s.
+    /// Limit on connecting, TLS handshake included; and how long an app that has been asked for a
+    /// stream and is silent counts as an attempt. Default 2 s.
     pub connect_timeout: Duration,
     /// Pass-through only: the longest silence of the app within a response. Default 60 s.
     pub read_timeout: Duration,

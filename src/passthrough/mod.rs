@@ -4,12 +4,13 @@
 pub mod forward;
 pub mod framing;
 pub mod linger;
+mod passage;
 pub mod reply;
 mod report;
 pub mod request;
 pub mod turnstile;
 
-use std::{collections::VecDeque, io::Cursor, mem, sync::Arc, time::Duration};
+use std::{io::Cursor, mem, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,24 +25,22 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
+pub use self::passage::{Kind, Routed};
 use self::{
+    passage::Passage,
     reply::Connection,
     turnstile::{Client, Turnstile},
 };
 use crate::{
     admission::{self, fd},
     clock,
-    config::model::Route,
     decide::{Decision, FanOut, Reader, decide, reader},
     egress::shard::ShardHandle,
     error::RefuseReason,
     metrics::Metrics,
     route::key::Scheme,
     subscribe::{Downstream, Hub},
-    upstream::{
-        gate::Place,
-        peer::{Peers, Purpose},
-    },
+    upstream::peer::{Peers, Purpose},
 };
 
 /// A client that takes no byte of a write for this long is gone. Pingora's own default is for ever.
@@ -60,39 +59,6 @@ pub struct PassThrough {
     metrics: Arc<Metrics>,
     peers: Arc<Peers>,
     shard: ShardHandle,
-}
-
-/// What `decide` said about an HTTP/2 request: its driver has asked already, since it alone can
-/// hand a stream over. Travels in the request's extensions.
-#[derive(Debug, Clone)]
-pub struct Routed {
-    /// The route.
-    pub route: Arc<Route>,
-    /// Proxy, or a stream of the client's own.
-    pub kind: Kind,
-    /// Who asks.
-    pub client: Client,
-}
-
-/// How a request passes through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// An ordinary request.
-    Proxy,
-    /// A stream of one client's own: nothing on the way may buffer it.
-    Stream,
-}
-
-/// State of one request on its way through.
-#[derive(Debug, Default)]
-pub struct Passage {
-    routed: Option<Routed>,
-    /// The connection to the app, for as long as the exchange takes.
-    place: Option<Place>,
-    /// The upstream's addresses, once they are resolved; those that did not answer are gone.
-    peers: VecDeque<HttpPeer>,
-    /// On the current attempt the request head went out whole: the app may have acted on it.
-    sent: bool,
 }
 
 /// Builds the proxy of one worker.

@@ -30,10 +30,6 @@ pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// Heads of status 1xx that may come before the real one.
 const INFORMATIONAL_HEADS_MAX: usize = 16;
 
-/// An app that has taken a request and is silent for this long holds no attempt any more: some send
-/// no head before their first event, which may be hours away.
-const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(2);
-
 /// Opens exchanges. One per process.
 pub struct Dialer {
     connector: Connector,
@@ -67,7 +63,11 @@ impl Dialer {
             .await
             .map_err(|_| OpenError::Busy(gate.crowd()))?;
         match self.reach(upstream, head).await {
-            Ok(session) => Ok(Asked { session, turn }),
+            Ok(session) => Ok(Asked {
+                session,
+                turn,
+                attempt_time_max: upstream.connect_timeout,
+            }),
             Err(error) => {
                 drop(turn.end(Attempt::Failed));
                 Err(error)
@@ -120,6 +120,9 @@ impl fmt::Debug for Dialer {
 pub struct Asked {
     session: Box<Http1Session>,
     turn: Turn,
+    /// An app that is silent for longer holds no attempt any more: some send no head before their
+    /// first event, which may be hours away.
+    attempt_time_max: Duration,
 }
 
 impl fmt::Debug for Asked {
@@ -134,8 +137,12 @@ impl Asked {
     /// # Errors
     /// When the app answers with something that is no HTTP/1 response, or not at all.
     pub async fn answer(self) -> Result<Opened, OpenError> {
-        let Self { mut session, turn } = self;
-        let (head, place) = head_by_turn(read_head(&mut session), turn).await?;
+        let Self {
+            mut session,
+            turn,
+            attempt_time_max,
+        } = self;
+        let (head, place) = judged(read_head(&mut session), turn, attempt_time_max).await?;
         let body = Body {
             session,
             _place: place,
@@ -145,12 +152,13 @@ impl Asked {
 }
 
 /// Ends the turn by what the head says, or by its absence.
-async fn head_by_turn(
+async fn judged(
     head: impl Future<Output = Result<ResponseHead, OpenError>>,
     turn: Turn,
+    wait: Duration,
 ) -> Result<(ResponseHead, Option<Place>), OpenError> {
     let mut head = pin!(head);
-    let Ok(head) = tokio::time::timeout(ATTEMPT_TIME_MAX, &mut head).await else {
+    let Ok(head) = tokio::time::timeout(wait, &mut head).await else {
         let place = turn.end(Attempt::Answered);
         return Ok((head.await?, place));
     };

@@ -123,7 +123,8 @@ pub struct UpstreamSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<Count>,
     /// Event streams that may be asked for at once; others wait in line. After failures there are
-    /// fewer, and more again as the app answers. Default 32.
+    /// fewer, and more again as the app answers. An app that is silent for `connect_timeout` after
+    /// it was asked makes room for the next. Default 32.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts_max: Option<Count>,
 }
