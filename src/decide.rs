@@ -173,7 +173,9 @@ fn wants_websocket(headers: &HeaderMap) -> bool {
         .any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn reader(headers: &HeaderMap) -> Reader {
+/// What kind of client sent these fields.
+#[must_use]
+pub fn reader(headers: &HeaderMap) -> Reader {
     let is = |name: HeaderName, wanted: &[u8]| {
         headers
             .get(name)

@@ -7,12 +7,16 @@ pub enum RefuseReason {
     BadRequest,
     /// No route matches.
     NoRoute,
+    /// The process-wide cap of client connections.
+    ConnectionsMax,
     /// The process-wide subscriber cap.
     SubscribersMax,
     /// The channel's subscriber cap.
     ChannelMax,
     /// The channel-count cap.
     ChannelsMax,
+    /// The cap of connections to the app.
+    UpstreamConnectionsMax,
     /// The app could not be reached within `open_wait`.
     UpstreamUnreachable,
     /// We are draining and the channel does not exist.
@@ -47,6 +51,8 @@ pub enum EndReason {
 pub enum ConnectOutcome {
     /// A stream opened.
     Opened,
+    /// No turn came in time: too many attempts or connections.
+    Busy,
     /// Connecting failed or timed out.
     Unreachable,
     /// Connected, but no usable response head came.
@@ -87,8 +93,9 @@ macro_rules! labels {
 }
 
 labels!(RefuseReason {
-    BadRequest => "bad_request", NoRoute => "no_route", SubscribersMax => "subscribers_max",
-    ChannelMax => "channel_max", ChannelsMax => "channels_max",
+    BadRequest => "bad_request", NoRoute => "no_route", ConnectionsMax => "connections_max",
+    SubscribersMax => "subscribers_max", ChannelMax => "channel_max", ChannelsMax => "channels_max",
+    UpstreamConnectionsMax => "upstream_connections_max",
     UpstreamUnreachable => "upstream_unreachable", Draining => "draining",
 });
 labels!(EndReason {
@@ -101,6 +108,6 @@ labels!(GapReason {
     OtherEpoch => "other_epoch", AmbiguousId => "ambiguous_id",
 });
 labels!(ConnectOutcome {
-    Opened => "opened", Unreachable => "unreachable", NoHead => "no_head", Retryable => "retryable",
+    Opened => "opened", Busy => "busy", Unreachable => "unreachable", NoHead => "no_head", Retryable => "retryable",
     Refused => "refused",
 });

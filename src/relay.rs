@@ -158,7 +158,7 @@ async fn ask(dialer: &Dialer, channel: &Channel) -> Option<Opened> {
     let request = request(&channel.key, channel.client, &route.upstream);
     let exchange = async {
         let asked = dialer
-            .ask(&route.upstream, &request, clock::now())
+            .ask(&route.upstream, &request, route.upstream.read_timeout)
             .await
             .ok()?;
         asked.answer().await.ok()

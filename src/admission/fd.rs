@@ -1,12 +1,24 @@
 //! File descriptors: every client connection and every upstream connection takes one, and a process
 //! without any can do nothing at all. So the caps are fitted to the limit at the start.
+//!
+//! ```text
+//! open files = clients + connections to apps + idle connections to apps + runtimes + spare
+//! ```
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::config::model::Limits;
+use crate::config::model::{Config, Limits, Upstream};
 
-/// Kept free for the admin service, log and configuration files, runtimes, name lookups.
+/// Kept free for the admin service, log and configuration files, listeners, name lookups.
 const SPARE: usize = 64;
+
+/// What a worker's runtime takes: its selector, its waker, its share of signals.
+const RUNTIME: usize = 4;
+
+/// Idle connections to apps that one worker keeps, if there are descriptors to spare.
+const IDLE_MAX: usize = 256;
 
 /// The caps in force, fitted to the descriptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +27,21 @@ pub struct Caps {
     pub connections_max: usize,
     /// Subscribers at most.
     pub subscribers_max: usize,
+    /// Connections to each app at most, by the name of the upstream.
+    pub upstreams: BTreeMap<String, usize>,
     /// What could not be granted and what to change; for the log.
     pub warnings: Vec<String>,
+}
+
+impl Caps {
+    /// Connections to `upstream` at most.
+    #[must_use]
+    pub fn upstream(&self, upstream: &Upstream) -> usize {
+        self.upstreams
+            .get(&upstream.name)
+            .copied()
+            .unwrap_or(upstream.connections_max)
+    }
 }
 
 /// Raises the soft limit on open files to the hard one and returns it.
@@ -41,118 +66,225 @@ pub fn open_files_max() -> usize {
     usize::try_from(soft).unwrap_or(usize::MAX)
 }
 
+/// Idle connections to apps that each of `threads` workers keeps: together at most an eighth of the
+/// descriptors.
+#[must_use]
+pub const fn idle_connections_max(open_files_max: usize, threads: usize) -> usize {
+    let share = open_files_max / 8 / if threads == 0 { 1 } else { threads };
+    if share < IDLE_MAX { share } else { IDLE_MAX }
+}
+
 /// Fits the configured caps to `open_files_max` descriptors.
 ///
-/// Upstreams get a descriptor for each possible channel, but at most a quarter: many channels with
-/// few clients each are as legitimate as one with many. Subscribers are more than connections only
-/// over HTTP/2.
+/// Apps get the connections that they are configured for, but no more than a quarter of the
+/// descriptors unless clients leave them more. A channel takes none by itself: beyond the
+/// connections of its app it waits for one.
 #[must_use]
-pub fn caps(limits: &Limits, open_files_max: usize) -> Caps {
-    let usable = open_files_max.saturating_sub(SPARE);
-    let upstreams = limits.channels_max.min(usable / 4);
-    let clients = usable.saturating_sub(upstreams).max(1);
+pub fn caps(config: &Config, open_files_max: usize) -> Caps {
+    let limits = &config.limits;
+    let own =
+        SPARE + config.threads * (RUNTIME + idle_connections_max(open_files_max, config.threads));
+    let usable = open_files_max.saturating_sub(own);
     let mut warnings = Vec::new();
 
+    let left_by_clients = usable.saturating_sub(limits.connections_max.unwrap_or(usable));
+    let for_apps = left_by_clients.max(usable / 4);
+    let upstreams = fitted(&config.upstreams, for_apps, open_files_max, &mut warnings);
+    let apps = upstreams.values().sum::<usize>();
+
+    let clients = usable.saturating_sub(apps).max(1);
     let connections_max = limits.connections_max.unwrap_or(clients).min(clients);
     if let Some(wanted) = limits.connections_max.filter(|wanted| *wanted > clients) {
         warnings.push(format!(
-            "limits.connections_max is {wanted}, but {open_files_max} open files less {SPARE} spare \
-             less {upstreams} for upstreams leave {clients}: {clients} it is. Raise the hard limit \
-             on open files (ulimit -Hn; LimitNOFILE= in systemd) or lower connections_max"
+            "limits.connections_max is {wanted}, but {open_files_max} open files less {own} of our \
+             own less {apps} for upstreams leave {clients}: {clients} it is. {REMEDY} or lower \
+             connections_max"
         ));
     }
+    let subscribers_max = subscribers_max(limits, connections_max, &mut warnings);
+    Caps {
+        connections_max,
+        subscribers_max,
+        upstreams,
+        warnings,
+    }
+}
 
+const REMEDY: &str = "Raise the hard limit on open files (ulimit -Hn; LimitNOFILE= in systemd)";
+
+/// What each app gets of `available` connections: all that it wants, or its share of them.
+fn fitted(
+    upstreams: &[Arc<Upstream>],
+    available: usize,
+    open_files_max: usize,
+    warnings: &mut Vec<String>,
+) -> BTreeMap<String, usize> {
+    let wanted: usize = upstreams
+        .iter()
+        .map(|upstream| upstream.connections_max)
+        .sum();
+    let mut fitted = BTreeMap::new();
+    for Upstream {
+        name,
+        connections_max,
+        ..
+    } in upstreams.iter().map(AsRef::as_ref)
+    {
+        let granted = if wanted <= available {
+            *connections_max
+        } else {
+            let share = *connections_max as u128 * available as u128 / wanted as u128;
+            usize::try_from(share).unwrap_or(available).max(1)
+        };
+        if granted < *connections_max {
+            warnings.push(format!(
+                "upstreams.{name}.connections_max is {connections_max}, but of {open_files_max} \
+                 open files {available} are for upstreams: {granted} it is. {REMEDY} or lower \
+                 limits.connections_max"
+            ));
+        }
+        fitted.insert(name.clone(), granted);
+    }
+    fitted
+}
+
+/// Subscribers are more than connections only over HTTP/2.
+fn subscribers_max(limits: &Limits, connections_max: usize, warnings: &mut Vec<String>) -> usize {
     let streams = usize::try_from(limits.streams_per_connection_max).unwrap_or(usize::MAX);
     let carried = connections_max.saturating_mul(streams.max(1));
-    let subscribers_max = limits
-        .subscribers_max
-        .unwrap_or(connections_max)
-        .min(carried);
-    if let Some(wanted) = limits.subscribers_max.filter(|wanted| *wanted > carried) {
+    let Some(wanted) = limits.subscribers_max else {
+        return connections_max;
+    };
+    if wanted > carried {
         warnings.push(format!(
             "limits.subscribers_max is {wanted}, but {connections_max} connections of {streams} \
              streams carry {carried}: {carried} it is. Raise connections_max, \
              streams_per_connection_max or the hard limit on open files, or lower subscribers_max"
         ));
-    } else if let Some(wanted) = limits
-        .subscribers_max
-        .filter(|wanted| *wanted > connections_max)
-    {
+    } else if wanted > connections_max {
         warnings.push(format!(
             "limits.subscribers_max is {wanted}, above the {connections_max} connections: only \
              clients on HTTP/2, which share connections, can fill it"
         ));
     }
-    Caps {
-        connections_max,
-        subscribers_max,
-        warnings,
-    }
+    wanted.min(carried)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
-    fn limits(connections: Option<usize>, subscribers: Option<usize>) -> Limits {
-        Limits {
-            subscribers_max: subscribers,
-            connections_max: connections,
-            ..crate::config::testing::limits()
+    /// Two worker threads; `limits` and the bounds of upstreams `a` and `b` as in a file.
+    fn configured(limits: &str, upstreams: [Option<usize>; 2]) -> Config {
+        let [a, b] = upstreams.map(|max| {
+            max.map_or_else(
+                || "http://app".to_owned(),
+                |max| format!("{{address: http://app, connections_max: {max}}}"),
+            )
+        });
+        let source = format!(
+            "version: 1\nthreads: 2\nlisteners: [{{address: 127.0.0.1:0}}]\n\
+             upstreams: {{a: {a}, b: {b}}}\nlimits: {{{limits}}}\n\
+             routes: [{{path: /, upstream: a, action: proxy}}]"
+        );
+        config::load(&source, "test.yaml", &|_| None).unwrap_or_else(|report| panic!("{report}"))
+    }
+
+    /// `granted`: client connections, subscribers, connections to `a` and to `b`. `about`: what the
+    /// warnings say.
+    #[track_caller]
+    fn check(open_files: usize, config: &Config, granted: [usize; 4], about: &[&str]) {
+        let caps = caps(config, open_files);
+        let got = [
+            caps.connections_max,
+            caps.subscribers_max,
+            caps.upstream(&config.upstreams[0]),
+            caps.upstream(&config.upstreams[1]),
+        ];
+        assert_eq!(got, granted, "{caps:?}");
+        assert_eq!(caps.warnings.len(), about.len(), "{caps:?}");
+        for (warning, text) in caps.warnings.iter().zip(about) {
+            assert!(warning.contains(text), "{text}: {caps:?}");
         }
+        let own = SPARE + 2 * (RUNTIME + idle_connections_max(open_files, 2));
+        let all = own + granted[0] + granted[2] + granted[3];
+        assert!(all <= open_files.max(own + 3), "{all} of {open_files}");
     }
 
     #[test]
     fn caps_fit_the_descriptors() {
-        // open files, configured connections and subscribers -> granted, warnings about
-        type Case = (
-            usize,
-            [Option<usize>; 2],
-            [usize; 2],
-            &'static [&'static str],
+        let few = [Some(50), Some(50)];
+        check(1_024, &configured("", few), [724, 724, 50, 50], &[]);
+        check(
+            1_048_576,
+            &configured("", [None, None]),
+            [1_045_944, 1_045_944, 1_024, 1_024],
+            &[],
         );
-        let cases: [Case; 8] = [
-            (1_024, [None, None], [720, 720], &[]),
-            (1_048_576, [None, None], [1_038_512, 1_038_512], &[]),
-            (1_024, [Some(700), Some(500)], [700, 500], &[]),
+        check(
+            1_024,
+            &configured("connections_max: 700, subscribers_max: 500", few),
+            [700, 500, 50, 50],
+            &[],
+        );
+        check(
+            1_024,
+            &configured("connections_max: 5000", few),
+            [724, 724, 50, 50],
+            &["limits.connections_max is 5000"],
+        );
+    }
+
+    #[test]
+    fn connections_to_apps_are_shared_out_when_they_do_not_fit() {
+        check(
+            1_024,
+            &configured("", [Some(900), Some(100)]),
+            [619, 619, 185, 20],
+            &[
+                "upstreams.a.connections_max is 900, but of 1024 open files 206 are",
+                "upstreams.b.connections_max is 100",
+            ],
+        );
+        check(
+            1_024,
+            &configured("connections_max: 24", [Some(900), Some(100)]),
+            [24, 24, 720, 80],
+            &["20 it is", "it is"],
+        );
+        check(
+            10,
+            &configured("", [None, None]),
+            [1, 1, 1, 1],
+            &["upstreams.a", "upstreams.b"],
+        );
+    }
+
+    #[test]
+    fn subscribers_fit_their_connections() {
+        let few = [Some(50), Some(50)];
+        for (limits, connections, subscribers, about) in [
+            ("subscribers_max: 5000", 724, 5_000, "5000, above the 724"),
             (
-                1_024,
-                [Some(5_000), None],
-                [720, 720],
-                &["connections_max is 5000"],
+                "connections_max: 2, subscribers_max: 5000",
+                2,
+                2_000,
+                "subscribers_max is 5000, but 2 connections",
             ),
-            (
-                1_024,
-                [None, Some(5_000)],
-                [720, 5_000],
-                &["subscribers_max is 5000, above"],
-            ),
-            (
-                1_024,
-                [Some(2), Some(5_000)],
-                [2, 2_000],
-                &["subscribers_max is 5000, but 2 conn"],
-            ),
-            (
-                1_024,
-                [Some(5_000), Some(5_000)],
-                [720, 5_000],
-                &["connections_max is 5000", "subscribers_max is 5000, above"],
-            ),
-            (10, [None, None], [1, 1], &[]),
-        ];
-        for (open_files, [connections, subscribers], granted, about) in cases {
-            let caps = caps(&limits(connections, subscribers), open_files);
-            let case = format!("{open_files} {connections:?} {subscribers:?}: {caps:?}");
-            assert_eq!(
-                [caps.connections_max, caps.subscribers_max],
-                granted,
-                "{case}"
-            );
-            assert_eq!(caps.warnings.len(), about.len(), "{case}");
-            for (warning, text) in caps.warnings.iter().zip(about) {
-                assert!(warning.contains(text), "{text}: {case}");
-            }
+        ] {
+            let granted = [connections, subscribers, 50, 50];
+            check(1_024, &configured(limits, few), granted, &[about]);
+        }
+    }
+
+    #[test]
+    fn idle_connections_take_an_eighth_at_most() {
+        for (open_files, threads, expected) in
+            [(1_024, 2, 64), (65_536, 2, 256), (1_024, 0, 128), (7, 1, 0)]
+        {
+            let idle = idle_connections_max(open_files, threads);
+            assert_eq!(idle, expected, "{open_files} {threads}");
         }
     }
 

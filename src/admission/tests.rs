@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 
@@ -6,6 +6,7 @@ fn admission(subscribers_max: usize) -> Admission {
     Admission::new(&fd::Caps {
         connections_max: 10,
         subscribers_max,
+        upstreams: BTreeMap::new(),
         warnings: Vec::new(),
     })
 }
@@ -53,6 +54,7 @@ fn a_lower_cap_cuts_nobody_off_but_lets_nobody_in() {
     admission.set_caps(&fd::Caps {
         connections_max: 10,
         subscribers_max: 1,
+        upstreams: BTreeMap::new(),
         warnings: vec![],
     });
     assert_eq!(admission.subscribers.taken(), 3);

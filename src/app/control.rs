@@ -27,6 +27,7 @@ use crate::{
     metrics::labels::{PanicPlace, ReloadOutcome},
     subscribe::Hub,
     supervise::Supervisor,
+    upstream::peer::Peers,
     worker::{Start, Worker},
 };
 
@@ -40,6 +41,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Control {
     pub(super) hub: Arc<Hub>,
     pub(super) supervisor: Supervisor,
+    pub(super) peers: Arc<Peers>,
     pub(super) shards: Vec<ShardHandle>,
     /// True: no keep-alive any more, GOAWAY.
     pub(super) shutdown: watch::Sender<bool>,
@@ -234,11 +236,11 @@ impl Control {
 
     /// Brings caps, cells and live channels in line with a new configuration.
     fn apply(&self, new: &Config) {
-        let caps = fd::caps(&new.limits, fd::open_files_max());
-        for warning in &caps.warnings {
-            tracing::warn!("{warning}");
-        }
+        let caps = super::caps(new, fd::open_files_max(), &self.hub.metrics);
         self.hub.admission.set_caps(&caps);
+        self.peers
+            .gates
+            .configure(&new.upstreams, |upstream| caps.upstream(upstream));
         for route in &new.routes {
             let _cells = self.hub.metrics.route(&route.name);
         }

@@ -83,11 +83,11 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
         metrics: metrics.clone(),
     };
     let lifecycle = supervisor.lifecycle.clone();
-    let peers = Arc::new(Peers::new());
+    let peers = Arc::new(Peers::new(metrics.clone()));
     let dialer = Arc::new(Dialer::new(peers.clone()));
     let listeners = Listeners::bind(&config.listeners).map_err(|error| error.to_string())?;
     let (threads, admin) = (config.threads, config.admin.address.clone());
-    let hub = Arc::new(hub(config, &metrics, &dialer));
+    let hub = Arc::new(hub(config, &metrics, &peers, &dialer));
     let context = ShardContext {
         metrics: metrics.clone(),
         admission: hub.admission.clone(),
@@ -113,6 +113,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let control = Control {
         hub: hub.clone(),
         supervisor: supervisor.clone(),
+        peers: peers.clone(),
         shards,
         shutdown,
         config_file: options.config_file,
@@ -199,7 +200,11 @@ impl Running {
 }
 
 /// What all threads share of the configuration, of channels and of caps.
-fn hub(config: Config, metrics: &Arc<Metrics>, dialer: &Arc<Dialer>) -> Hub {
+fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Dialer>) -> Hub {
+    let caps = first_caps(&config, metrics);
+    peers
+        .gates
+        .configure(&config.upstreams, |upstream| caps.upstream(upstream));
     for route in &config.routes {
         // Its cells exist at zero from the start, so that a rate over them is right.
         let _cells = metrics.route(&route.name);
@@ -211,14 +216,15 @@ fn hub(config: Config, metrics: &Arc<Metrics>, dialer: &Arc<Dialer>) -> Hub {
         memory::ring_bytes_max(&config.limits),
     );
     Hub {
-        admission: Arc::new(Admission::new(&caps(&config, metrics))),
+        admission: Arc::new(Admission::new(&caps)),
         registry: Arc::new(registry),
         config: Arc::new(ArcSwap::from_pointee(config)),
         metrics: metrics.clone(),
     }
 }
 
-fn caps(config: &Config, metrics: &Metrics) -> fd::Caps {
+/// Raises the limit on open files, and fits the caps to it.
+fn first_caps(config: &Config, metrics: &Metrics) -> fd::Caps {
     let open_files_max = match fd::raise_open_files() {
         Ok(max) => max,
         Err(error) => {
@@ -227,10 +233,18 @@ fn caps(config: &Config, metrics: &Metrics) -> fd::Caps {
         }
     };
     metrics.fd_max.set(open_files_max);
-    let caps = fd::caps(&config.limits, open_files_max);
+    caps(config, open_files_max, metrics)
+}
+
+/// The caps of a configuration; what could not be granted is logged.
+fn caps(config: &Config, open_files_max: usize, metrics: &Metrics) -> fd::Caps {
+    let caps = fd::caps(config, open_files_max);
     for warning in &caps.warnings {
         tracing::warn!("{warning}");
     }
+    metrics.connections_max.set(caps.connections_max);
+    metrics.subscribers_max.set(caps.subscribers_max);
+    metrics.channels_max.set(config.limits.channels_max);
     caps
 }
 

@@ -238,7 +238,7 @@ impl Registry {
 
 /// The channel may live on under the new route: same app, same sharing, same ids on the wire.
 fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fanout) -> bool {
-    old.upstream == new.upstream
+    old.upstream.is_same_app(&new.upstream)
         && old.matches == new.matches
         && old_settings.share == new_settings.share
         && old_settings.identity == new_settings.identity

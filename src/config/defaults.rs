@@ -14,6 +14,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const UPSTREAM_CONNECTIONS_MAX: usize = 1_024;
+pub(super) const UPSTREAM_ATTEMPTS_MAX: usize = 32;
 
 pub(super) const IDENTITY_HEADERS: [&str; 2] = ["authorization", "mcp-session-id"];
 pub(super) const LAST_EVENT_ID_QUERY: &str = "last_event_id";

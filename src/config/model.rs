@@ -90,7 +90,8 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// The `Host` header that the app sees.
     pub host: UpstreamHost,
-    /// Limit on connecting, TLS handshake included. Default 2 s.
+    /// Limit on connecting, TLS handshake included; and how long an app that has been asked for a
+    /// stream and is silent counts as an attempt. Default 2 s.
     pub connect_timeout: Duration,
     /// Pass-through only: the longest silence of the app within a response. Default 60 s.
     pub read_timeout: Duration,
@@ -98,20 +99,51 @@ pub struct Upstream {
     pub write_timeout: Duration,
     /// How long an unused pass-through connection is kept. Default 60 s.
     pub idle_timeout: Duration,
+    /// Connections in use at most: streams of channels, relays, and pass-through requests. Beyond,
+    /// streams wait and requests get 503. Default 1,024, fitted to the descriptors.
+    pub connections_max: usize,
+    /// Attempts to open a stream that may be in flight at once; the others wait in line. After
+    /// failures there are fewer. Default 32.
+    pub attempts_max: usize,
+}
+
+impl Upstream {
+    /// A stream from `self` may go on under `other`: it is the same app, reached in the same way.
+    /// Timeouts and bounds are not part of that; they change under a stream that is open.
+    #[must_use]
+    pub fn is_same_app(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.address == other.address
+            && self.tls == other.tls
+            && self.host == other.host
+    }
 }
 
 /// Address of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamAddress {
-    /// `host:port`; a host name is resolved on each connect.
+    /// `host:port`; a host name is resolved anew every few seconds.
     Tcp {
-        /// IP address or name.
+        /// IP address (IPv6 without brackets) or name.
         host: String,
         /// Port.
         port: u16,
     },
     /// A unix socket.
     Unix(PathBuf),
+}
+
+impl UpstreamAddress {
+    /// What stands in `Host` when nothing else says so (RFC 9110, section 7.2): an IPv6 address in
+    /// brackets. A unix socket has no name of its own.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
 }
 
 /// TLS towards an app.

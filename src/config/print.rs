@@ -109,10 +109,7 @@ fn listener(listener: &Listener) -> raw::Listener {
 fn upstream(app: &Upstream) -> raw::Upstream {
     let scheme = if app.tls.is_some() { "https" } else { "http" };
     let address = match &app.address {
-        UpstreamAddress::Tcp { host, port } if host.contains(':') => {
-            format!("{scheme}://[{host}]:{port}")
-        }
-        UpstreamAddress::Tcp { host, port } => format!("{scheme}://{host}:{port}"),
+        UpstreamAddress::Tcp { .. } => format!("{scheme}://{}", app.address.authority()),
         UpstreamAddress::Unix(path) => format!("unix:{}", path.display()),
     };
     let host = match &app.host {
@@ -132,6 +129,8 @@ fn upstream(app: &Upstream) -> raw::Upstream {
         read_timeout: Some(app.read_timeout.into()),
         write_timeout: Some(app.write_timeout.into()),
         idle_timeout: Some(app.idle_timeout.into()),
+        connections_max: Some(app.connections_max.into()),
+        attempts_max: Some(app.attempts_max.into()),
     }))
 }
 

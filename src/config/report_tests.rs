@@ -164,6 +164,8 @@ snapshot!(
     "upstreams: {app: {address: 'https://app', tls: {server_name: 'a b'}}}",
     "upstreams: {app: {address: 'http://app', host: 'a b'}}",
     "upstreams: {app: {address: 'http://app', connect_timeout: 0}}",
+    "upstreams: {app: {address: 'http://app', connections_max: 0}}",
+    "upstreams: {app: {address: 'http://app', attempts_max: 0}}",
     "upstreams:\n  app: http://app\n  app: http://other",
 );
 

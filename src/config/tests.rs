@@ -173,6 +173,52 @@ routes: [{path: /a, upstream: app, action: fanout}]
 }
 
 #[test]
+fn the_authority_of_an_app_is_one_that_host_may_carry() {
+    for (address, authority) in [
+        ("http://app:3000", "app:3000"),
+        ("https://app", "app:443"),
+        ("http://127.0.0.1", "127.0.0.1:80"),
+        ("http://[::1]:3000", "[::1]:3000"),
+        ("unix:/run/app.sock", "localhost"),
+    ] {
+        let config = loaded(&format!(
+            "version: 1\nlisteners: [{{address: 127.0.0.1:0}}]\nupstreams: {{app: '{address}'}}\n\
+             routes: [{{path: /, action: proxy}}]"
+        ));
+        assert_eq!(config.upstreams[0].address.authority(), authority);
+    }
+}
+
+#[test]
+fn timeouts_and_bounds_do_not_make_another_app() {
+    let app = |settings: &str| {
+        let config = loaded(&format!(
+            "version: 1\nlisteners: [{{address: 127.0.0.1:0}}]\nupstreams: {{{settings}}}\n\
+             routes: [{{path: /, action: proxy}}]"
+        ));
+        config.upstreams[0].clone()
+    };
+    let before = app("app: 'https://app'");
+    for (settings, is_same) in [
+        (
+            "app: {address: 'https://app', connections_max: 7, attempts_max: 3}",
+            true,
+        ),
+        (
+            "app: {address: 'https://app', read_timeout: 5s, connect_timeout: 1s}",
+            true,
+        ),
+        ("app: 'https://app:8443'", false),
+        ("app: 'http://app:443'", false),
+        ("app: {address: 'https://app', tls: {verify: false}}", false),
+        ("app: {address: 'https://app', host: inner}", false),
+        ("other: 'https://app'", false),
+    ] {
+        assert_eq!(before.is_same_app(&app(settings)), is_same, "{settings}");
+    }
+}
+
+#[test]
 fn the_schema_file_is_up_to_date() {
     let path = repository().join("schema/sidestream.schema.json");
     if std::env::var_os("UPDATE_SCHEMA").is_some() {

@@ -21,7 +21,7 @@ use super::{
     listen::Accepting,
     socket::{Permit, RawSocket},
 };
-use crate::{clock, metrics::Metrics, subscribe::Hub};
+use crate::{clock, error::RefuseReason, metrics::Metrics, subscribe::Hub};
 
 /// Pause after an accept that failed for want of descriptors or memory: the listening socket stays
 /// readable, so without it we would spin.
@@ -75,6 +75,7 @@ impl Acceptance {
         let Some(place) = self.hub.admission.connections.try_take() else {
             // Closed without a word, as TLS could not carry one: a native EventSource comes back after
             // a connection that failed, but never after a 503.
+            self.metrics.refused.inc(RefuseReason::ConnectionsMax);
             self.metrics.shed.inc();
             return;
         };

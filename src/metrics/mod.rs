@@ -1,11 +1,12 @@
 //! Every metric of Sidestream: names, help texts and handles. `docs/metrics.md` lists them, and a
 //! test compares the two.
 //!
-//! Labels are bounded by the configuration (`route`) or by a closed set; there is never one for a
-//! channel, a user or an address. There is no global registry: the one [`Metrics`] is passed on.
+//! Labels are bounded by the configuration (`route`, `upstream`) or by a closed set; there is never
+//! one for a channel, a user or an address. There is no global registry: the one [`Metrics`] is passed on.
 
 pub mod cell;
 pub mod labels;
+pub mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::AtomicU64, time::Duration};
 
@@ -28,18 +29,19 @@ use self::{
         CutReason, HandshakeFailure, Label, PanicPlace, ParseError, Protocol, ReloadOutcome,
         ReplayOutcome, StatusClass,
     },
+    upstream::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::error::{ConnectOutcome, EndReason, GapReason, RefuseReason};
 
 /// Content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Distinct route names that get series of their own in the life of one process; reloads may bring
-/// new names for ever. Further ones share the series [`ROUTE_OTHER`].
-pub const ROUTES_MAX: usize = 1_000;
+/// Distinct names of routes, and of upstreams, that get series of their own in the life of one
+/// process; reloads may bring new names for ever. Further ones share the series [`NAME_OTHER`].
+pub const NAMES_MAX: usize = 1_000;
 
-/// Label of the routes beyond [`ROUTES_MAX`].
-pub const ROUTE_OTHER: &str = "_other";
+/// Label of the names beyond [`NAMES_MAX`].
+pub const NAME_OTHER: &str = "_other";
 
 type Labels = Vec<(&'static str, String)>;
 type CountFamily = Family<Labels, Counter>;
@@ -51,9 +53,17 @@ pub struct Metrics {
     registry: Registry,
     families: RouteFamilies,
     routes: Mutex<BTreeMap<String, Arc<RouteMetrics>>>,
+    upstream_families: UpstreamFamilies,
+    upstreams: Mutex<BTreeMap<String, Arc<UpstreamMetrics>>>,
 
     /// Client connections now.
     pub connections: By<Protocol, Level>,
+    /// The cap on client connections in force.
+    pub connections_max: Level,
+    /// The cap on subscribers in force.
+    pub subscribers_max: Level,
+    /// The cap on channels in force.
+    pub channels_max: Level,
     /// Bytes of all replay rings now, as accounted.
     pub ring_bytes: Level,
     /// The budget of all replay rings.
@@ -171,7 +181,12 @@ impl Metrics {
         Self {
             families: RouteFamilies::new(&mut r),
             routes: Mutex::default(),
+            upstream_families: UpstreamFamilies::new(&mut r),
+            upstreams: Mutex::default(),
             connections: r.level_by("connections", "Client connections now"),
+            connections_max: r.level("connections_max", "Client connections at most"),
+            subscribers_max: r.level("subscribers_max", "Subscribers at most"),
+            channels_max: r.level("channels_max", "Channels at most"),
             ring_bytes: r.level("ring_bytes", "Bytes of all replay rings now, as accounted"),
             ring_bytes_max: r.level("ring_bytes_max", "Budget of all replay rings together"),
             waiting_joiners: r.level(
@@ -237,14 +252,15 @@ impl Metrics {
     /// The handles of a route; the same ones for the same name, also across reloads.
     #[must_use]
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
-        let mut routes = self.routes.lock();
-        let name = if routes.len() < ROUTES_MAX || routes.contains_key(name) {
-            name
-        } else {
-            ROUTE_OTHER
-        };
-        let route = routes.entry(name.to_owned());
-        Arc::clone(route.or_insert_with(|| Arc::new(self.families.resolve(name))))
+        named(&self.routes, name, |name| self.families.resolve(name))
+    }
+
+    /// The handles of an upstream; the same ones for the same name, also across reloads.
+    #[must_use]
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
+        named(&self.upstreams, name, |name| {
+            self.upstream_families.resolve(name)
+        })
     }
 
     /// Notes when the configuration in force was loaded, as time since 1970.
@@ -326,6 +342,22 @@ impl RouteFamilies {
             passthrough_requests: counts(&self.passthrough_requests, route),
         }
     }
+}
+
+/// The handles of `name`, or those of [`NAME_OTHER`] when there are too many names.
+fn named<M>(
+    known: &Mutex<BTreeMap<String, Arc<M>>>,
+    name: &str,
+    resolve: impl FnOnce(&str) -> M,
+) -> Arc<M> {
+    let mut known = known.lock();
+    let name = if known.len() < NAMES_MAX || known.contains_key(name) {
+        name
+    } else {
+        NAME_OTHER
+    };
+    let handles = known.entry(name.to_owned());
+    Arc::clone(handles.or_insert_with(|| Arc::new(resolve(name))))
 }
 
 fn labels_of(route: &str) -> Labels {

@@ -43,7 +43,7 @@ fn rows(text: &str) -> BTreeMap<String, String> {
 #[test]
 fn the_documented_list_is_the_exposed_list() {
     let metrics = Metrics::new();
-    drop(metrics.route("prices"));
+    drop((metrics.route("prices"), metrics.upstream("app")));
     let exposed = rows(&metrics.render());
     let page = include_str!("../../docs/metrics.md");
     let documented: BTreeMap<String, String> = page
@@ -61,7 +61,7 @@ fn the_documented_list_is_the_exposed_list() {
 #[test]
 fn every_label_value_is_documented() {
     let metrics = Metrics::new();
-    drop(metrics.route("prices"));
+    drop((metrics.route("prices"), metrics.upstream("app")));
     let page = include_str!("../../docs/metrics.md");
     for line in metrics
         .render()
@@ -76,7 +76,7 @@ fn every_label_value_is_documented() {
                 continue;
             };
             let value = value.trim_matches('"');
-            if !["route", "version", "le"].contains(&key) {
+            if !["route", "upstream", "version", "le"].contains(&key) {
                 assert!(
                     page.contains(&format!("`{value}`")),
                     "{key}={value} in docs/metrics.md"
@@ -89,7 +89,7 @@ fn every_label_value_is_documented() {
 #[test]
 fn names_follow_the_conventions() {
     let metrics = Metrics::new();
-    drop(metrics.route("prices"));
+    drop((metrics.route("prices"), metrics.upstream("app")));
     for row in rows(&metrics.render()).into_values() {
         assert!(row.starts_with("| `sidestream_"), "prefix: {row}");
         assert!(
@@ -118,7 +118,7 @@ fn a_route_keeps_its_series_across_reloads() {
 #[test]
 fn route_names_are_bounded() {
     let metrics = Metrics::new();
-    for n in 0..ROUTES_MAX + 50 {
+    for n in 0..NAMES_MAX + 50 {
         metrics.route(&format!("route-{n}")).events_received.inc();
     }
     assert_eq!(metrics.route("route-0").events_received.get(), 1);

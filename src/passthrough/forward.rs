@@ -199,6 +199,8 @@ mod tests {
             read_timeout: Duration::from_secs(1),
             write_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
+            connections_max: 1,
+            attempts_max: 1,
         }
     }
 

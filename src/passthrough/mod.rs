@@ -4,16 +4,17 @@
 pub mod forward;
 pub mod framing;
 pub mod linger;
+mod passage;
 pub mod reply;
 mod report;
 pub mod request;
 pub mod turnstile;
 
-use std::{collections::VecDeque, io::Cursor, mem, sync::Arc, time::Duration};
+use std::{io::Cursor, mem, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use pingora::{
     Error, ErrorType, OrErr, Result,
     http::{RequestHeader, ResponseHeader},
@@ -24,15 +25,18 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
+pub use self::passage::{Kind, Routed};
 use self::{
+    passage::Passage,
     reply::Connection,
     turnstile::{Client, Turnstile},
 };
 use crate::{
+    admission::{self, fd},
     clock,
-    config::model::Route,
-    decide::{Decision, FanOut, decide},
+    decide::{Decision, FanOut, Reader, decide, reader},
     egress::shard::ShardHandle,
+    error::RefuseReason,
     metrics::Metrics,
     route::key::Scheme,
     subscribe::{Downstream, Hub},
@@ -43,8 +47,6 @@ use crate::{
 const BODY_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Upstream attempts for one request; pooled connections that died count.
 const ATTEMPTS_MAX: usize = 8;
-/// Idle pass-through connections that one worker keeps.
-const IDLE_CONNECTIONS_MAX: usize = 256;
 
 /// The proxy of one worker, with a connection pool of its own.
 pub type Proxy = HttpProxy<PassThrough>;
@@ -57,37 +59,6 @@ pub struct PassThrough {
     shard: ShardHandle,
 }
 
-/// What `decide` said about an HTTP/2 request: its driver has asked already, since it alone can
-/// hand a stream over. Travels in the request's extensions.
-#[derive(Debug, Clone)]
-pub struct Routed {
-    /// The route.
-    pub route: Arc<Route>,
-    /// Proxy, or a stream of the client's own.
-    pub kind: Kind,
-    /// Who asks.
-    pub client: Client,
-}
-
-/// How a request passes through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// An ordinary request.
-    Proxy,
-    /// A stream of one client's own: nothing on the way may buffer it.
-    Stream,
-}
-
-/// State of one request on its way through.
-#[derive(Debug, Default)]
-pub struct Passage {
-    routed: Option<Routed>,
-    /// The upstream's addresses, once they are resolved; those that did not answer are gone.
-    peers: VecDeque<HttpPeer>,
-    /// On the current attempt the request head went out whole: the app may have acted on it.
-    sent: bool,
-}
-
 /// Builds the proxy of one worker.
 #[must_use]
 pub fn proxy(
@@ -96,11 +67,12 @@ pub fn proxy(
     peers: Arc<Peers>,
     shard: ShardHandle,
 ) -> Arc<Proxy> {
+    let threads = hub.config.load().threads;
     let conf = ServerConf {
         threads: 1,
         work_stealing: false,
         max_retries: ATTEMPTS_MAX,
-        upstream_keepalive_pool_size: IDLE_CONNECTIONS_MAX,
+        upstream_keepalive_pool_size: fd::idle_connections_max(fd::open_files_max(), threads),
         ..ServerConf::default()
     };
     let mut proxy = HttpProxy::new(
@@ -165,6 +137,31 @@ impl PassThrough {
         Ok(false)
     }
 
+    /// Takes a connection to the app for a request, or turns its client away; `true` when it is
+    /// answered.
+    async fn admit(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
+        let Some(routed) = &passage.routed else {
+            return Ok(false);
+        };
+        passage.place = self.peers.gates.of(&routed.route.upstream).place();
+        if passage.place.is_some() {
+            return Ok(false);
+        }
+        let reason = RefuseReason::UpstreamConnectionsMax;
+        self.metrics.refused.inc(reason);
+        self.metrics.shed.inc();
+        let headers = &session.req_header().headers;
+        let answer = admission::turn_away(
+            &self.hub.admission,
+            reader(headers) == Reader::EventSource,
+            headers.get(header::ORIGIN).map(HeaderValue::as_bytes),
+            rand::random(),
+            clock::now(),
+        );
+        reply::send(&mut session.downstream_session, answer, reason.into()).await?;
+        Ok(true)
+    }
+
     /// Takes the connection away from pingora, which goes on with a dummy, finds that done, and
     /// frees all that it holds for the request.
     fn hijack(&self, session: &mut Session, request: Box<FanOut>) {
@@ -207,9 +204,10 @@ impl ProxyHttp for PassThrough {
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
         if session.downstream_session.is_http2() {
             passage.routed = session.req_header_mut().extensions_mut().remove();
-            return Ok(false);
+        } else if self.route_h1(session, passage).await? {
+            return Ok(true);
         }
-        self.route_h1(session, passage).await
+        self.admit(session, passage).await
     }
 
     async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
@@ -356,6 +354,8 @@ impl ProxyHttp for PassThrough {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, passage: &mut Passage) {
+        // What is left is between the client and us.
+        passage.place = None;
         // After a hijack there is neither a route nor an answer.
         if let (Some(routed), Some(head)) = (&passage.routed, session.response_written()) {
             let route = self.metrics.route(&routed.route.name);

@@ -31,9 +31,11 @@ impl From<RefuseReason> for Connection {
         match reason {
             RefuseReason::BadRequest | RefuseReason::Draining => Self::Close,
             RefuseReason::NoRoute
+            | RefuseReason::ConnectionsMax
             | RefuseReason::SubscribersMax
             | RefuseReason::ChannelMax
             | RefuseReason::ChannelsMax
+            | RefuseReason::UpstreamConnectionsMax
             | RefuseReason::UpstreamUnreachable => Self::Keep,
         }
     }

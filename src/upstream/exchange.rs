@@ -4,22 +4,25 @@
 //! each read tells data, [`Part::End`] and [`Cut`] apart. Nothing here retries, and nothing keeps
 //! time but for connecting: dropping a future or the [`Body`] closes the connection.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header::TRANSFER_ENCODING};
 use pingora::{
     BError, ErrorType,
     connectors::http::Connector,
+    http::RequestHeader,
     protocols::http::{client::HttpSession, v1::client::HttpSession as Http1Session},
     upstreams::peer::{HttpPeer, Peer},
 };
 
 use super::{
+    gate::{Place, Turn},
     peer::{PeerError, Peers, Purpose},
     request::UpstreamRequest,
+    turns::Attempt,
 };
-use crate::{clock::Millis, config::model::Upstream, error::ConnectOutcome};
+use crate::{clock, config::model::Upstream, error::ConnectOutcome};
 
 /// Bytes of a refusal's body that are kept for those who wait for the channel.
 pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
@@ -43,21 +46,43 @@ impl Dialer {
         }
     }
 
-    /// Connects and asks.
+    /// Waits for a turn, connects and asks.
     ///
     /// # Errors
-    /// When the app cannot be reached within its `connect_timeout` (for each address), or does not
-    /// take the request.
+    /// When no turn comes within `patience`, or the app cannot be reached within its
+    /// `connect_timeout` (for each address), or does not take the request.
     pub async fn ask(
         &self,
         upstream: &Upstream,
         request: &UpstreamRequest,
-        now: Millis,
+        patience: Duration,
     ) -> Result<Asked, OpenError> {
         let head = Box::new(request.to_pingora().map_err(OpenError::Request)?);
+        let gate = self.peers.gates.of(upstream);
+        let turn = tokio::time::timeout(patience, gate.turn())
+            .await
+            .map_err(|_| OpenError::Busy(gate.crowd()))?;
+        match self.reach(upstream, head).await {
+            Ok(session) => Ok(Asked {
+                session,
+                turn,
+                attempt_time_max: upstream.connect_timeout,
+            }),
+            Err(error) => {
+                drop(turn.end(Attempt::Failed));
+                Err(error)
+            }
+        }
+    }
+
+    async fn reach(
+        &self,
+        upstream: &Upstream,
+        head: Box<RequestHeader>,
+    ) -> Result<Box<Http1Session>, OpenError> {
         let peers = self
             .peers
-            .resolve(upstream, Purpose::EventStream, now)
+            .resolve(upstream, Purpose::EventStream, clock::now())
             .await?;
         let mut session = self.connect(&peers).await?;
         session.read_timeout = None;
@@ -66,7 +91,7 @@ impl Dialer {
             .write_request_header(head)
             .await
             .map_err(OpenError::no_head)?;
-        Ok(Asked { session })
+        Ok(session)
     }
 
     /// Tries each address once, in order.
@@ -94,6 +119,10 @@ impl fmt::Debug for Dialer {
 /// A request that is with the app. Dropping it closes the connection.
 pub struct Asked {
     session: Box<Http1Session>,
+    turn: Turn,
+    /// An app that is silent for longer holds no attempt any more: some send no head before their
+    /// first event, which may be hours away.
+    attempt_time_max: Duration,
 }
 
 impl fmt::Debug for Asked {
@@ -107,15 +136,42 @@ impl Asked {
     ///
     /// # Errors
     /// When the app answers with something that is no HTTP/1 response, or not at all.
-    pub async fn answer(mut self) -> Result<Opened, OpenError> {
-        let head = read_head(&mut self.session).await?;
-        Ok(Opened {
-            head,
-            body: Body {
-                session: self.session,
-            },
-        })
+    pub async fn answer(self) -> Result<Opened, OpenError> {
+        let Self {
+            mut session,
+            turn,
+            attempt_time_max,
+        } = self;
+        let (head, place) = judged(read_head(&mut session), turn, attempt_time_max).await?;
+        let body = Body {
+            session,
+            _place: place,
+        };
+        Ok(Opened { head, body })
     }
+}
+
+/// Ends the turn by what the head says, or by its absence.
+async fn judged(
+    head: impl Future<Output = Result<ResponseHead, OpenError>>,
+    turn: Turn,
+    wait: Duration,
+) -> Result<(ResponseHead, Option<Place>), OpenError> {
+    let mut head = pin!(head);
+    let Ok(head) = tokio::time::timeout(wait, &mut head).await else {
+        let place = turn.end(Attempt::Answered);
+        return Ok((head.await?, place));
+    };
+    let is_well = head
+        .as_ref()
+        .is_ok_and(|head| !head.status.is_server_error());
+    let attempt = if is_well {
+        Attempt::Answered
+    } else {
+        Attempt::Failed
+    };
+    let place = turn.end(attempt);
+    Ok((head?, place))
 }
 
 /// Reads heads until one is final.
@@ -183,6 +239,8 @@ pub struct ResponseHead {
 /// A response body that is being read. Dropping it closes the connection.
 pub struct Body {
     session: Box<Http1Session>,
+    /// Behind the session, so that the connection is closed before its place is free.
+    _place: Option<Place>,
 }
 
 impl fmt::Debug for Body {
@@ -316,6 +374,8 @@ impl std::error::Error for Cut {}
 pub enum OpenError {
     /// The request cannot be written. Names of fields, never values.
     Request(String),
+    /// No turn came in time.
+    Busy(String),
     /// The upstream has no address.
     Peer(PeerError),
     /// No connection.
@@ -329,6 +389,7 @@ impl OpenError {
     #[must_use]
     pub fn outcome(&self) -> ConnectOutcome {
         match self {
+            Self::Busy(_) => ConnectOutcome::Busy,
             Self::Peer(_) | Self::Unreachable(_) => ConnectOutcome::Unreachable,
             Self::Request(_) | Self::NoHead(_) => ConnectOutcome::NoHead,
         }
@@ -363,6 +424,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Request(problem) => write!(f, "the request cannot be sent: {problem}"),
+            Self::Busy(problem) => write!(f, "no turn to ask the app: {problem}"),
             Self::Peer(error) => error.fmt(f),
             Self::Unreachable(problem) => write!(f, "the app cannot be reached: {problem}"),
             Self::NoHead(problem) => write!(f, "the app gave no response head: {problem}"),

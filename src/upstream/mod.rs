@@ -2,12 +2,15 @@
 //! try again.
 
 pub mod exchange;
+pub mod gate;
 mod intake;
+mod names;
 pub mod peer;
 pub mod reader;
 pub mod refusal;
 pub mod request;
 pub mod retry;
+pub mod turns;
 pub mod verdict;
 
 #[cfg(test)]

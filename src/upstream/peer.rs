@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,13 +22,12 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
+use super::{gate::Gates, names::Names};
 use crate::{
     clock::Millis,
     config::model::{Upstream, UpstreamAddress, UpstreamTls},
+    metrics::Metrics,
 };
-
-/// Addresses of one host name that are tried at most.
-pub const ADDRESSES_MAX: usize = 4;
 
 /// A dead peer is noticed after 15 s + 3 x 5 s of silence. A link that is down for a few seconds
 /// costs nothing.
@@ -54,9 +54,11 @@ pub enum Purpose {
     PassThrough,
 }
 
-/// Makes pingora's peers out of upstreams. One per process.
-#[derive(Default)]
+/// Makes pingora's peers out of upstreams, and keeps the gates before them. One per process.
 pub struct Peers {
+    /// Whoever connects has a turn or a place there.
+    pub gates: Gates,
+    names: Names,
     /// Authorities by file: reading and parsing them is too much work for each request.
     bundles: Mutex<HashMap<PathBuf, Bundle>>,
 }
@@ -66,6 +68,8 @@ pub struct Peers {
 struct Bundle {
     read_at: Millis,
     certificates: Arc<CaType>,
+    /// Tells bundles apart by what they hold.
+    digest: u64,
 }
 
 impl fmt::Debug for Peers {
@@ -75,13 +79,17 @@ impl fmt::Debug for Peers {
 }
 
 impl Peers {
-    /// No bundle is read yet.
+    /// Nothing is known yet; what is taken is counted in `metrics`.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            gates: Gates::new(metrics),
+            names: Names::of_system(),
+            bundles: Mutex::default(),
+        }
     }
 
-    /// The peers to try for this upstream, in this order; never none. A host name is resolved now.
+    /// The peers to try for this upstream, in this order; never none.
     ///
     /// # Errors
     /// When the name does not resolve, or the bundle of authorities cannot be read.
@@ -99,26 +107,50 @@ impl Peers {
         let server_name = server_name(tls)?;
         let mut peers = match &upstream.address {
             UpstreamAddress::Tcp { host, port } => {
-                let addresses = addresses(host, *port, upstream.connect_timeout).await?;
-                let peer = |address| HttpPeer::new(address, tls.is_some(), server_name.to_owned());
+                let addresses = self.addresses(host, upstream.connect_timeout, now).await?;
+                let peer = |address| {
+                    let address = SocketAddr::new(address, *port);
+                    HttpPeer::new(address, tls.is_some(), server_name.to_owned())
+                };
                 addresses.into_iter().map(peer).collect()
             }
             UpstreamAddress::Unix(path) => vec![unix_peer(path, tls.is_some(), server_name)?],
         };
         for peer in &mut peers {
             set_options(peer, upstream, purpose);
-            peer.options.ca.clone_from(&bundle);
+            if let Some(bundle) = &bundle {
+                peer.options.ca = Some(bundle.certificates.clone());
+                // A pooled connection is used again for peers of the same key. pingora's own key
+                // holds address, name and verification, but not who vouched for the app.
+                peer.group_key = bundle.digest;
+            }
         }
         Ok(peers)
     }
 
+    async fn addresses(
+        &self,
+        host: &str,
+        wait: Duration,
+        now: Millis,
+    ) -> Result<Vec<IpAddr>, PeerError> {
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        let found = self.names.addresses(host, wait, now).await;
+        found.map_err(|problem| PeerError::Resolve {
+            host: host.to_owned(),
+            problem,
+        })
+    }
+
     /// The authorities of a PEM file.
-    async fn bundle(&self, path: &Path, now: Millis) -> Result<Arc<CaType>, PeerError> {
+    async fn bundle(&self, path: &Path, now: Millis) -> Result<Bundle, PeerError> {
         let known = self.bundles.lock().get(path).cloned();
         if let Some(bundle) = known
             && now.since(bundle.read_at) < BUNDLE_AGE_MAX
         {
-            return Ok(bundle.certificates);
+            return Ok(bundle);
         }
         let pem = tokio::fs::read(path)
             .await
@@ -132,14 +164,15 @@ impl Peers {
         })?;
         let bundle = Bundle {
             read_at: now,
-            certificates: Arc::clone(&certificates),
+            certificates,
+            digest: digest(&pem),
         };
         let mut bundles = self.bundles.lock();
         if bundles.len() >= BUNDLES_MAX {
             bundles.clear();
         }
-        bundles.insert(path.to_owned(), bundle);
-        Ok(certificates)
+        bundles.insert(path.to_owned(), bundle.clone());
+        Ok(bundle)
     }
 }
 
@@ -187,38 +220,10 @@ fn set_options(peer: &mut HttpPeer, upstream: &Upstream, purpose: Purpose) {
     }
 }
 
-/// Addresses of a host, IPv4 first: an app that listens on one family only is more often there,
-/// and a refused connect is answered at once.
-async fn addresses(host: &str, port: u16, wait: Duration) -> Result<Vec<SocketAddr>, PeerError> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let failed = |problem: String| PeerError::Resolve {
-        host: host.to_owned(),
-        problem,
-    };
-    let lookup = tokio::time::timeout(wait, tokio::net::lookup_host((host, port)));
-    let found = match lookup.await {
-        Ok(Ok(found)) => found,
-        Ok(Err(cause)) => return Err(failed(cause.to_string())),
-        Err(_) => return Err(failed(format!("no answer within {wait:?}"))),
-    };
-    let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in found {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    addresses.truncate(ADDRESSES_MAX);
-    if addresses.is_empty() {
-        return Err(failed("the name has no address".to_owned()));
-    }
-    Ok(addresses)
+fn digest(pem: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    pem.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Reads certificates out of PEM text. Each must do as a trust anchor: pingora's own parser panics

@@ -32,7 +32,7 @@ use crate::{
         state::{Next, Outcome},
         view::Refusal,
     },
-    clock,
+    clock::{self, Millis},
     config::model::{Upstream, UpstreamAddress, UpstreamHost},
     error::ConnectOutcome,
     logging::Seldom,
@@ -173,7 +173,7 @@ impl Reader {
         request: &UpstreamRequest,
         upstream: &Upstream,
     ) -> Result<Opened, OpenError> {
-        let asked = self.dialer.ask(upstream, request, clock::now()).await?;
+        let asked = self.dialer.ask(upstream, request, self.patience()).await?;
         self.channel.asked(clock::now());
         let Some(silence_max) = self.channel.settings().upstream_silence_max else {
             return asked.answer().await;
@@ -182,6 +182,22 @@ impl Reader {
         tokio::time::timeout(silence_max, asked.answer())
             .await
             .unwrap_or_else(|_| Err(OpenError::NoHead(silent())))
+    }
+
+    /// How long to wait for a turn. Who has a stream already misses nothing but events meanwhile;
+    /// who waits for a cold channel is to be answered in time.
+    fn patience(&self) -> Duration {
+        self.give_up_at()
+            .map_or(Duration::MAX, |at| at.since(clock::now()))
+    }
+
+    /// When those who wait for a cold channel are answered; `None` when it is not cold.
+    fn give_up_at(&self) -> Option<Millis> {
+        let view = self.channel.view();
+        let open_wait = self.channel.settings().open_wait;
+        view.joiners_head
+            .is_none()
+            .then(|| view.opening_since.after(open_wait))
     }
 
     fn not_opened(&self, error: &OpenError) -> Next {
@@ -239,11 +255,9 @@ impl Reader {
         let settings = channel.settings();
         self.retry.set_bounds(settings.backoff);
         let mut delay = self.retry.next_delay(rand::random());
-        let view = channel.view();
-        if view.joiners_head.is_none() {
-            // Who waits for a cold channel is answered in time: the last attempt falls due then.
-            let give_up = view.opening_since.after(settings.open_wait);
-            delay = delay.min(give_up.since(clock::now()));
+        if let Some(give_up_at) = self.give_up_at() {
+            // The last attempt falls due then.
+            delay = delay.min(give_up_at.since(clock::now()));
         }
         tokio::time::sleep(delay).await;
         if channel.row().subscribers == 0 {

@@ -13,7 +13,7 @@ use super::{
     exchange::{Dialer, OpenError, Opened},
     request::UpstreamRequest,
 };
-use crate::{clock, config::model::Upstream};
+use crate::config::model::Upstream;
 
 /// One thing that the app does on a connection.
 #[derive(Debug, Clone)]
@@ -143,7 +143,7 @@ pub(crate) async fn open(
     request: &UpstreamRequest,
 ) -> Result<Opened, OpenError> {
     dialer
-        .ask(upstream, request, clock::now())
+        .ask(upstream, request, PATIENCE)
         .await?
         .answer()
         .await

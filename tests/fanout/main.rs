@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod crowd;
 mod ends;
 mod leaving;
 mod load;

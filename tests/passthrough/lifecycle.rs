@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use crate::rig::{
     Rig, Settings,
     app::App,
     client::{Client, tls},
-    h2::{H2, get},
+    h2::{H2, get, request},
     soon,
 };
 
@@ -68,11 +69,90 @@ async fn above_the_cap_clients_are_told_so() {
         let n = soon("close", tokio::io::AsyncReadExt::read(&mut third, &mut [0])).await;
         assert!(matches!(n, Ok(0) | Err(_)), "closed without a word");
     }
+    let refused = "refused_total{reason=\"connections_max\"} 2";
+    assert!(rig.metrics().render().contains(refused));
     drop(second);
     until("a place", || rig.connections() == 1).await;
     let mut fourth = Client::connect(rig.plain()).await;
     assert_eq!(fourth.request(GET).await.status, 200);
     assert_eq!(first.request(GET).await.status, 200, "nobody else noticed");
+}
+
+#[tokio::test]
+async fn above_the_apps_connections_requests_are_told_to_come_back() {
+    let proceed = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = proceed.clone();
+    let app = App::start(move |mut conn| {
+        let gate = gate.clone();
+        async move {
+            while let Some(head) = conn.head().await {
+                conn.body_of(&head).await;
+                if head.contains(" /slow") || head.contains(" /stream/slow") {
+                    gate.acquire().await.unwrap().forget();
+                }
+                conn.answer(200, "", b"done").await;
+            }
+        }
+    })
+    .await;
+    let rig = Rig::with(
+        &app.address,
+        Settings {
+            upstream: &["connections_max: 3"],
+            ..Settings::default()
+        },
+    );
+    let stream = TcpStream::connect(rig.plain()).await.unwrap();
+    let client = H2::connect(stream).await;
+    let hanging: Vec<_> = ["/slow", "/stream/slow", "/slow"]
+        .into_iter()
+        .map(|target| {
+            let (mut client, body) = (client.clone(), [Bytes::from_static(b"hi")]);
+            tokio::spawn(async move { client.request(request("POST", target), &body).await })
+        })
+        .collect();
+    until("all to reach the app", || app.heads().len() == 3).await;
+
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
+    for head in [GET, post] {
+        let mut other = Client::connect(rig.plain()).await;
+        let refused = other.request(head).await;
+        assert_eq!(refused.status, 503);
+        let seconds: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+        assert_eq!(
+            refused.text(),
+            format!("at capacity, come back in {seconds} s\n")
+        );
+    }
+    let mut other = Client::connect(rig.plain()).await;
+    let page = "GET /stream/a HTTP/1.1\r\nHost: a\r\nOrigin: https://shop.example\r\n\
+                Accept: text/event-stream\r\nCache-Control: no-cache\r\n\r\n";
+    let shed = other.request(page).await;
+    assert_eq!(
+        (shed.status, shed.field("access-control-allow-origin")),
+        (200, Some("https://shop.example"))
+    );
+    assert!(shed.text().starts_with("retry: "), "{}", shed.text());
+    let (refused, ..) = client.clone().request(get("/"), &[]).await.unwrap();
+    assert_eq!(refused.status, 503);
+    let metrics = rig.metrics().render();
+    for series in [
+        "refused_total{reason=\"upstream_connections_max\"} 4",
+        "app_connections{upstream=\"app\"} 3",
+        "app_connections_max{upstream=\"app\"} 3",
+    ] {
+        assert!(metrics.contains(series), "{series}");
+    }
+    assert_eq!(app.heads().len(), 3, "the app saw none of them");
+
+    proceed.add_permits(3);
+    for one in hanging {
+        let (head, body, _) = soon("an answer", one).await.unwrap().unwrap();
+        assert_eq!((head.status.as_u16(), &body[..]), (200, &b"done"[..]));
+    }
+    let places = rig.metrics().upstream("app");
+    until("the places to be free", || places.connections.get() == 0).await;
+    assert_eq!(other.request(GET).await.status, 200, "same connection");
 }
 
 #[tokio::test]

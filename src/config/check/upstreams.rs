@@ -17,6 +17,8 @@ use super::{
 
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// More than a process may have descriptors, whatever the system.
+const CONNECTIONS_MAX: usize = 1 << 30;
 
 pub(super) fn upstreams(raw: &raw::Named<raw::Upstream>, at: &At<'_>) -> Vec<Arc<Upstream>> {
     if raw.0.is_empty() && !at.is_damaged() {
@@ -53,6 +55,8 @@ fn plain(address: &str) -> raw::UpstreamSettings {
         read_timeout: None,
         write_timeout: None,
         idle_timeout: None,
+        connections_max: None,
+        attempts_max: None,
     }
 }
 
@@ -83,6 +87,16 @@ fn upstream(name: &str, raw: &raw::UpstreamSettings, at: &At<'_>, address_at: &A
         read_timeout: time("read_timeout", raw.read_timeout, defaults::READ_TIMEOUT),
         write_timeout: time("write_timeout", raw.write_timeout, defaults::WRITE_TIMEOUT),
         idle_timeout: time("idle_timeout", raw.idle_timeout, defaults::IDLE_TIMEOUT),
+        connections_max: at.key("connections_max").count(
+            raw.connections_max,
+            defaults::UPSTREAM_CONNECTIONS_MAX,
+            1..=CONNECTIONS_MAX,
+        ),
+        attempts_max: at.key("attempts_max").count(
+            raw.attempts_max,
+            defaults::UPSTREAM_ATTEMPTS_MAX,
+            1..=CONNECTIONS_MAX,
+        ),
     }
 }
 

@@ -119,6 +119,15 @@ pub struct UpstreamSettings {
     /// How long an unused pass-through connection is kept. Default 60s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Time>,
+    /// Connections to the app in use at once: one for each live channel and each request that is
+    /// passed through. Beyond, channels wait and requests get 503. Default 1024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<Count>,
+    /// Event streams that may be asked for at once; others wait in line. After failures there are
+    /// fewer, and more again as the app answers. An app that is silent for `connect_timeout` after
+    /// it was asked makes room for the next. Default 32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts_max: Option<Count>,
 }
 
 /// TLS towards an app.

@@ -140,6 +140,7 @@ impl World {
             admission: Arc::new(Admission::new(&Caps {
                 connections_max: 1,
                 subscribers_max: 1,
+                upstreams: std::collections::BTreeMap::new(),
                 warnings: Vec::new(),
             })),
             relay: Arc::new(NoRelay),

@@ -17,7 +17,7 @@ fn request(target: &str) -> UpstreamRequest {
 }
 
 async fn open_with(app: &App, request: &UpstreamRequest) -> Result<Opened, OpenError> {
-    let dialer = Dialer::new(Arc::new(Peers::new()));
+    let dialer = Dialer::new(Arc::new(Peers::new(Arc::default())));
     let upstream = testing::upstream(app.address.port());
     let opening = open_at(&dialer, &upstream, request);
     tokio::time::timeout(PATIENCE, opening)
@@ -441,7 +441,7 @@ async fn a_refused_connection_is_unreachable() {
         )
         .unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let dialer = Dialer::new(Arc::new(Peers::new()));
+    let dialer = Dialer::new(Arc::new(Peers::new(Arc::default())));
     let upstream = testing::upstream(address.port());
     let result = open_at(&dialer, &upstream, &request("/")).await;
     let error = result.map(|opened| opened.head).unwrap_err();

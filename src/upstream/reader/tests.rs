@@ -55,7 +55,7 @@ impl Rig {
             ..(*route).clone()
         };
         let metrics = Arc::new(Metrics::new());
-        let dialer = Arc::new(Dialer::new(Arc::new(Peers::new())));
+        let dialer = Arc::new(Dialer::new(Arc::new(Peers::new(metrics.clone()))));
         let readers = Arc::new(Readers::new(dialer, metrics.clone()));
         let registry = Registry::new(readers, metrics.clone(), 10, usize::MAX);
         let key = ChannelKey {

@@ -49,6 +49,8 @@ pub(crate) struct Side {
 pub(crate) struct Settings<'a> {
     /// Settings of all fan-out routes, a line each.
     pub(crate) fanout: &'a str,
+    /// Further settings of the upstream, in YAML's flow form.
+    pub(crate) upstream: &'a str,
     /// `limits:`, a line each.
     pub(crate) limits: &'a str,
     /// `drain:`, in YAML's flow form.
@@ -83,7 +85,7 @@ impl Side {
              listeners:\n\
              \x20 - {{ name: plain, address: '127.0.0.1:0' }}\n\
              \x20 - {{ name: tls, address: '127.0.0.1:0', tls: {{ certificate: '{}', key: '{}' }} }}\n\
-             upstreams: {{ app: 'http://127.0.0.1:{port}' }}\n\
+             upstreams: {{ app: {{ address: 'http://127.0.0.1:{port}', {} }} }}\n\
              admin: {{ address: '127.0.0.1:0' }}\n\
              threads: 2\n\
              routes:\n\
@@ -91,6 +93,7 @@ impl Side {
              \x20 - {{ name: pass, path: '/pass/{{*rest}}', action: proxy }}\n",
             certificate.display(),
             key.display(),
+            settings.upstream,
         );
         // Reconnects at once, and certificates of nobody's time.
         section(
