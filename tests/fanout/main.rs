@@ -9,6 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../rig/mod.rs"]
+mod base;
 mod ends;
 mod leaving;
 mod load;
