@@ -5,15 +5,14 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { fileURLToPath } from 'node:url';
 
-import { Child, ExitedEarly, answers } from './child.mjs';
+import { Child, answers } from '../../node/child.mjs';
 import { PYTHON } from './clients.mjs';
-import { freePorts } from './ports.mjs';
+import { onFreePorts } from '../../node/ports.mjs';
 
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const NEST_MAIN = here('results/nest/main.js');
 const FASTAPI_MAIN = here('apps/fastapi/app.py');
 const NO_STATS = { open: 0, total: 0, heads: [] };
-const PORT_TRIES = 5;
 
 /** An app in a process of its own. */
 class ChildApp {
@@ -22,17 +21,12 @@ class ChildApp {
   }
 
   async start() {
-    for (let left = PORT_TRIES; ; left -= 1) {
-      [this.port] = await freePorts(1);
-      this.url = `http://127.0.0.1:${this.port}`;
-      try {
-        await this.#spawn();
-        return this;
-      } catch (error) {
-        // Somebody else may have taken the port in between.
-        if (!(error instanceof ExitedEarly) || !/in use/i.test(error.output) || left === 0) throw error;
-      }
-    }
+    await onFreePorts(1, ([port]) => {
+      this.port = port;
+      this.url = `http://127.0.0.1:${port}`;
+      return this.#spawn();
+    });
+    return this;
   }
 
   async #spawn() {

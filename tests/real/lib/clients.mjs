@@ -18,10 +18,10 @@ import { fetchEventSource } from '@microsoft/fetch-event-source';
 import { EventSource as EventSource4 } from 'eventsource';
 import EventSource2 from 'eventsource2';
 
-import { Child } from './child.mjs';
+import { Child } from '../../node/child.mjs';
 import { TYPES } from './payloads.mjs';
 import { Reading, SseParser } from './sse.mjs';
-import { until } from './wait.mjs';
+import { until } from '../../node/wait.mjs';
 
 /** What a browser's EventSource sends. */
 export const EVENT_SOURCE_HEADERS = { accept: 'text/event-stream', 'cache-control': 'no-cache' };

@@ -6,12 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { Child, ExitedEarly, answers } from './child.mjs';
-import { freePorts } from './ports.mjs';
+import { Child, answers } from '../../node/child.mjs';
+import { onFreePorts } from '../../node/ports.mjs';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const BINARY = process.env.SIDESTREAM_BIN ?? join(ROOT, 'target/debug/sidestream');
-const PORT_TRIES = 5;
 
 /** A certificate for localhost, made at the start of each process. */
 function makeCertificate(directory) {
@@ -35,17 +34,12 @@ export class Sidestream {
     sidestream.configFile = join(sidestream.directory, 'sidestream.yaml');
     sidestream.tls = makeCertificate(sidestream.directory);
     sidestream.config = config;
-    for (let left = PORT_TRIES; ; left -= 1) {
-      sidestream.ports = await freePorts(3);
+    await onFreePorts(3, (ports) => {
+      sidestream.ports = ports;
       sidestream.writeConfig(config);
-      try {
-        await sidestream.spawn();
-        return sidestream;
-      } catch (error) {
-        // Somebody else may have taken a port in between.
-        if (!(error instanceof ExitedEarly) || !/in use/i.test(error.output) || left === 0) throw error;
-      }
-    }
+      return sidestream.spawn();
+    });
+    return sidestream;
   }
 
   get plain() {
@@ -110,10 +104,10 @@ export class Sidestream {
 
   /** Ends it and removes its files; it must leave in good order. */
   async stop() {
-    const exit = await this.child.stop('SIGTERM');
-    rmSync(this.directory, { recursive: true, force: true });
-    if (exit.code !== 0) {
-      throw new Error(`sidestream exited with ${exit.signal ?? exit.code}; its log:\n${this.log}`);
+    try {
+      await this.child.end();
+    } finally {
+      rmSync(this.directory, { recursive: true, force: true });
     }
   }
 }
