@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { until } from '../node/wait.mjs';
 import { receiving, screenshot, shows, text, tileStates, withProfile } from './lib/browser.mjs';
 import { startDemo } from './lib/sidestream.mjs';
-import { until } from '../node/wait.mjs';
 
 let demo;
 before(async () => { demo = await startDemo(); });

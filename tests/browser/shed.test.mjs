@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 
+import { until } from '../node/wait.mjs';
 import { withProfile } from './lib/browser.mjs';
 import { startRun } from './lib/sidestream.mjs';
-import { until } from '../node/wait.mjs';
 
 /** An app with a blank page, and a stream that ticks. */
 function app() {

@@ -75,10 +75,3 @@ export class ExitedEarly extends Error {
     this.output = child.output;
   }
 }
-
-/** True once `url` answers with a 2xx. */
-export const answers = (url) =>
-  fetch(url).then(
-    (response) => response.body?.cancel().then(() => response.ok) ?? response.ok,
-    () => false,
-  );

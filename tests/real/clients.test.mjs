@@ -3,13 +3,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
+import { until } from '../node/wait.mjs';
 import { startBare, startFastApi, startNest } from './lib/apps.mjs';
 import { assertSeen, exactly } from './lib/checks.mjs';
 import { CLIENTS } from './lib/clients.mjs';
 import { Cutter } from './lib/cutter.mjs';
 import { TRICKY, numberedEvents } from './lib/payloads.mjs';
 import { Sidestream, configFor } from './lib/sidestream.mjs';
-import { until } from '../node/wait.mjs';
 
 const APPS = [startNest, startFastApi, startBare];
 /** Ways to say where to resume: both must work for clients that are opened again. */

@@ -3,13 +3,13 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
 
+import { until } from '../node/wait.mjs';
 import { startNest } from './lib/apps.mjs';
 import { exactly } from './lib/checks.mjs';
 import { nodeHttp1 } from './lib/clients.mjs';
 import { Crowd } from './lib/crowd.mjs';
 import { numberedEvents } from './lib/payloads.mjs';
 import { Sidestream, configFor } from './lib/sidestream.mjs';
-import { until } from '../node/wait.mjs';
 
 const RELOAD_OK = 'sidestream_config_last_reload_successful';
 

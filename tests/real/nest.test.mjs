@@ -5,13 +5,13 @@ import { execFile } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 
+import { until } from '../node/wait.mjs';
 import { startNest } from './lib/apps.mjs';
 import { assertAllAlike, assertLocalIds, assertSeen, exactly } from './lib/checks.mjs';
 import { nodeHttp1 } from './lib/clients.mjs';
 import { Crowd } from './lib/crowd.mjs';
 import { TRICKY, numberedEvents } from './lib/payloads.mjs';
 import { Sidestream, configFor } from './lib/sidestream.mjs';
-import { until } from '../node/wait.mjs';
 
 const TUTORIAL = { name: 'tutorial', path: '/xxx/stream', action: 'fanout', share: 'public' };
 

@@ -3,13 +3,13 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 
+import { until } from '../node/wait.mjs';
 import { startNest } from './lib/apps.mjs';
 import { assertAllAlike, assertLocalIds, assertSeen, exactly } from './lib/checks.mjs';
 import { CLIENTS, EVENT_SOURCE_HEADERS, eventSource4, nodeHttp1 } from './lib/clients.mjs';
 import { Crowd } from './lib/crowd.mjs';
 import { numberedEvents } from './lib/payloads.mjs';
 import { Sidestream, configFor } from './lib/sidestream.mjs';
-import { until } from '../node/wait.mjs';
 
 const RING_EVENTS = 20;
 const PLAIN_CLIENTS = CLIENTS.filter(({ listener }) => listener === 'plain');

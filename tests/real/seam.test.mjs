@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { pause, until } from '../node/wait.mjs';
 import { startBare } from './lib/apps.mjs';
 import { assertSeen } from './lib/checks.mjs';
 import { http2Session, nodeHttp1, openOnSession } from './lib/clients.mjs';
 import { numberedEvents } from './lib/payloads.mjs';
 import { Sidestream, configFor } from './lib/sidestream.mjs';
-import { pause, until } from '../node/wait.mjs';
 
 const JOINS = 1_000;
 const AT_ONCE = 20;

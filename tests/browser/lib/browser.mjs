@@ -16,7 +16,7 @@ const ARGUMENTS = [
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 
-/** What CHROMIUM names, else what is found under the usual names. What the script says on failure ends up in the error. */
+/** What CHROMIUM names, else what has one of the usual names; the script's complaint ends up in the error. */
 const findChromium = () => execFileSync(FIND_CHROMIUM, { encoding: 'utf8', stdio: 'pipe' }).trim();
 
 /** The profile's context. What goes wrong in any of its pages is kept in `complaints`. */

@@ -3,17 +3,13 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
-import { Child, answers } from '../../node/child.mjs';
 import { onFreePorts } from '../../node/ports.mjs';
-
-const BINARY = process.env.SIDESTREAM_BIN
-  ?? fileURLToPath(new URL('../../../target/debug/sidestream', import.meta.url));
+import { runSidestream, spawnSidestream } from '../../node/sidestream.mjs';
 
 /** Starts `sidestream demo` and resolves once it printed its addresses. */
 export async function startDemo(...args) {
-  const demo = new Child('sidestream demo', BINARY, ['demo', ...args]);
+  const demo = spawnSidestream('demo', ...args);
   const addresses = /HTTP\/1\.1 +(http:\/\/[^/ ]+)[^]*HTTP\/2 +(https:\/\/[^/ ]+)[^]*counters +(http:\/\/[^/ ]+)/;
   const [, plain, secure, control] = await demo.untilReady(() => demo.output.match(addresses));
   const state = async () => (await fetch(`${control}/__sidestream/api/state`)).json();
@@ -33,8 +29,7 @@ export async function startRun(app, more) {
       'drain: { window: 200ms, margin: 2s }',
       more,
     ].join('\n'));
-    const run = new Child('sidestream run', BINARY, ['run', '--config', config]);
-    await run.untilReady(() => answers(`http://127.0.0.1:${admin}/readyz`));
+    const run = await runSidestream(config);
     const stop = async () => {
       try {
         await run.end('SIGINT');

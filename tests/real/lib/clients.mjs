@@ -21,9 +21,9 @@ import { EventSource as EventSource4 } from 'eventsource';
 import EventSource2 from 'eventsource2';
 
 import { Child } from '../../node/child.mjs';
+import { until } from '../../node/wait.mjs';
 import { TYPES } from './payloads.mjs';
 import { Reading, SseParser } from './sse.mjs';
-import { until } from '../../node/wait.mjs';
 
 /** What a browser's EventSource sends. */
 export const EVENT_SOURCE_HEADERS = { accept: 'text/event-stream', 'cache-control': 'no-cache' };

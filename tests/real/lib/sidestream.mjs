@@ -4,13 +4,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
-import { Child, answers } from '../../node/child.mjs';
 import { onFreePorts } from '../../node/ports.mjs';
-
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const BINARY = process.env.SIDESTREAM_BIN ?? join(ROOT, 'target/debug/sidestream');
+import { runSidestream } from '../../node/sidestream.mjs';
 
 /** A certificate for localhost, made at the start of each process. */
 function makeCertificate(directory) {
@@ -82,8 +78,7 @@ export class Sidestream {
 
   /** Starts the process (again), on the same ports and file. */
   async spawn() {
-    this.child = new Child('sidestream', BINARY, ['run', '--config', this.configFile]);
-    await this.child.untilReady(() => answers(`${this.admin}/readyz`));
+    this.child = await runSidestream(this.configFile);
   }
 
   /** Everything it has logged, as text. */
