@@ -19,7 +19,7 @@ REAL_PYTHON := $(REAL)/.venv/installed
 REAL_NEST := $(REAL)/results/nest/main.js
 BROWSER_NODE := $(BROWSER)/node_modules/.package-lock.json
 
-.PHONY: help demo test fmt fmt-check lint unit e2e cargo-test real browser load deny clean
+.PHONY: help demo test fmt fmt-check lint unit sim e2e cargo-test real browser load deny clean
 .PHONY: ensure-build ensure-real ensure-browser
 
 help: ## Lists the targets
@@ -42,6 +42,9 @@ lint: ensure-build ## Clippy over everything, warnings denied
 
 unit: ensure-build ## Unit and property tests
 	@$(STEP) "unit and property tests" cargo test $(LOCKED) --workspace --lib --bins
+
+sim: ensure-build ## Simulations of the core (SEED=N plays the one with this seed)
+	@$(STEP) "simulations" env $(if $(SEED),SIDESTREAM_SEED=$(SEED)) cargo test $(LOCKED) --lib simulation -- --nocapture
 
 e2e: ensure-build ## End-to-end tests written in Rust
 	@$(STEP) "end-to-end tests" cargo test $(LOCKED) --workspace --test '*'

@@ -5,7 +5,8 @@
 # apt-get, through sudo where we are not root; what is still missing then is an error, never a skip.
 set -euo pipefail
 
-NODE_VERSION_MIN='18.19.0'
+# What the `engines` of the npm packages ask for; Debian has it from 13 on.
+NODE_VERSION_MIN='20.0.0'
 PYTHON_VERSION_MIN='3.10'
 
 scratch=$(mktemp -d)
@@ -17,7 +18,7 @@ has_cc() { printf 'int main(void) { return 0; }\n' | cc -x c -o "$scratch/a.out"
 has_curl() { curl --version | grep -w HTTP2; }
 has_openssl() { openssl version; }
 has_npm() { npm --version; }
-has_chromium() { chromium --version; }
+has_chromium() { "$(dirname "$0")/find-chromium.sh"; }
 has_node() {
   local version
   version=$(node --version) || return 1
@@ -80,5 +81,6 @@ mapfile -t wanted < <(missing)
 if ((${#wanted[@]})); then
   echo "installed ${packages[*]}, but still not usable: ${wanted[*]}" >&2
   echo "wanted: node >= $NODE_VERSION_MIN, python >= $PYTHON_VERSION_MIN with venv, curl with HTTP/2" >&2
+  echo "where apt-get brings an older node (Debian 12 does), take one from https://nodejs.org" >&2
   exit 1
 fi

@@ -110,6 +110,9 @@ pub struct Fanout {
     /// How many connections the publisher must have seen (needs --stats).
     #[arg(long, requires = "stats")]
     pub upstream_connections: Option<u64>,
+    /// Announced gaps that pass, all subscribers together: one cut costs each of them one.
+    #[arg(long, default_value_t = 0)]
+    pub gaps_max: u64,
     /// Process whose memory and CPU are reported.
     #[arg(long)]
     pub server_pid: Option<u32>,
@@ -232,6 +235,7 @@ impl Fanout {
             grace: Duration::from_secs(self.grace),
             stats: self.stats.clone(),
             upstream_connections: self.upstream_connections,
+            gaps_max: self.gaps_max,
             server_pid: self.server_pid,
         })
     }

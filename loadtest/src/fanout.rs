@@ -36,6 +36,8 @@ pub struct Options {
     pub stats: Option<Target>,
     /// How many connections the publisher must have seen, all in all.
     pub upstream_connections: Option<u64>,
+    /// Announced gaps that pass, all subscribers together.
+    pub gaps_max: u64,
     /// Process whose memory and CPU are reported.
     pub server_pid: Option<u32>,
 }
@@ -82,6 +84,7 @@ pub async fn run(options: &Options, mut progress: impl FnMut(&str)) -> Result<Re
         machine_share,
         upstream,
         upstream_connections: options.upstream_connections,
+        gaps_max: options.gaps_max,
         server: server_usage(before, after),
     })
 }

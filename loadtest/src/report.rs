@@ -25,6 +25,8 @@ pub struct Report {
     pub upstream: Option<Stats>,
     /// How many connections the publisher must have seen.
     pub upstream_connections: Option<u64>,
+    /// Announced gaps that pass, all subscribers together.
+    pub gaps_max: u64,
     /// The server under test.
     pub server: Option<ServerUsage>,
 }
@@ -77,6 +79,17 @@ impl Report {
             zero("doubled", total.doubled),
             zero("reordered", total.reordered),
             zero("torn", total.torn),
+            // A server that announces a gap is honest, and yet has not delivered.
+            check(
+                "gaps announced",
+                total.gaps <= self.gaps_max,
+                format!(
+                    "{} for {} events, {} allowed",
+                    grouped(total.gaps),
+                    grouped(total.announced),
+                    grouped(self.gaps_max)
+                ),
+            ),
         ];
         if let (Some(wanted), Some(upstream)) = (self.upstream_connections, &self.upstream) {
             let Stats {
@@ -147,11 +160,6 @@ impl fmt::Display for Report {
         if total.faulty > 0 {
             writeln!(f, "      subscribers affected  {}", grouped(total.faulty))?;
         }
-        let (gaps, announced) = (grouped(total.gaps), grouped(total.announced));
-        writeln!(
-            f,
-            "      gaps announced        {gaps} (for {announced} events)"
-        )?;
         for (what, reasons) in [
             ("connect failed", &total.failures),
             ("stream ended", &total.ends),

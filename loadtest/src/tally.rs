@@ -125,18 +125,6 @@ impl Counts {
         true
     }
 
-    /// True when every event arrived once, in order and intact, on every subscriber.
-    #[must_use]
-    pub fn is_correct(&self) -> bool {
-        self.lost + self.doubled + self.reordered + self.torn == 0
-    }
-
-    /// True when every subscriber connected, and none was cut before the end.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.connected == self.wanted && self.ends.is_empty()
-    }
-
     /// Adds other counts.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in [

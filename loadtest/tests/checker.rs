@@ -16,12 +16,17 @@ use loadtest::{
     target::Target,
     wire::scanner::Expect,
 };
+use tokio::process::Command;
+
 use support::{Script, Security, event, events, h1_server, h2_server};
 
 /// Bounds a wait that a correct program never uses up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the checker waits for events that will never come.
 const GRACE: Duration = Duration::from_millis(200);
+
+/// A gap in the place of the event number 2.
+const GAP: &[u8] = b"event: sidestream-gap\nid: x-2\ndata: {\"reason\":\"cut\"}\n\n";
 
 fn target(scheme: &str, address: SocketAddr) -> Target {
     format!("{scheme}://localhost:{}/events", address.port())
@@ -64,7 +69,7 @@ fn faults(counts: &Counts) -> [u64; 4] {
 #[tokio::test]
 async fn every_fault_is_caught_and_nothing_else() {
     let torn = [event(1), event(2).replace_byte(b'"', b'!'), event(3)].concat();
-    let gap = b"event: sidestream-gap\nid: x-2\ndata: {\"reason\":\"cut\"}\n\n".to_vec();
+    let gap = GAP.to_vec();
     let comment = b": sidestream-gap {\"reason\":\"cut\"}\n".to_vec();
     // What one of twenty subscribers is sent, how many messages that is, and its faults:
     // lost, doubled, reordered, torn. The others get 1 to 4.
@@ -119,6 +124,39 @@ async fn every_fault_is_caught_and_nothing_else() {
             (19 * 4 + messages, 20),
             "{name}"
         );
+    }
+}
+
+#[tokio::test]
+async fn announced_gaps_fail_a_run_that_does_not_expect_them() {
+    let body = script(|_| [event(1), GAP.to_vec(), events(&[3, 4])].concat());
+    let url = format!("http://{}/events", h1_server(body).await);
+    for (allowed, verdict, code) in [
+        (
+            None,
+            "FAIL  gaps announced        3 for 3 events, 0 allowed",
+            1,
+        ),
+        (
+            Some("2"),
+            "FAIL  gaps announced        3 for 3 events, 2 allowed",
+            1,
+        ),
+        (
+            Some("3"),
+            "PASS  gaps announced        3 for 3 events, 3 allowed",
+            0,
+        ),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+            .args(["fanout", &url, "--h1", "3", "--duration", "1", "--quiet"])
+            .args(allowed.iter().flat_map(|max| ["--gaps-max", *max]))
+            .output()
+            .await
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(verdict), "{allowed:?}: {text}");
+        assert_eq!(output.status.code(), Some(code), "{text}");
     }
 }
 

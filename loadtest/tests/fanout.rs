@@ -1,6 +1,6 @@
 //! The publisher and the client together, and the program as it is run.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
@@ -16,6 +16,9 @@ use tokio::{
     net::TcpStream,
     process::Command,
 };
+
+/// Bounds a wait that a correct program never uses up.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn app(events_per_second: f64) -> App {
     let listen = "127.0.0.1:0".parse().unwrap();
@@ -43,6 +46,19 @@ async fn post(address: SocketAddr, target: &str) {
     assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
 }
 
+/// Waits until the publisher has so many subscribers.
+async fn until_connected(address: SocketAddr, subscribers: u64) {
+    let connected = async {
+        let target = url(address, "/stats");
+        while stats::fetch(&target).await.unwrap().connections < subscribers {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, connected)
+        .await
+        .expect("all subscribers to be connected");
+}
+
 fn options(address: SocketAddr, h1: u32) -> Options {
     Options {
         plan: Plan {
@@ -54,6 +70,7 @@ fn options(address: SocketAddr, h1: u32) -> Options {
         grace: Duration::from_secs(20),
         stats: Some(url(address, "/stats")),
         upstream_connections: Some(u64::from(h1)),
+        gaps_max: 0,
         server_pid: Some(std::process::id()),
     }
 }
@@ -78,12 +95,7 @@ async fn a_burst_arrives_whole_and_a_kill_shows() {
     let address = app.address;
     let mut options = options(address, 50);
     let bursting = async move {
-        while stats::fetch(&url(address, "/stats"))
-            .await
-            .unwrap()
-            .connections
-            < 50
-        {}
+        until_connected(address, 50).await;
         post(address, "/burst?n=3000").await;
     };
     let (report, ()) = tokio::join!(fanout::run(&options, |_| {}), bursting);
@@ -93,12 +105,7 @@ async fn a_burst_arrives_whole_and_a_kill_shows() {
 
     options.upstream_connections = None;
     let killing = async move {
-        while stats::fetch(&url(address, "/stats"))
-            .await
-            .unwrap()
-            .connections
-            < 50
-        {}
+        until_connected(address, 50).await;
         post(address, "/burst?n=1").await;
         post(address, "/kill").await;
     };

@@ -3,23 +3,13 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { openProfile, receiving, screenshot, shows, text, tileStates } from './lib/browser.mjs';
+import { until } from '../node/wait.mjs';
+import { receiving, screenshot, shows, text, tileStates, withProfile } from './lib/browser.mjs';
 import { startDemo } from './lib/sidestream.mjs';
-import { until } from './lib/wait.mjs';
 
 let demo;
 before(async () => { demo = await startDemo(); });
 after(() => demo?.stop());
-
-async function withProfile(options, work) {
-  const profile = await openProfile(options);
-  try {
-    await work(profile);
-    assert.deepEqual(profile.complaints, [], 'the console is silent');
-  } finally {
-    await profile.close();
-  }
-}
 
 const logLine = (page, kind, words) => until(
   `a log line ${kind} with ${words}`,
@@ -29,7 +19,7 @@ const logLine = (page, kind, words) => until(
 );
 
 for (const [origin, protocol, open] of [['plain', 'HTTP/1.1', 6], ['secure', 'HTTP/2', 7]]) {
-  test(`the ${origin} origin speaks ${protocol} and opens ${open} of 7 streams`, () => withProfile({}, async (profile) => {
+  test(`the ${origin} origin speaks ${protocol} and opens ${open} of 7 streams`, () => withProfile(async (profile) => {
     const page = await profile.newPage();
     const fromControl = page.waitForResponse((answer) => answer.url() === `${demo.control}/__sidestream/api/state`);
     await page.goto(`${demo[origin]}/`);
@@ -54,7 +44,7 @@ for (const [origin, protocol, open] of [['plain', 'HTTP/1.1', 6], ['secure', 'HT
   }));
 }
 
-test('over HTTP/1.1 the seventh EventSource stays pending until one of the six leaves', () => withProfile({}, async (profile) => {
+test('over HTTP/1.1 the seventh EventSource stays pending until one of the six leaves', () => withProfile(async (profile) => {
   const page = await profile.newPage();
   await page.goto(`${demo.plain}/?n=7&connect=1`);
   // Two events on each of the six: the seventh had all that time, and is not even connected.
@@ -75,7 +65,7 @@ test('over HTTP/1.1 the seventh EventSource stays pending until one of the six l
   await shows(page, '#count-open', 6);
 }));
 
-test('one more and one less act at once, presets choose a number', () => withProfile({}, async (profile) => {
+test('one more and one less act at once, presets choose a number', () => withProfile(async (profile) => {
   const page = await profile.newPage();
   await page.goto(`${demo.secure}/`);
   await page.click('#presets button:has-text("20")');
@@ -91,7 +81,7 @@ test('one more and one less act at once, presets choose a number', () => withPro
   await logLine(page, 'event', '×19');
 }));
 
-test('the chat: twenty readers hold the same answer, which the app wrote once', () => withProfile({}, async (profile) => {
+test('the chat: twenty readers hold the same answer, which the app wrote once', () => withProfile(async (profile) => {
   const page = await profile.newPage();
   const before = (await demo.state()).app.streams.find((stream) => stream.path === '/demo/chat').opened;
   await page.goto(`${demo.secure}/?stream=/demo/chat&n=20&connect=1&prompt=Who%20pays%3F`);
@@ -102,7 +92,7 @@ test('the chat: twenty readers hold the same answer, which the app wrote once', 
   assert.equal(after - before, 1);
 }));
 
-test('the app restarts under 20 clients: none is cut, the gap is told, events go on', () => withProfile({}, async (profile) => {
+test('the app restarts under 20 clients: none is cut, the gap is told, events go on', () => withProfile(async (profile) => {
   const page = await profile.newPage();
   await page.goto(`${demo.secure}/?n=20&connect=1`);
   await receiving(page, 20, 1);
@@ -120,7 +110,7 @@ test('the app restarts under 20 clients: none is cut, the gap is told, events go
   await screenshot(page, 'restarted');
 }));
 
-test('a tab knows the streams of the other tabs', () => withProfile({}, async (profile) => {
+test('a tab knows the streams of the other tabs', () => withProfile(async (profile) => {
   const page = await profile.newPage();
   await page.goto(`${demo.secure}/?n=4&connect=1`);
   await receiving(page, 4);
@@ -133,7 +123,7 @@ test('a tab knows the streams of the other tabs', () => withProfile({}, async (p
 
 for (const colorScheme of ['light', 'dark']) {
   for (const [width, viewport] of [['wide', { width: 1360, height: 900 }], ['narrow', { width: 390, height: 844 }]]) {
-    test(`screenshots: ${colorScheme}, ${width}`, () => withProfile({ colorScheme, viewport }, async (profile) => {
+    test(`screenshots: ${colorScheme}, ${width}`, () => withProfile(async (profile) => {
       for (const [origin, count, open] of [['plain', 9, 6], ['secure', 60, 60]]) {
         // The channels of the pages before linger; without them the picture shows this page alone.
         await until('no channel', async () => (await demo.state()).channels === 0);
@@ -146,6 +136,6 @@ for (const colorScheme of ['light', 'dark']) {
         await screenshot(page, `${origin}-${colorScheme}-${width}`);
         await page.close();
       }
-    }));
+    }, { colorScheme, viewport }));
   }
 }

@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 
-import { openProfile } from './lib/browser.mjs';
+import { until } from '../node/wait.mjs';
+import { withProfile } from './lib/browser.mjs';
 import { startRun } from './lib/sidestream.mjs';
-import { until } from './lib/wait.mjs';
 
 /** An app with a blank page, and a stream that ticks. */
 function app() {
@@ -32,35 +32,35 @@ test('cap reached: the one too many is turned away without an end of its tries, 
     '  - { path: "/{*rest}", action: proxy }',
     '  - { path: /, action: proxy }',
   ].join('\n'));
-  const profile = await openProfile();
   try {
-    const page = await profile.newPage();
-    await page.goto(`${sidestream.origin}/`);
-    const open = () => page.evaluate(() => {
-      const source = new EventSource('/ticks');
-      const seen = { source, events: 0, errors: 0 };
-      source.onmessage = () => { seen.events += 1; };
-      source.onerror = () => { seen.errors += 1; };
-      (globalThis.readers ??= []).push(seen);
+    await withProfile(async (profile) => {
+      const page = await profile.newPage();
+      await page.goto(`${sidestream.origin}/`);
+      const open = () => page.evaluate(() => {
+        const source = new EventSource('/ticks');
+        const seen = { source, events: 0, errors: 0 };
+        source.onmessage = () => { seen.events += 1; };
+        source.onerror = () => { seen.errors += 1; };
+        (globalThis.readers ??= []).push(seen);
+      });
+      const readers = () => page.evaluate(() => globalThis.readers.map(
+        ({ source, events, errors }) => ({ state: source.readyState, events, errors }),
+      ));
+      for (let i = 0; i < 3; i += 1) await open();
+      await until('three readers with events', async () => (await readers()).every((reader) => reader.events > 0));
+
+      await open();
+      await until('the fourth to be turned away', async () => (await readers())[3].errors > 0);
+      const [, , , shed] = await readers();
+      assert.deepEqual([shed.state, shed.events], [0, 0], 'connecting again, not closed for good');
+
+      await page.evaluate(() => globalThis.readers[0].source.close());
+      await until('the fourth to receive', async () => (await readers())[3].events > 0);
+      const all = await readers();
+      assert.deepEqual(all.slice(1).map((reader) => reader.state), [1, 1, 1]);
+      assert.equal(all[1].errors + all[2].errors, 0, 'those inside were not disturbed');
     });
-    const readers = () => page.evaluate(() => globalThis.readers.map(
-      ({ source, events, errors }) => ({ state: source.readyState, events, errors }),
-    ));
-    for (let i = 0; i < 3; i += 1) await open();
-    await until('three readers with events', async () => (await readers()).every((reader) => reader.events > 0));
-
-    await open();
-    await until('the fourth to be turned away', async () => (await readers())[3].errors > 0);
-    const [, , , shed] = await readers();
-    assert.deepEqual([shed.state, shed.events], [0, 0], 'connecting again, not closed for good');
-
-    await page.evaluate(() => globalThis.readers[0].source.close());
-    await until('the fourth to receive', async () => (await readers())[3].events > 0);
-    const all = await readers();
-    assert.deepEqual(all.slice(1).map((reader) => reader.state), [1, 1, 1]);
-    assert.equal(all[1].errors + all[2].errors, 0, 'those inside were not disturbed');
   } finally {
-    await profile.close();
     await sidestream.stop();
     server.closeAllConnections();
     server.close();

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 
-import { openProfile, receiving, screenshot, shows } from './lib/browser.mjs';
+import { receiving, screenshot, shows, withProfile } from './lib/browser.mjs';
 import { startDemo } from './lib/sidestream.mjs';
 
 test('an own app keeps its paths, the page has its own, and its streams fan out', async () => {
@@ -22,25 +22,24 @@ test('an own app keeps its paths, the page has its own, and its streams fan out'
   });
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   const demo = await startDemo('--upstream', `http://127.0.0.1:${server.address().port}`);
-  const profile = await openProfile();
   try {
-    const page = await profile.newPage();
-    await page.goto(`${demo.secure}/`);
-    assert.equal(await page.locator('body').textContent(), 'my own app');
+    await withProfile(async (profile) => {
+      const page = await profile.newPage();
+      await page.goto(`${demo.secure}/`);
+      assert.equal(await page.locator('body').textContent(), 'my own app');
 
-    await page.goto(`${demo.secure}/__sidestream/`);
-    assert.equal(await page.locator('#restart').isVisible(), false, 'nothing here may restart it');
-    assert.equal(await page.locator('#path').inputValue(), '/xxx/stream');
-    await page.fill('#count', '12');
-    await page.click('#connect');
-    await receiving(page, 12, 3);
-    await shows(page, '#figure-clients', 12);
-    await shows(page, '#figure-upstream', 1);
-    assert.equal(streams, 1, 'the app counts one connection');
-    await screenshot(page, 'own-app');
-    assert.deepEqual(profile.complaints, []);
+      await page.goto(`${demo.secure}/__sidestream/`);
+      assert.equal(await page.locator('#restart').isVisible(), false, 'nothing here may restart it');
+      assert.equal(await page.locator('#path').inputValue(), '/xxx/stream');
+      await page.fill('#count', '12');
+      await page.click('#connect');
+      await receiving(page, 12, 3);
+      await shows(page, '#figure-clients', 12);
+      await shows(page, '#figure-upstream', 1);
+      assert.equal(streams, 1, 'the app counts one connection');
+      await screenshot(page, 'own-app');
+    });
   } finally {
-    await profile.close();
     await demo.stop();
     server.closeAllConnections();
     server.close();

@@ -5,10 +5,11 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
     reason = "a test fails by panicking"
 )]
 
+#[path = "../rig/mod.rs"]
+mod base;
 mod crowd;
 mod ends;
 mod leaving;

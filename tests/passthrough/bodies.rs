@@ -9,7 +9,7 @@ use crate::rig::{
 };
 
 /// 10 MiB that no shift of bytes leaves unnoticed.
-fn large() -> Bytes {
+pub(crate) fn large() -> Bytes {
     (0..10_u32 << 20)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect::<Vec<u8>>()
@@ -18,13 +18,7 @@ fn large() -> Bytes {
 
 #[tokio::test]
 async fn ten_mebibytes_each_way() {
-    let app = App::start(|mut conn| async move {
-        while let Some(head) = conn.head().await {
-            let body = conn.body_of(&head).await;
-            conn.answer(200, "", &body).await;
-        }
-    })
-    .await;
+    let app = App::mirror().await;
     let rig = Rig::start(&app.address);
     let body = large();
     let head = format!(

@@ -14,7 +14,7 @@ use crate::rig::{
     app::App,
     client::{Client, tls},
     h2::{H2, get},
-    soon,
+    soon, until,
 };
 
 const REQUEST: &str = "GET /fan/x HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
@@ -117,10 +117,5 @@ async fn a_connection_may_pass_through_first_and_fan_out_then() {
     assert_eq!(app.heads().len(), 2);
     assert_eq!(rig.connections(), 1);
     drop(client);
-    soon("the connection to be given back", async {
-        while rig.connections() > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    until("the connection to be given back", || rig.connections() == 0).await;
 }

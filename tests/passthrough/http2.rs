@@ -6,6 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::bodies::large;
 use crate::rig::{
     Rig, Settings,
     app::App,
@@ -53,23 +54,16 @@ async fn requests_become_http_1_1_for_the_app() {
 
 #[tokio::test]
 async fn ten_mebibytes_each_way() {
-    let app = App::start(|mut conn| async move {
-        while let Some(head) = conn.head().await {
-            let body = conn.body_of(&head).await;
-            conn.answer(200, "", &body).await;
-        }
-    })
-    .await;
+    let app = App::mirror().await;
     let rig = Rig::start(&app.address);
-    let piece: Bytes = (0..1_u32 << 20)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect::<Vec<u8>>()
-        .into();
-    let body = vec![piece; 10];
+    let body = large();
     for mut client in clients(&rig).await {
-        let (head, got, _) = client.request(request("POST", "/up"), &body).await.unwrap();
+        let (head, got, _) = client
+            .request(request("POST", "/up"), std::slice::from_ref(&body))
+            .await
+            .unwrap();
         assert_eq!(head.status, 200);
-        assert!(got == body.concat());
+        assert!(got == body);
     }
 }
 

@@ -1,7 +1,5 @@
 //! Connections: how many, how long, and how they end.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
@@ -10,19 +8,11 @@ use crate::rig::{
     app::App,
     client::{Client, tls},
     h2::{H2, get, request},
-    soon,
+    soon, until,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let poll = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    soon(what, poll).await;
-}
+const BY_H1: &str = "connections{protocol=\"h1\"}";
 
 #[tokio::test]
 async fn connections_are_counted_and_given_back() {
@@ -35,18 +25,10 @@ async fn connections_are_counted_and_given_back() {
         clients.push(client);
     }
     assert_eq!(rig.connections(), 10);
-    assert!(
-        rig.metrics()
-            .render()
-            .contains("connections{protocol=\"h1\"} 10")
-    );
+    assert_eq!(rig.metric(BY_H1), 10);
     drop(clients);
     until("all to be gone", || rig.connections() == 0).await;
-    assert!(
-        rig.metrics()
-            .render()
-            .contains("connections{protocol=\"h1\"} 0")
-    );
+    rig.until_metric(BY_H1, 0).await;
 }
 
 #[tokio::test]

@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { until } from '../node/wait.mjs';
 import { startNest } from './lib/apps.mjs';
 import { nodeHttp1, nodeHttp2 } from './lib/clients.mjs';
 import { Sidestream, configFor } from './lib/sidestream.mjs';
-import { until } from './lib/wait.mjs';
 
 const MINE = { name: 'mine', path: '/mine', action: 'fanout' };
 const EVENTS_SEEN = 20;

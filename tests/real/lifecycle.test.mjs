@@ -3,15 +3,21 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
 
+import { until } from '../node/wait.mjs';
 import { startNest } from './lib/apps.mjs';
 import { exactly } from './lib/checks.mjs';
 import { nodeHttp1 } from './lib/clients.mjs';
 import { Crowd } from './lib/crowd.mjs';
 import { numberedEvents } from './lib/payloads.mjs';
 import { Sidestream, configFor } from './lib/sidestream.mjs';
-import { until } from './lib/wait.mjs';
 
 const RELOAD_OK = 'sidestream_config_last_reload_successful';
+
+/**
+ * How far the leaving may be from an even slope, as a share of the window. Sidestream closes readers
+ * four times a second; the rest is for a crowded machine, on which a reader sees its end late.
+ */
+const UNEVEN_MAX = 0.12;
 
 let app;
 let sidestream;
@@ -25,7 +31,7 @@ async function start(options) {
 afterEach(async () => {
   for (const connection of opened) connection.close();
   opened = [];
-  if (!sidestream?.child.exit) await sidestream?.stop();
+  await sidestream?.stop();
   await app?.stop();
 });
 
@@ -33,6 +39,22 @@ async function open(path = '/feed', options = {}) {
   const connection = await nodeHttp1.open(sidestream.plain + path, options);
   opened.push(connection);
   return connection.reading;
+}
+
+/** The largest distance between the share that has left and the share of the window that has passed. */
+function unevenness(after, window) {
+  const sorted = after.toSorted((a, b) => a - b);
+  const distances = sorted.map((seconds, n) => {
+    const [passed, before, then] = [seconds / window, n / sorted.length, (n + 1) / sorted.length];
+    return Math.max(Math.abs(passed - before), Math.abs(passed - then));
+  });
+  return Math.max(...distances);
+}
+
+/** When each tenth had left, in seconds. */
+function deciles(after) {
+  const sorted = after.toSorted((a, b) => a - b);
+  return Array.from({ length: 10 }, (_, n) => sorted[Math.ceil(((n + 1) * sorted.length) / 10) - 1].toFixed(1));
 }
 
 test('SIGTERM closes a thousand subscribers evenly over the window, then exits with 0', async () => {
@@ -50,14 +72,9 @@ test('SIGTERM closes a thousand subscribers evenly over the window, then exits w
   assert.deepEqual([exit.code, exit.signal], [0, null]);
   await until('all streams to end', () => crowd.readings.every(({ ended }) => ended));
 
-  const perSecond = new Array(WINDOW_S).fill(0);
-  for (const { endedAt } of crowd.readings) {
-    const second = Math.floor((endedAt - began) / 1_000);
-    perSecond[Math.min(second, WINDOW_S - 1)] += 1;
-  }
-  const mean = SUBSCRIBERS / WINDOW_S;
-  const uneven = perSecond.filter((count) => count < 0.7 * mean || count > 1.3 * mean);
-  assert.deepEqual(uneven, [], `closes per second: ${perSecond}`);
+  const after = crowd.readings.map(({ endedAt }) => (endedAt - began) / 1_000);
+  const uneven = unevenness(after, WINDOW_S);
+  assert.ok(uneven < UNEVEN_MAX, `${uneven} of the window off an even slope: ${deciles(after)}`);
 
   // A clean end makes EventSource come back; to others it would say that the answer is whole.
   assert.ok(crowd.eventSources.every(({ ended }) => ended === 'complete'));

@@ -3,13 +3,13 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 
+import { until } from '../node/wait.mjs';
 import { startNest } from './lib/apps.mjs';
 import { assertAllAlike, assertLocalIds, assertSeen, exactly } from './lib/checks.mjs';
 import { CLIENTS, EVENT_SOURCE_HEADERS, eventSource4, nodeHttp1 } from './lib/clients.mjs';
 import { Crowd } from './lib/crowd.mjs';
 import { numberedEvents } from './lib/payloads.mjs';
 import { Sidestream, configFor } from './lib/sidestream.mjs';
-import { until } from './lib/wait.mjs';
 
 const RING_EVENTS = 20;
 const PLAIN_CLIENTS = CLIENTS.filter(({ listener }) => listener === 'plain');
@@ -161,8 +161,7 @@ test('after Sidestream itself restarted, an old id is answered with a hole', asy
   const reading = await open(nodeHttp1);
   await app.send(numberedEvents(5));
   await allHave([reading], 5);
-  const exit = await sidestream.child.stop('SIGTERM');
-  assert.equal(exit.code, 0);
+  await sidestream.child.end();
   await sidestream.spawn();
 
   const again = await open(nodeHttp1, {
@@ -185,7 +184,7 @@ test('EventSource comes back by itself after Sidestream restarted, and hears of 
   await app.send(numberedEvents(3));
   await allHave([reading], 3);
   const { total } = await app.stats();
-  await sidestream.child.stop('SIGTERM');
+  await sidestream.child.end();
   await sidestream.spawn();
   await until('EventSource to come back', async () => (await app.stats()).total > total);
   await until('EventSource to be told of the hole', () => reading.gaps.length > 0);

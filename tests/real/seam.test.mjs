@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { pause, until } from '../node/wait.mjs';
 import { startBare } from './lib/apps.mjs';
 import { assertSeen } from './lib/checks.mjs';
 import { http2Session, nodeHttp1, openOnSession } from './lib/clients.mjs';
 import { numberedEvents } from './lib/payloads.mjs';
 import { Sidestream, configFor } from './lib/sidestream.mjs';
-import { until } from './lib/wait.mjs';
 
 const JOINS = 1_000;
 const AT_ONCE = 20;
@@ -44,7 +44,7 @@ test(`${JOINS} joins while events flow, live and by id, are exact at the seam`, 
   const flow = (async () => {
     for (let from = 0; flowing; from += 5) {
       await app.send(numberedEvents(5, { from }));
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      await pause(1);
     }
   })();
   try {

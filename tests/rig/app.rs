@@ -2,23 +2,30 @@
 
 use std::{
     net::SocketAddr,
+    os::fd::AsFd,
     path::Path,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, UnixListener},
-    task::JoinHandle,
+    net::{TcpSocket, UnixListener},
+    task::{JoinHandle, JoinSet},
 };
 
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+use super::head;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+trait Socket: AsyncRead + AsyncWrite + AsFd + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + AsFd + Send + Unpin> Socket for T {}
 
 /// What the app has seen.
 #[derive(Debug, Default)]
@@ -27,7 +34,7 @@ pub(crate) struct Seen {
     heads: Mutex<Vec<String>>,
 }
 
-/// The app; it ends with the test.
+/// The app. It ends with the test, and its scripts with it.
 pub(crate) struct App {
     /// As in a configuration.
     pub(crate) address: String,
@@ -45,7 +52,7 @@ impl Drop for App {
 pub(crate) struct Conn {
     /// Which one it is, from 0.
     pub(crate) index: usize,
-    io: Box<dyn Duplex>,
+    io: Box<dyn Socket>,
     rest: Vec<u8>,
     seen: Arc<Seen>,
 }
@@ -53,23 +60,34 @@ pub(crate) struct Conn {
 type Script = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl App {
-    /// Plays `script` on each connection.
+    /// Plays `script` on each connection to a port of the kernel's choice.
     pub(crate) async fn start<F, S>(script: F) -> Self
     where
         F: Fn(Conn) -> S + Send + Sync + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address: SocketAddr = listener.local_addr().unwrap();
-        let seen = Arc::new(Seen::default());
-        let (for_task, script) = (seen.clone(), boxed(script));
+        Self::listen("127.0.0.1:0".parse().unwrap(), script)
+    }
+
+    /// As [`App::start`], on `address`, also right after another app was there.
+    pub(crate) fn listen<F, S>(address: SocketAddr, script: F) -> Self
+    where
+        F: Fn(Conn) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(BACKLOG).unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let mut stage = Stage::new(script);
+        let seen = stage.seen.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
-                play(Box::new(stream), &for_task, &script);
+                stage.play(Box::new(stream));
             }
         });
-        let address = format!("http://{address}");
         Self {
             address,
             seen,
@@ -84,14 +102,14 @@ impl App {
         S: Future<Output = ()> + Send + 'static,
     {
         let listener = UnixListener::bind(path).unwrap();
-        let seen = Arc::new(Seen::default());
-        let (for_task, script) = (seen.clone(), boxed(script));
+        let address = format!("unix:{}", path.display());
+        let mut stage = Stage::new(script);
+        let seen = stage.seen.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                play(Box::new(stream), &for_task, &script);
+                stage.play(Box::new(stream));
             }
         });
-        let address = format!("unix:{}", path.display());
         Self {
             address,
             seen,
@@ -113,39 +131,71 @@ impl App {
         .await
     }
 
+    /// Answers every request with 200 and its own body.
+    pub(crate) async fn mirror() -> Self {
+        Self::start(|mut conn| async move {
+            while let Some(head) = conn.head().await {
+                let body = conn.body_of(&head).await;
+                conn.answer(200, "", &body).await;
+            }
+        })
+        .await
+    }
+
+    /// Connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::SeqCst)
     }
 
+    /// Heads of the requests so far.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.seen.heads.lock().clone()
     }
+
+    /// Stops listening, and ends all scripts. What they handed on lives until it is dropped.
+    pub(crate) async fn kill(mut self) {
+        self.task.abort();
+        let _aborted = (&mut self.task).await;
+    }
 }
 
-fn boxed<F, S>(script: F) -> impl Fn(Conn) -> Script + Send + Sync + 'static
-where
-    F: Fn(Conn) -> S + Send + Sync + 'static,
-    S: Future<Output = ()> + Send + 'static,
-{
-    move |conn| Box::pin(script(conn))
+/// Where scripts are played.
+struct Stage {
+    script: Box<dyn Fn(Conn) -> Script + Send + Sync>,
+    seen: Arc<Seen>,
+    playing: JoinSet<()>,
 }
 
-fn play(io: Box<dyn Duplex>, seen: &Arc<Seen>, script: &impl Fn(Conn) -> Script) {
-    let index = seen.connections.fetch_add(1, Ordering::SeqCst);
-    tokio::spawn(script(Conn {
-        index,
-        io,
-        rest: Vec::new(),
-        seen: seen.clone(),
-    }));
+impl Stage {
+    fn new<F, S>(script: F) -> Self
+    where
+        F: Fn(Conn) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        Self {
+            script: Box::new(move |conn| Box::pin(script(conn))),
+            seen: Arc::default(),
+            playing: JoinSet::new(),
+        }
+    }
+
+    fn play(&mut self, io: Box<dyn Socket>) {
+        let index = self.seen.connections.fetch_add(1, Ordering::SeqCst);
+        self.playing.spawn((self.script)(Conn {
+            index,
+            io,
+            rest: Vec::new(),
+            seen: self.seen.clone(),
+        }));
+    }
 }
 
 impl Conn {
     /// The next request head, its empty line included; `None` at the end.
     pub(crate) async fn head(&mut self) -> Option<String> {
         loop {
-            if let Some(at) = self.rest.windows(4).position(|w| w == b"\r\n\r\n") {
-                let head: Vec<u8> = self.rest.drain(..at + 4).collect();
+            if let Some(end) = head::end(&self.rest) {
+                let head: Vec<u8> = self.rest.drain(..end).collect();
                 let head = String::from_utf8(head).unwrap();
                 self.seen.heads.lock().push(head.clone());
                 return Some(head);
@@ -191,8 +241,7 @@ impl Conn {
 
     /// The body that `head` announces, decoded.
     pub(crate) async fn body_of(&mut self, head: &str) -> Vec<u8> {
-        let lower = head.to_ascii_lowercase();
-        if lower.contains("\r\ntransfer-encoding: chunked\r\n") {
+        if head::field(head, "transfer-encoding") == Some("chunked") {
             let mut body = Vec::new();
             loop {
                 let size = usize::from_str_radix(&self.line().await, 16).unwrap();
@@ -203,10 +252,8 @@ impl Conn {
                 }
             }
         }
-        let length = lower
-            .split("\r\n")
-            .find_map(|line| line.strip_prefix("content-length: "))
-            .map_or(0, |length| length.parse().unwrap());
+        let length = head::field(head, "content-length");
+        let length = length.map_or(0, |length| length.parse().unwrap());
         self.take(length).await
     }
 
@@ -219,15 +266,26 @@ impl Conn {
 
     /// Sends a whole answer with its length; `fields` are lines with their line ends.
     pub(crate) async fn answer(&mut self, status: u16, fields: &str, body: &[u8]) {
-        let head = format!(
-            "HTTP/1.1 {status} Status\r\n{fields}Content-Length: {}\r\n\r\n",
-            body.len()
-        );
+        self.answer_as(&format!("{status} Status"), fields, body)
+            .await;
+    }
+
+    /// As [`Conn::answer`], with a reason phrase.
+    pub(crate) async fn answer_as(&mut self, status: &str, fields: &str, body: &[u8]) {
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {length}\r\n\r\n");
         self.send([head.as_bytes(), body].concat()).await;
     }
 
     /// Waits until the front has closed.
     pub(crate) async fn closed(&mut self) {
         while self.more().await > 0 {}
+    }
+
+    /// Resets the connection.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.io.as_fd())
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
     }
 }

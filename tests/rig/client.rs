@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::soon;
+use super::{head, soon};
 
 /// A response as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +26,7 @@ pub(crate) struct Response {
 impl Response {
     /// The first value of a field.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        self.head.lines().skip(1).find_map(|line| {
-            let (n, value) = line.split_once(':')?;
-            n.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
+        head::field(&self.head, name)
     }
 
     pub(crate) fn text(&self) -> String {
@@ -44,9 +41,7 @@ pub(crate) struct Client<S> {
 
 impl Client<TcpStream> {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = soon("connect", TcpStream::connect(address)).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self::new(stream)
+        Self::new(tcp(address).await)
     }
 }
 
@@ -56,9 +51,25 @@ impl Client<UnixStream> {
     }
 }
 
+/// A TCP connection.
+pub(crate) async fn tcp(address: SocketAddr) -> TcpStream {
+    let stream = soon("connect", TcpStream::connect(address)).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
 /// A TLS connection that offered `alpn` and trusts `certificate`.
 pub(crate) async fn tls(
     address: SocketAddr,
+    certificate: &Path,
+    alpn: &[&str],
+) -> TlsStream<TcpStream> {
+    tls_over(tcp(address).await, certificate, alpn).await
+}
+
+/// As [`tls`], over a connection that is there.
+pub(crate) async fn tls_over(
+    stream: TcpStream,
     certificate: &Path,
     alpn: &[&str],
 ) -> TlsStream<TcpStream> {
@@ -74,8 +85,6 @@ pub(crate) async fn tls(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let connector = TlsConnector::from(Arc::new(config));
     soon("TLS handshake", connector.connect(name, stream))
@@ -112,10 +121,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     async fn more(&mut self) -> usize {
-        let mut chunk = vec![0; 64 << 10];
-        let n = soon("read", self.io.read(&mut chunk)).await.unwrap_or(0);
-        self.rest.extend_from_slice(&chunk[..n]);
+        self.sip(64 << 10).await
+    }
+
+    /// Reads at most `max` bytes into what is there; 0 at the end, be it clean or a reset.
+    pub(crate) async fn sip(&mut self, max: usize) -> usize {
+        let mut space = vec![0; max];
+        let n = soon("read", self.io.read(&mut space)).await.unwrap_or(0);
+        self.rest.extend_from_slice(&space[..n]);
         n
+    }
+
+    /// What was read and not looked at.
+    pub(crate) fn take_read(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.rest)
     }
 
     /// Reads exactly what is wanted and fails on anything else.
@@ -155,9 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Reads up to the end of a head.
     pub(crate) async fn head(&mut self) -> Option<String> {
         loop {
-            if let Some(at) = self.rest.windows(4).position(|w| w == b"\r\n\r\n") {
-                let head: Vec<u8> = self.rest.drain(..at + 4).collect();
-                return Some(String::from_utf8_lossy(&head[..at]).into_owned());
+            if let Some(end) = head::end(&self.rest) {
+                let head: Vec<u8> = self.rest.drain(..end).collect();
+                return Some(String::from_utf8_lossy(&head[..end - 4]).into_owned());
             }
             if self.more().await == 0 {
                 return None;
@@ -219,29 +238,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// One chunk of a chunked body; empty for the last, `None` if the body was cut.
     pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
-        let at = loop {
-            match self.rest.windows(2).position(|w| w == b"\r\n") {
-                Some(at) => break at,
+        loop {
+            match self.read_chunk() {
+                Some(chunk) => return Some(chunk),
                 None if self.more().await == 0 => return None,
                 None => {}
             }
-        };
-        let line: Vec<u8> = self.rest.drain(..at + 2).collect();
-        let size = usize::from_str_radix(std::str::from_utf8(&line[..at]).unwrap(), 16).unwrap();
-        while self.rest.len() < size + 2 {
-            if self.more().await == 0 {
-                return None;
-            }
         }
-        let mut chunk: Vec<u8> = self.rest.drain(..size + 2).collect();
-        assert_eq!(chunk.split_off(size), b"\r\n");
-        Some(chunk)
+    }
+
+    /// As [`Client::chunk`], of what was read; `None` unless all of it is there.
+    pub(crate) fn read_chunk(&mut self) -> Option<Vec<u8>> {
+        let at = self.rest.windows(2).position(|w| w == b"\r\n")?;
+        let size = std::str::from_utf8(&self.rest[..at]).unwrap();
+        let size = usize::from_str_radix(size, 16).expect("a chunk size");
+        let end = at + 2 + size;
+        if self.rest.len() < end + 2 {
+            return None;
+        }
+        let chunk: Vec<u8> = self.rest.drain(..end + 2).collect();
+        assert_eq!(&chunk[end..], b"\r\n");
+        Some(chunk[at + 2..end].to_vec())
     }
 
     /// All that comes until the end, be it clean or a reset.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.more().await > 0 {}
-        std::mem::take(&mut self.rest)
+        self.take_read()
     }
 
     pub(crate) fn into_io(self) -> S {

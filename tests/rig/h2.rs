@@ -17,9 +17,16 @@ impl H2 {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (send, connection) = soon("h2 handshake", h2::client::handshake(io))
-            .await
-            .unwrap();
+        Self::over(io, h2::client::Builder::new()).await
+    }
+
+    /// As [`H2::connect`], with settings.
+    pub(crate) async fn over<S>(io: S, builder: h2::client::Builder) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let handshake = builder.handshake::<_, Bytes>(io);
+        let (send, connection) = soon("h2 handshake", handshake).await.unwrap();
         tokio::spawn(async move {
             let _ = connection.await;
         });

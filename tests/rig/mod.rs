@@ -1,29 +1,23 @@
-//! A scripted app, the whole of Sidestream, and raw clients, all in one process.
+//! A scripted app, the whole of Sidestream, and raw clients, all in one process. Every end-to-end
+//! test stands on this; the fan-out tests add what only event streams need.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod h2;
+pub(crate) mod head;
+pub(crate) mod process;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{ops::Deref, time::Duration};
 
-use sidestream::{
-    app::{Options, Running},
-    config,
-    front::listen::Address,
-    lifecycle::Phase,
-    metrics::Metrics,
-    subscribe::Hub,
-};
+use process::Process;
 
 /// No condition in a test takes this long, not even on a crowded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Fails the test when `work` takes too long.
 pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
@@ -31,6 +25,16 @@ pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
         Ok(done) => done,
         Err(_) => panic!("took too long: {what}"),
     }
+}
+
+/// Looks at `condition` until it holds.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    soon(what, async {
+        while !condition() {
+            tokio::time::sleep(LOOK).await;
+        }
+    })
+    .await;
 }
 
 /// What a test changes in the configuration: YAML lines `key: value` without indentation.
@@ -42,12 +46,9 @@ pub(crate) struct Settings {
     pub(crate) limits: &'static [&'static str],
 }
 
-/// Sidestream before one app, with a plain, a TLS and a unix listener. Paths below `/fan/` fan out,
-/// `/stream/` streams, all else passes through.
-pub(crate) struct Rig {
-    running: Option<Running>,
-    folder: tempfile::TempDir,
-}
+/// Sidestream before one app. Paths below `/fan/` fan out, `/stream/` streams, all else passes
+/// through.
+pub(crate) struct Rig(Process);
 
 impl Rig {
     /// `upstream` is the app's address as in a configuration.
@@ -57,119 +58,38 @@ impl Rig {
 
     /// As [`Rig::start`], with other settings.
     pub(crate) fn with(upstream: &str, settings: Settings) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        certificate(folder.path());
-        let yaml = yaml(upstream, settings, folder.path());
-        let config =
-            config::load(&yaml, "test.yaml", &|_| None).unwrap_or_else(|report| panic!("{report}"));
-        let running = sidestream::app::start(config, Options::default()).unwrap();
-        Self {
-            running: Some(running),
-            folder,
-        }
-    }
-
-    fn running(&self) -> &Running {
-        self.running.as_ref().unwrap()
-    }
-
-    fn tcp(&self, name: &str) -> SocketAddr {
-        let listener = self.running().addresses.iter().find(|(n, _)| n == name);
-        match &listener.unwrap().1 {
-            Address::Tcp(address) => *address,
-            Address::Unix(_) => panic!("{name} is not TCP"),
-        }
-    }
-
-    pub(crate) fn plain(&self) -> SocketAddr {
-        self.tcp("plain")
-    }
-
-    pub(crate) fn tls(&self) -> SocketAddr {
-        self.tcp("tls")
-    }
-
-    pub(crate) fn unix(&self) -> PathBuf {
-        self.folder.path().join("sock")
-    }
-
-    pub(crate) fn certificate(&self) -> PathBuf {
-        self.folder.path().join("cert.pem")
-    }
-
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
-        &self.running().hub
-    }
-
-    pub(crate) fn metrics(&self) -> &Metrics {
-        &self.hub().metrics
-    }
-
-    /// Client connections now.
-    pub(crate) fn connections(&self) -> usize {
-        self.hub().admission.connections.taken()
-    }
-
-    /// Begins to leave.
-    pub(crate) fn drain(&self) {
-        self.running().lifecycle.advance(Phase::Draining);
+        let mut yaml = format!(
+            "upstreams:\n\
+             \x20 app:\n\
+             \x20   address: {upstream}\n\
+             {}\
+             routes:\n\
+             \x20 - {{ path: '/fan/{{*rest}}', action: fanout }}\n\
+             \x20 - {{ path: '/stream/{{*rest}}', action: stream }}\n\
+             \x20 - {{ path: '/{{*rest}}', action: proxy }}\n",
+            indented(settings.upstream.iter(), "    "),
+        );
+        section(&mut yaml, "limits", &settings.limits.join("\n"));
+        Self(Process::start(&yaml))
     }
 }
 
-impl Drop for Rig {
-    fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.end();
-        }
+/// Appends a section of a configuration with these lines, if there are any.
+pub(crate) fn section(yaml: &mut String, name: &str, lines: &str) {
+    let lines = indented(lines.lines().filter(|line| !line.trim().is_empty()), "  ");
+    if !lines.is_empty() {
+        yaml.push_str(&format!("{name}:\n{lines}"));
     }
 }
 
-fn certificate(folder: &Path) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
-    std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+fn indented(lines: impl Iterator<Item: std::fmt::Display>, by: &str) -> String {
+    lines.map(|line| format!("{by}{line}\n")).collect()
 }
 
-fn yaml(upstream: &str, settings: Settings, folder: &Path) -> String {
-    let lines = |lines: &[&str], indent: &str| -> String {
-        let line = |line: &&str| format!("{indent}{line}\n");
-        lines.iter().map(line).collect()
-    };
-    let folder = folder.display();
-    let limits = match settings.limits {
-        [] => String::new(),
-        limits => format!("limits:\n{}", lines(limits, "  ")),
-    };
-    format!(
-        r#"
-version: 1
-threads: 2
-admin:
-  address: 127.0.0.1:0
-listeners:
-  - name: plain
-    address: 127.0.0.1:0
-  - name: tls
-    address: 127.0.0.1:0
-    tls:
-      certificate: {folder}/cert.pem
-      key: {folder}/key.pem
-  - name: unix
-    address: unix:{folder}/sock
-    mode: "0600"
-upstreams:
-  app:
-    address: {upstream}
-{}
-routes:
-  - path: /fan/{{*rest}}
-    action: fanout
-  - path: /stream/{{*rest}}
-    action: stream
-  - path: /{{*rest}}
-    action: proxy
-{limits}
-"#,
-        lines(settings.upstream, "    "),
-    )
+impl Deref for Rig {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.0
+    }
 }

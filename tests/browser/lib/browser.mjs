@@ -1,22 +1,28 @@
-// Debian's Chromium, one fresh profile for each test: its tabs share sockets, as a user's do.
+// Chromium, one fresh profile for each test: its tabs share sockets, as a user's do.
 
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
 import { chromium } from 'playwright-core';
 
-import { until } from './wait.mjs';
+import { until } from '../../node/wait.mjs';
 
 const RESULTS = fileURLToPath(new URL('../results/', import.meta.url));
+const FIND_CHROMIUM = fileURLToPath(new URL('../../../scripts/find-chromium.sh', import.meta.url));
 const ARGUMENTS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 
+/** What CHROMIUM names, else what has one of the usual names; the script's complaint ends up in the error. */
+const findChromium = () => execFileSync(FIND_CHROMIUM, { encoding: 'utf8', stdio: 'pipe' }).trim();
+
 /** The profile's context. What goes wrong in any of its pages is kept in `complaints`. */
-export async function openProfile(options = {}) {
+async function openProfile(options = {}) {
   const profile = await chromium.launchPersistentContext('', {
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    executablePath: findChromium(),
     args: ARGUMENTS,
     ignoreHTTPSErrors: true,
     viewport: { width: 1360, height: 900 },
@@ -28,6 +34,17 @@ export async function openProfile(options = {}) {
   });
   profile.on('weberror', (error) => profile.complaints.push(String(error.error())));
   return profile;
+}
+
+/** Runs `work` with a profile, whose pages are to have nothing to complain about. */
+export async function withProfile(work, options) {
+  const profile = await openProfile(options);
+  try {
+    await work(profile);
+    assert.deepEqual(profile.complaints, [], 'the console is silent');
+  } finally {
+    await profile.close();
+  }
 }
 
 export async function screenshot(page, name) {

@@ -1,40 +1,34 @@
-//! A scripted app on a raw socket: each test says byte for byte what it answers, and when.
+//! An app that asks the test: each request waits until the test says byte for byte what is answered,
+//! and when.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::net::SocketAddr;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::{Mutex, mpsc},
-    task::JoinHandle,
-};
+use tokio::sync::{Mutex, mpsc};
 
 use super::soon;
+use crate::base::{
+    app::{App as Scripted, Conn},
+    head,
+};
 
 /// The head of an event stream, chunked.
 pub(crate) const STREAM: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
+/// Requests that may wait for the test.
+const ASKED_MAX: usize = 1024;
+
 /// An app. It ends with the test.
 pub(crate) struct App {
-    address: SocketAddr,
+    scripted: Scripted,
     asked: Mutex<mpsc::Receiver<Exchange>>,
-    requests: Arc<AtomicUsize>,
-    task: JoinHandle<()>,
 }
 
 /// A request that the app has got, and what it says to it.
 pub(crate) struct Exchange {
     /// The request head, its empty line included.
     pub(crate) head: String,
-    stream: TcpStream,
+    conn: Conn,
 }
 
 impl App {
@@ -51,24 +45,28 @@ impl App {
 
     /// Listens on `address`, also right after another app did.
     pub(crate) fn listen(address: SocketAddr) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(address).unwrap();
-        let listener = socket.listen(1024).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (sender, asked) = mpsc::channel(1024);
-        let requests = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(accept(listener, requests.clone(), sender));
+        let (sender, asked) = mpsc::channel(ASKED_MAX);
+        let scripted = Scripted::listen(address, move |mut conn| {
+            let sender = sender.clone();
+            async move {
+                if let Some(head) = conn.head().await {
+                    let _gone = sender.send(Exchange { head, conn }).await;
+                }
+            }
+        });
         Self {
-            address,
+            scripted,
             asked: Mutex::new(asked),
-            requests,
-            task,
         }
     }
 
+    fn address(&self) -> SocketAddr {
+        let address = self.scripted.address.strip_prefix("http://").unwrap();
+        address.parse().unwrap()
+    }
+
     pub(crate) fn port(&self) -> u16 {
-        self.address.port()
+        self.address().port()
     }
 
     /// The next request.
@@ -86,49 +84,21 @@ impl App {
 
     /// Requests so far.
     pub(crate) fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
+        self.scripted.heads().len()
     }
 
     /// Stops listening; exchanges live on until they are dropped.
-    pub(crate) async fn kill(mut self) -> SocketAddr {
-        self.task.abort();
-        let _aborted = (&mut self.task).await;
-        self.address
+    pub(crate) async fn kill(self) -> SocketAddr {
+        let address = self.address();
+        self.scripted.kill().await;
+        address
     }
-}
-
-impl Drop for App {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, requests: Arc<AtomicUsize>, asked: mpsc::Sender<Exchange>) {
-    let mut tasks = tokio::task::JoinSet::new();
-    while let Ok((mut stream, _)) = listener.accept().await {
-        stream.set_nodelay(true).unwrap();
-        let (requests, asked) = (requests.clone(), asked.clone());
-        tasks.spawn(async move {
-            if let Some(head) = read_head(&mut stream).await {
-                requests.fetch_add(1, Ordering::SeqCst);
-                let _gone = asked.send(Exchange { head, stream }).await;
-            }
-        });
-    }
-}
-
-async fn read_head(stream: &mut TcpStream) -> Option<String> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
-    }
-    Some(String::from_utf8(head).unwrap())
 }
 
 impl Exchange {
     /// Raw bytes. What becomes of them shows at the clients.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = soon("the app writes", self.stream.write_all(bytes.as_ref())).await;
+        soon("the app writes", self.conn.send(bytes)).await;
     }
 
     /// One chunk.
@@ -154,40 +124,29 @@ impl Exchange {
 
     /// As [`Exchange::answer`], on a connection that stays open.
     pub(crate) async fn send_answer(&mut self, status: &str, fields: &str, body: &[u8]) {
-        let length = body.len();
-        let head = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {length}\r\n\r\n");
-        self.send([head.as_bytes(), body].concat()).await;
+        let answered = self.conn.answer_as(status, fields, body);
+        soon("the app writes", answered).await;
     }
 
     /// Opens a stream that stays open, and silent, for as long as the test runs.
     pub(crate) async fn stay_open(mut self) {
         self.send(STREAM).await;
-        tokio::spawn(async move { self.wait_closed().await });
-    }
-
-    async fn wait_closed(&mut self) {
-        let mut space = [0; 1024];
-        while self.stream.read(&mut space).await.is_ok_and(|n| n > 0) {}
+        tokio::spawn(async move { self.conn.closed().await });
     }
 
     /// Resets the connection.
     pub(crate) fn reset(self) {
-        socket2::SockRef::from(&self.stream)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
+        self.conn.reset();
     }
 
     /// Waits until Sidestream has closed.
     pub(crate) async fn closed(&mut self) {
-        soon("the app's connection closes", self.wait_closed()).await;
+        soon("the app's connection closes", self.conn.closed()).await;
     }
 
     /// A field of the request.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        self.head.lines().skip(1).find_map(|line| {
-            let (n, value) = line.split_once(':')?;
-            n.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
+        head::field(&self.head, name)
     }
 
     /// Request line.

@@ -1,23 +1,22 @@
 //! Clients on raw sockets and on the h2 crate: they show what came and how it ended.
 
-use std::{collections::VecDeque, net::SocketAddr, path::Path, sync::Arc};
+use std::{collections::VecDeque, net::SocketAddr, path::Path};
 
-use bytes::Bytes;
-use h2::{RecvStream, client::SendRequest};
+use h2::RecvStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpSocket, TcpStream},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::client::TlsStream;
 
 use super::{
     soon,
     wire::{Decoder, Event, Item},
+};
+use crate::base::{
+    client::{self, Client},
+    h2::H2 as Connection,
 };
 
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -109,8 +108,7 @@ enum Body {
 }
 
 struct H1Body {
-    io: Box<dyn Duplex>,
-    rest: Vec<u8>,
+    client: Client<Box<dyn Duplex>>,
     framing: Framing,
 }
 
@@ -122,30 +120,23 @@ enum Framing {
 
 /// An HTTP/2 connection.
 #[derive(Clone)]
-pub(crate) struct H2(SendRequest<Bytes>);
+pub(crate) struct H2(Connection);
 
 impl H2 {
     /// By prior knowledge, with the crate's windows.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = tcp(address).await;
+        let stream = client::tcp(address).await;
         Self::over(stream, h2::client::Builder::new()).await
     }
 
     pub(crate) async fn over(io: impl Duplex + 'static, builder: h2::client::Builder) -> Self {
-        let handshake = builder.handshake::<_, Bytes>(io);
-        let (send, connection) = soon("h2 handshake", handshake).await.unwrap();
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        Self(send)
+        Self(Connection::over(io, builder).await)
     }
 
     /// Sends a request; `None`: the connection takes none any more, or broke.
     pub(crate) async fn try_ask(&self, ask: &Ask) -> Option<Reader> {
-        let mut send = soon("h2 ready", self.0.clone().ready()).await.ok()?;
-        let (response, _) = send.send_request(ask.to_h2(), true).ok()?;
-        drop(send);
-        let (head, body) = soon("h2 response head", response).await.ok()?.into_parts();
+        let response = self.0.clone().send(ask.to_h2(), &[]).await.ok()?;
+        let (head, body) = response.into_parts();
         Some(Reader::new(
             head.status.as_u16(),
             head.headers,
@@ -158,12 +149,6 @@ impl H2 {
     }
 }
 
-async fn tcp(address: SocketAddr) -> TcpStream {
-    let stream = soon("connect", TcpStream::connect(address)).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
-}
-
 /// A connection with a small receive buffer: what it does not read is soon noticed.
 pub(crate) async fn narrow(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -173,28 +158,12 @@ pub(crate) async fn narrow(address: SocketAddr) -> TcpStream {
 
 /// TLS over `stream`, with HTTP/1.1.
 pub(crate) async fn tls(stream: TcpStream, certificate: &Path) -> TlsStream<TcpStream> {
-    let mut roots = RootCertStore::empty();
-    let pem = std::fs::read(certificate).unwrap();
-    roots
-        .add(CertificateDer::from_pem_slice(&pem).unwrap())
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let name = ServerName::try_from("localhost").unwrap();
-    let connector = TlsConnector::from(Arc::new(config));
-    soon("TLS handshake", connector.connect(name, stream))
-        .await
-        .unwrap()
+    client::tls_over(stream, certificate, &["http/1.1"]).await
 }
 
 /// Asks over a new HTTP/1 connection and reads the head.
 pub(crate) async fn h1(address: SocketAddr, ask: &Ask) -> Reader {
-    h1_over(tcp(address).await, ask).await
+    h1_over(client::tcp(address).await, ask).await
 }
 
 /// Asks over `io` and reads the head.
@@ -204,50 +173,35 @@ pub(crate) async fn h1_over(io: impl Duplex + 'static, ask: &Ask) -> Reader {
 
 /// Sends the request and nothing else; the head is read by [`Pending::head`].
 pub(crate) async fn h1_pending(address: SocketAddr, ask: &Ask) -> Pending {
-    let mut io = tcp(address).await;
-    soon("send", io.write_all(ask.to_h1().as_bytes()))
-        .await
-        .unwrap();
-    Pending(io)
+    let mut client = Client::connect(address).await;
+    client.send(ask.to_h1()).await;
+    Pending(client)
 }
 
 /// A request whose answer was not looked at.
-pub(crate) struct Pending(TcpStream);
+pub(crate) struct Pending(Client<TcpStream>);
 
 impl Pending {
     pub(crate) async fn head(self) -> Reader {
-        read_head(self.0).await.expect("a response head")
+        let io = self.0.into_io();
+        read_head(io).await.expect("a response head")
     }
 }
 
 /// As [`h1_over`]; `None` when the connection ends before the head does.
-pub(crate) async fn try_h1_over(mut io: impl Duplex + 'static, ask: &Ask) -> Option<Reader> {
-    soon("send", async {
-        let _ = io.write_all(ask.to_h1().as_bytes()).await;
-        let _ = io.flush().await;
-    })
-    .await;
-    read_head(io).await
+pub(crate) async fn try_h1_over(io: impl Duplex + 'static, ask: &Ask) -> Option<Reader> {
+    let mut client = Client::new(io);
+    // Who closed before may have answered before.
+    let _sent = client.try_send(ask.to_h1().as_bytes()).await;
+    read_head(client.into_io()).await
 }
 
-async fn read_head(mut io: impl Duplex + 'static) -> Option<Reader> {
-    let mut rest = Vec::new();
-    let end = loop {
-        if let Some(at) = rest.windows(4).position(|w| w == b"\r\n\r\n") {
-            break at;
-        }
-        if soon("response head", io.read_buf(&mut rest))
-            .await
-            .unwrap_or(0)
-            == 0
-        {
-            return None;
-        }
-    };
-    let head = String::from_utf8(rest.drain(..end + 4).collect()).unwrap();
+async fn read_head(io: impl Duplex + 'static) -> Option<Reader> {
+    let mut client = Client::new(Box::new(io) as Box<dyn Duplex>);
+    let head = client.head().await?;
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let mut headers = HeaderMap::new();
-    for line in head.lines().skip(1).filter(|line| !line.is_empty()) {
+    for line in head.lines().skip(1) {
         let (name, value) = line.split_once(": ").unwrap();
         let name: HeaderName = name.parse().unwrap();
         headers.append(name, HeaderValue::from_str(value).unwrap());
@@ -261,12 +215,8 @@ async fn read_head(mut io: impl Duplex + 'static) -> Option<Reader> {
         (None, None) if status == 204 => Framing::Length(0),
         (None, None) => Framing::Close,
     };
-    let io = Box::new(io);
-    Some(Reader::new(
-        status,
-        headers,
-        Body::H1(H1Body { io, rest, framing }),
-    ))
+    let body = Body::H1(H1Body { client, framing });
+    Some(Reader::new(status, headers, body))
 }
 
 impl Reader {
@@ -400,54 +350,45 @@ impl Body {
 }
 
 impl H1Body {
+    /// More of the body, for which at most `max` bytes at a time are read, or how it ended.
     async fn sip(&mut self, max: usize) -> Result<Vec<u8>, End> {
         loop {
             if let Some(part) = self.take()? {
                 return Ok(part);
             }
-            let mut space = vec![0; max];
-            let n = soon("body", self.io.read(&mut space)).await.unwrap_or(0);
-            if n == 0 {
+            if self.client.sip(max).await == 0 {
                 return Err(match self.framing {
                     Framing::Close => End::Complete,
                     Framing::Chunked | Framing::Length(_) => End::Cut,
                 });
             }
-            self.rest.extend(&space[..n]);
         }
     }
 
     /// What is there of the body.
     fn take(&mut self) -> Result<Option<Vec<u8>>, End> {
-        match &mut self.framing {
-            Framing::Length(0) => Err(End::Complete),
-            _ if self.rest.is_empty() => Ok(None),
+        let part = match &mut self.framing {
+            Framing::Length(0) => return Err(End::Complete),
             Framing::Length(left) => {
-                assert!(self.rest.len() <= *left, "more than its length");
-                *left -= self.rest.len();
-                Ok(Some(std::mem::take(&mut self.rest)))
+                let part = self.client.take_read();
+                *left = left
+                    .checked_sub(part.len())
+                    .expect("no more than its length");
+                part
             }
-            Framing::Close => Ok(Some(std::mem::take(&mut self.rest))),
-            Framing::Chunked => self.take_chunk(),
-        }
-    }
-
-    fn take_chunk(&mut self) -> Result<Option<Vec<u8>>, End> {
-        let Some(at) = self.rest.windows(2).position(|w| w == b"\r\n") else {
-            return Ok(None);
+            Framing::Close => self.client.take_read(),
+            Framing::Chunked => {
+                let Some(chunk) = self.client.read_chunk() else {
+                    return Ok(None);
+                };
+                if chunk.is_empty() {
+                    let rest = self.client.take_read();
+                    assert!(rest.is_empty(), "nothing follows the last chunk");
+                    return Err(End::Complete);
+                }
+                chunk
+            }
         };
-        let size = std::str::from_utf8(&self.rest[..at]).unwrap();
-        let size = usize::from_str_radix(size, 16).expect("a chunk size");
-        let whole = at + 2 + size + 2;
-        if self.rest.len() < whole {
-            return Ok(None);
-        }
-        let chunk: Vec<u8> = self.rest.drain(..whole).collect();
-        assert_eq!(&chunk[whole - 2..], b"\r\n");
-        if size == 0 {
-            assert!(self.rest.is_empty(), "nothing follows the last chunk");
-            return Err(End::Complete);
-        }
-        Ok(Some(chunk[at + 2..whole - 2].to_vec()))
+        Ok(Some(part).filter(|part| !part.is_empty()))
     }
 }

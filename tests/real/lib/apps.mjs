@@ -5,39 +5,34 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { fileURLToPath } from 'node:url';
 
-import { Child, ExitedEarly, answers } from './child.mjs';
+import { Child } from '../../node/child.mjs';
+import { onFreePorts } from '../../node/ports.mjs';
 import { PYTHON } from './clients.mjs';
-import { freePorts } from './ports.mjs';
 
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const NEST_MAIN = here('results/nest/main.js');
 const FASTAPI_MAIN = here('apps/fastapi/app.py');
 const NO_STATS = { open: 0, total: 0, heads: [] };
-const PORT_TRIES = 5;
 
-/** An app in a process of its own. */
+/** An app in a process of its own, which prints where it listens. */
 class ChildApp {
   constructor(name, command, args) {
     Object.assign(this, { name, command, args });
   }
 
   async start() {
-    for (let left = PORT_TRIES; ; left -= 1) {
-      [this.port] = await freePorts(1);
-      this.url = `http://127.0.0.1:${this.port}`;
-      try {
-        await this.#spawn();
-        return this;
-      } catch (error) {
-        // Somebody else may have taken the port in between.
-        if (!(error instanceof ExitedEarly) || !/in use/i.test(error.output) || left === 0) throw error;
-      }
-    }
+    await onFreePorts(1, ([port]) => {
+      this.port = port;
+      this.url = `http://127.0.0.1:${port}`;
+      return this.#spawn();
+    });
+    return this;
   }
 
   async #spawn() {
     this.child = new Child(this.name, this.command, this.args, { env: { PORT: `${this.port}` } });
-    await this.child.untilReady(() => answers(`${this.url}/control/stats`));
+    // Its own word: on a port that it did not get, somebody else would answer.
+    await this.child.untilReady(() => this.child.output.includes(` on ${this.url}`));
   }
 
   /** Publishes events to everyone who reads /feed. */
@@ -47,8 +42,10 @@ class ChildApp {
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(events),
     });
-    const { sent } = await response.json();
-    if (sent !== events.length) throw new Error(`${this.name} took ${sent} of ${events.length}`);
+    const answer = await response.text();
+    if (answer !== JSON.stringify({ sent: events.length })) {
+      throw new Error(`${this.name} was sent ${events.length} events and said ${response.status}: ${answer}`);
+    }
   }
 
   /** `{open, total, heads}`: requests for a path as the app counts them. */

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-import { until } from './wait.mjs';
+import { until } from '../../node/wait.mjs';
 
 const asIs = (data) => data;
 

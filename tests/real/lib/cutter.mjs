@@ -5,6 +5,7 @@ import { connect, createServer } from 'node:net';
 
 export class Cutter {
   #pairs = new Set();
+  #bytesLeft = Infinity;
   connections = 0;
 
   static async start(target) {
@@ -28,7 +29,22 @@ export class Cutter {
     };
     for (const socket of [client, server]) socket.on('error', drop).on('close', drop);
     client.pipe(server);
-    server.pipe(client);
+    server.on('data', (bytes) => this.#pass(client, bytes));
+    server.on('end', () => client.end());
+  }
+
+  #pass(client, bytes) {
+    const part = bytes.subarray(0, this.#bytesLeft);
+    this.#bytesLeft -= part.length;
+    client.write(part);
+    if (this.#bytesLeft > 0) return;
+    this.#bytesLeft = Infinity;
+    this.cut();
+  }
+
+  /** Resets every connection once so many more bytes have come from the listener. */
+  cutAfter(bytes) {
+    this.#bytesLeft = bytes;
   }
 
   /** Resets every connection. */

@@ -4,14 +4,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
-import { Child, ExitedEarly, answers } from './child.mjs';
-import { freePorts } from './ports.mjs';
-
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const BINARY = process.env.SIDESTREAM_BIN ?? join(ROOT, 'target/debug/sidestream');
-const PORT_TRIES = 5;
+import { onFreePorts } from '../../node/ports.mjs';
+import { runSidestream } from '../../node/sidestream.mjs';
 
 /** A certificate for localhost, made at the start of each process. */
 function makeCertificate(directory) {
@@ -35,17 +30,12 @@ export class Sidestream {
     sidestream.configFile = join(sidestream.directory, 'sidestream.yaml');
     sidestream.tls = makeCertificate(sidestream.directory);
     sidestream.config = config;
-    for (let left = PORT_TRIES; ; left -= 1) {
-      sidestream.ports = await freePorts(3);
+    await onFreePorts(3, (ports) => {
+      sidestream.ports = ports;
       sidestream.writeConfig(config);
-      try {
-        await sidestream.spawn();
-        return sidestream;
-      } catch (error) {
-        // Somebody else may have taken a port in between.
-        if (!(error instanceof ExitedEarly) || !/in use/i.test(error.output) || left === 0) throw error;
-      }
-    }
+      return sidestream.spawn();
+    });
+    return sidestream;
   }
 
   get plain() {
@@ -88,8 +78,7 @@ export class Sidestream {
 
   /** Starts the process (again), on the same ports and file. */
   async spawn() {
-    this.child = new Child('sidestream', BINARY, ['run', '--config', this.configFile]);
-    await this.child.untilReady(() => answers(`${this.admin}/readyz`));
+    this.child = await runSidestream(this.configFile);
   }
 
   /** Everything it has logged, as text. */
@@ -110,10 +99,10 @@ export class Sidestream {
 
   /** Ends it and removes its files; it must leave in good order. */
   async stop() {
-    const exit = await this.child.stop('SIGTERM');
-    rmSync(this.directory, { recursive: true, force: true });
-    if (exit.code !== 0) {
-      throw new Error(`sidestream exited with ${exit.signal ?? exit.code}; its log:\n${this.log}`);
+    try {
+      await this.child.end();
+    } finally {
+      rmSync(this.directory, { recursive: true, force: true });
     }
   }
 }

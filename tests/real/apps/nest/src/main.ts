@@ -11,6 +11,7 @@ async function bootstrap(): Promise<void> {
   });
   app.useBodyParser('json', { limit: '8mb' });
   await app.listen(Number(process.env.PORT), '127.0.0.1');
+  console.log(`listening on ${await app.getUrl()}`);
 }
 
 void bootstrap();

@@ -1,7 +1,6 @@
 // A child process with its output kept, ended by its own pid and never by a name.
 
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 
 import { until } from './wait.mjs';
 
@@ -45,19 +44,24 @@ export class Child {
   /** Sends a signal and waits until the process is gone. */
   async stop(signal = 'SIGTERM', { timeoutMs } = {}) {
     if (!this.exit) {
-      const closed = once(this.process, 'close');
       this.process.kill(signal);
-      const timeout = until(`${this.name} to exit on ${signal}`, () => this.exit, { timeoutMs });
-      await Promise.race([closed, timeout]);
-      await timeout;
+      await until(`${this.name} to exit on ${signal}`, () => this.exit, { timeoutMs });
     }
     return this.exit;
   }
 
-  /** Waits for `ready`; fails at once, with its output, when the process exits before. */
+  /** As `stop`, of a process that is to leave in good order. */
+  async end(signal = 'SIGTERM', options) {
+    const { code, signal: killer, error } = await this.stop(signal, options);
+    if (code !== 0) {
+      throw new Error(`${this.name} exited with ${error ?? killer ?? code}; its output:\n${this.output}`);
+    }
+  }
+
+  /** Waits for what `ready` finds; fails at once, with the output, when the process exits before. */
   async untilReady(ready) {
     const describe = () => `${this.name} to be ready; its output:\n${this.output}`;
-    await until(describe, async () => {
+    return until(describe, async () => {
       if (this.exit) throw new ExitedEarly(this);
       return ready();
     });
@@ -71,10 +75,3 @@ export class ExitedEarly extends Error {
     this.output = child.output;
   }
 }
-
-/** True once `url` answers with a 2xx. */
-export const answers = (url) =>
-  fetch(url).then(
-    (response) => response.body?.cancel().then(() => response.ok) ?? response.ok,
-    () => false,
-  );
