@@ -69,20 +69,22 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let admission = Arc::new(Admission::new(&caps));
     let peers = Arc::new(Peers::new());
     let dialer = Arc::new(Dialer::new(peers.clone()));
-    let registry = Arc::new(Registry::new(
-        Arc::new(Readers::new(dialer.clone(), metrics.clone())),
-        metrics.clone(),
-        config.limits.channels_max,
-        memory::ring_bytes_max(&config.limits),
-    ));
+    let ring_bytes_max = memory::ring_bytes_max(&config.limits);
     for route in &config.routes {
         // Its cells exist at zero from the start, so that a rate over them is right.
         let _cells = metrics.route(&route.name);
     }
     let listeners = Listeners::bind(&config.listeners).map_err(|error| error.to_string())?;
     let (threads, admin_address) = (config.threads, config.admin.address.clone());
+    let config = Arc::new(ArcSwap::from_pointee(config));
+    let registry = Arc::new(Registry::new(
+        Arc::new(Readers::new(dialer.clone(), metrics.clone())),
+        metrics.clone(),
+        config.clone(),
+        ring_bytes_max,
+    ));
     let hub = Arc::new(Hub {
-        config: Arc::new(ArcSwap::from_pointee(config)),
+        config,
         registry,
         admission: admission.clone(),
         metrics: metrics.clone(),
@@ -91,7 +93,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let context = ShardContext {
         metrics: metrics.clone(),
         admission: admission.clone(),
-        relay: Arc::new(Relayer::new(dialer, admission)),
+        relay: Arc::new(Relayer::new(dialer, admission, metrics.clone())),
     };
     let (shards, seeds) = seeds(threads, &context, &lifecycle);
     let shared = Shared {

@@ -83,7 +83,8 @@ pub struct Upstream {
     pub host: UpstreamHost,
     /// Limit on connecting, TLS handshake included. Default 2 s.
     pub connect_timeout: Duration,
-    /// Pass-through only: the longest silence of the app within a response. Default 60 s.
+    /// Pass-through: the longest silence of the app within a response. Event streams: the longest
+    /// wait for the response head when one is opened again. Default 60 s.
     pub read_timeout: Duration,
     /// Pass-through only: the longest time the app may refuse to take request bytes. Default 30 s.
     pub write_timeout: Duration,
@@ -96,7 +97,7 @@ pub struct Upstream {
 pub enum UpstreamAddress {
     /// `host:port`; a host name is resolved on each connect.
     Tcp {
-        /// IP address or name.
+        /// IP address (IPv6 without brackets) or name.
         host: String,
         /// Port.
         port: u16,

@@ -3,10 +3,25 @@
 use std::{sync::Arc, time::Duration};
 
 use super::model::{
-    Action, Backoff, CookieIdentity, EventLimits, Fanout, GapNotice, Identity, Ids, LateJoin,
-    OnEnd, QuerySelection, RetryRange, RingLimits, Route, RouteMatch, Share, SlowReader, Upstream,
-    UpstreamAddress, UpstreamHost,
+    Action, Backoff, Config, CookieIdentity, EventLimits, Fanout, GapNotice, Identity, Ids,
+    LateJoin, OnEnd, QuerySelection, RetryRange, RingLimits, Route, RouteMatch, Share, SlowReader,
+    Upstream, UpstreamAddress, UpstreamHost,
 };
+
+/// A configuration with these routes. Its table knows none of them: for who takes routes by name.
+#[must_use]
+pub fn config(routes: Vec<Arc<Route>>) -> Config {
+    const SOURCE: &str = "
+version: 1
+listeners: [{ address: '127.0.0.1:0' }]
+upstreams: { app: 'http://127.0.0.1:1' }
+routes: [{ path: '/', action: proxy }]
+";
+    match super::load(SOURCE, "test.yaml", &|_| None) {
+        Ok(config) => Config { routes, ..config },
+        Err(report) => panic!("{report}"),
+    }
+}
 
 /// A fan-out route's settings.
 #[must_use]

@@ -34,7 +34,8 @@ impl From<RefuseReason> for Connection {
             | RefuseReason::SubscribersMax
             | RefuseReason::ChannelMax
             | RefuseReason::ChannelsMax
-            | RefuseReason::UpstreamUnreachable => Self::Keep,
+            | RefuseReason::UpstreamUnreachable
+            | RefuseReason::Reloaded => Self::Keep,
         }
     }
 }

@@ -258,7 +258,7 @@ async fn read_head(mut io: impl Duplex + 'static) -> Option<Reader> {
     ) {
         (Some(_), _) => Framing::Chunked,
         (None, Some(length)) => Framing::Length(length.to_str().unwrap().parse().unwrap()),
-        (None, None) if status == 204 => Framing::Length(0),
+        (None, None) if matches!(status, 204 | 304) => Framing::Length(0),
         (None, None) => Framing::Close,
     };
     let io = Box::new(io);
