@@ -21,6 +21,8 @@ pub enum RefuseReason {
     UpstreamUnreachable,
     /// We are draining and the channel does not exist.
     Draining,
+    /// A reload removed or changed the route after it was taken.
+    Reloaded,
 }
 
 /// Why a subscriber's stream ended. Every end has exactly one.
@@ -76,6 +78,8 @@ pub enum GapReason {
     OtherEpoch,
     /// Under `ids: unique` the app repeated an id or counted down: resuming could be wrong.
     AmbiguousId,
+    /// An event of the app broke a limit of `event`.
+    Oversized,
 }
 
 macro_rules! labels {
@@ -97,6 +101,7 @@ labels!(RefuseReason {
     SubscribersMax => "subscribers_max", ChannelMax => "channel_max", ChannelsMax => "channels_max",
     UpstreamConnectionsMax => "upstream_connections_max",
     UpstreamUnreachable => "upstream_unreachable", Draining => "draining",
+    Reloaded => "reloaded",
 });
 labels!(EndReason {
     ClientLeft => "client_left", UpstreamEnded => "upstream_ended", UpstreamRefused => "upstream_refused",
@@ -105,7 +110,7 @@ labels!(EndReason {
 });
 labels!(GapReason {
     UpstreamCut => "upstream_cut", Evicted => "evicted", UnknownId => "unknown_id",
-    OtherEpoch => "other_epoch", AmbiguousId => "ambiguous_id",
+    OtherEpoch => "other_epoch", AmbiguousId => "ambiguous_id", Oversized => "oversized",
 });
 labels!(ConnectOutcome {
     Opened => "opened", Busy => "busy", Unreachable => "unreachable", NoHead => "no_head", Retryable => "retryable",

@@ -4,15 +4,15 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use proptest::{collection::vec, prelude::*, sample::select};
 use sidestream::{
     config::model::EventLimits,
     sse::{
-        encode::{Frame, encode_event},
-        event::{Event, Item},
-        parser::{ParseError, Parser},
+        encode::Frame,
+        event::{Event, Excess, Item},
+        parser::Parser,
     },
 };
 
@@ -22,14 +22,14 @@ const ROOMY: EventLimits = EventLimits {
     id_bytes_max: 1 << 10,
 };
 
-type Parsed = (Vec<Item>, Result<(), ParseError>, bool);
+/// The items, and whether a block was left unfinished.
+type Parsed = (Vec<Item>, bool);
 
 fn parse<'a>(limits: EventLimits, chunks: impl IntoIterator<Item = &'a [u8]>) -> Parsed {
     let mut parser = Parser::new(limits);
     let mut items = Vec::new();
-    let mut result = Ok(());
     for chunk in chunks {
-        result = parser.feed(chunk, &mut |item| items.push(item));
+        parser.feed(chunk, &mut |item| items.push(item));
         let allocated_max = 2 * limits.bytes_max + limits.id_bytes_max;
         assert!(
             parser.allocated_bytes() <= allocated_max,
@@ -37,7 +37,7 @@ fn parse<'a>(limits: EventLimits, chunks: impl IntoIterator<Item = &'a [u8]>) ->
             parser.allocated_bytes()
         );
     }
-    (items, result, parser.finish())
+    (items, parser.finish())
 }
 
 /// Cuts `bytes` at the given places, taken modulo what is left.
@@ -50,6 +50,10 @@ fn cut<'a>(mut bytes: &'a [u8], places: &[usize]) -> Vec<&'a [u8]> {
     }
     chunks.push(bytes);
     chunks
+}
+
+fn encoded(id: Option<&[u8]>, name: &[u8], data: &[u8]) -> Bytes {
+    Frame::event(id, name, data).payload()
 }
 
 /// Bytes that look enough like an event stream to reach every branch.
@@ -145,22 +149,53 @@ proptest! {
                     prop_assert!(event.id.as_ref().is_none_or(|id| id.len() <= id_bytes_max));
                 }
                 Item::Id(id) => prop_assert!(id.len() <= id_bytes_max),
-                Item::Retry(_) | Item::Comment => {}
+                Item::Skipped(_) | Item::Retry(_) | Item::Comment => {}
             }
         }
     }
 
     #[test]
-    fn decoding_what_was_encoded_gives_it_back(events in vec(event(), 1..5)) {
-        let mut wire = BytesMut::new();
-        let mut frames = Vec::new();
-        for Event { name, data, id } in &events {
-            encode_event(&mut wire, id.as_deref(), name, data);
-            frames.extend_from_slice(&Frame::event(id.as_deref(), name, data).payload());
+    fn an_event_over_a_limit_is_left_out_and_touches_no_other(
+        events in vec((event(), any::<bool>()), 1..6),
+        by_bytes in any::<bool>(),
+        places in vec(0_usize..400, 0..12),
+    ) {
+        let mut wire = Vec::new();
+        let mut expected = Vec::new();
+        let mut carried = None;
+        for (event, is_large) in events {
+            let Event { name, data, id } = &event;
+            let line = [&b"x"[..], b"\n"][usize::from(!by_bytes)];
+            let data = if is_large { Bytes::from(line.repeat(1_000)) } else { data.clone() };
+            wire.extend_from_slice(&encoded(id.as_deref(), name, &data));
+            if is_large {
+                expected.push(Item::Skipped(if by_bytes { Excess::Bytes } else { Excess::Fields }));
+                expected.extend(id.clone().map(Item::Id));
+                carried = id.clone().or(carried);
+            } else {
+                let before = carried.take();
+                expected.push(Item::Event(Event { id: id.clone().or(before), ..event }));
+            }
         }
-        prop_assert_eq!(&wire, &frames);
+        let limits = EventLimits {
+            bytes_max: if by_bytes { 800 } else { 1 << 20 },
+            fields_max: 100,
+            id_bytes_max: 64,
+        };
+        prop_assert_eq!(&parse(limits, [&wire[..]]), &(expected, false));
+        let whole = parse(limits, [&wire[..]]);
+        prop_assert_eq!(&parse(limits, cut(&wire, &places)), &whole);
+        prop_assert_eq!(&parse(limits, wire.chunks(1)), &whole);
+    }
+
+    #[test]
+    fn decoding_what_was_encoded_gives_it_back(events in vec(event(), 1..5)) {
+        let mut wire = Vec::new();
+        for Event { name, data, id } in &events {
+            wire.extend_from_slice(&encoded(id.as_deref(), name, data));
+        }
         let expected: Vec<Item> = events.into_iter().map(Item::Event).collect();
-        prop_assert_eq!(parse(ROOMY, [&wire[..]]), (expected, Ok(()), false));
+        prop_assert_eq!(parse(ROOMY, [&wire[..]]), (expected, false));
     }
 
     #[test]
@@ -169,9 +204,8 @@ proptest! {
         data in stream_like(),
         id in proptest::option::of(vec(any::<u8>(), 0..12)),
     ) {
-        let frame = Frame::event(id.as_deref(), &name, &data);
-        let (items, result, unfinished) = parse(ROOMY, [&frame.payload()[..]]);
-        prop_assert_eq!((result, unfinished), (Ok(()), false));
+        let (items, unfinished) = parse(ROOMY, [&encoded(id.as_deref(), &name, &data)[..]]);
+        prop_assert!(!unfinished);
         let [Item::Event(event)] = &items[..] else {
             return Err(TestCaseError::fail(format!("not one event: {items:?}")));
         };
@@ -208,7 +242,7 @@ fn ours(chunks: &[&[u8]]) -> Vec<Seen> {
                 });
             }
             Item::Id(id) => last_id = text(&id),
-            Item::Retry(_) | Item::Comment => {}
+            Item::Skipped(_) | Item::Retry(_) | Item::Comment => {}
         }
     }
     seen
@@ -302,12 +336,10 @@ fn large_values_come_out_whole_and_leave_little_behind() {
             ..named.clone()
         };
         for event in [&named, &named, &unnamed, &named] {
-            let payload = Frame::event(None, &event.name, &event.data).payload();
+            let payload = encoded(None, &event.name, &event.data);
             let mut items = Vec::new();
             for chunk in payload.chunks(1_000) {
-                parser
-                    .feed(chunk, &mut |item| items.push(item))
-                    .expect("within the limits");
+                parser.feed(chunk, &mut |item| items.push(item));
             }
             assert_eq!(items, [Item::Event(event.clone())], "{size}");
             assert!(

@@ -245,7 +245,7 @@ impl Control {
             let _cells = self.hub.metrics.route(&route.name);
         }
         let ring_bytes_max = memory::ring_bytes_max(&new.limits);
-        self.hub.registry.reload(new, ring_bytes_max, clock::now());
+        self.hub.registry.reload(ring_bytes_max, clock::now());
     }
 }
 

@@ -95,6 +95,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
             dialer,
             hub.admission.clone(),
             hub.config.clone(),
+            metrics.clone(),
         )),
     };
     let (shards, seeds) = seeds(threads, &context, &lifecycle);
@@ -209,16 +210,18 @@ fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Diale
         // Its cells exist at zero from the start, so that a rate over them is right.
         let _cells = metrics.route(&route.name);
     }
+    let ring_bytes_max = memory::ring_bytes_max(&config.limits);
+    let config = Arc::new(ArcSwap::from_pointee(config));
     let registry = Registry::new(
         Arc::new(Readers::new(dialer.clone(), metrics.clone())),
         metrics.clone(),
-        config.limits.channels_max,
-        memory::ring_bytes_max(&config.limits),
+        config.clone(),
+        ring_bytes_max,
     );
     Hub {
         admission: Arc::new(Admission::new(&caps)),
         registry: Arc::new(registry),
-        config: Arc::new(ArcSwap::from_pointee(config)),
+        config,
         metrics: metrics.clone(),
     }
 }

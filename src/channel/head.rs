@@ -32,7 +32,7 @@ const KEPT: [HeaderName; 13] = [
 ];
 
 /// Headers that no configuration can add: they frame, they identify one response, or one user.
-pub const NEVER_SHARED: [HeaderName; 5] = [
+const NEVER_SHARED: [HeaderName; 5] = [
     SET_COOKIE,
     CONTENT_LENGTH,
     CONTENT_ENCODING,
@@ -43,6 +43,10 @@ pub const NEVER_SHARED: [HeaderName; 5] = [
 /// Headers that we write ourselves.
 const OURS: [HeaderName; 3] = [CACHE_CONTROL, X_ACCEL_BUFFERING, http::header::DATE];
 
+/// Directives to shared caches (RFC 9111, section 5.2.2): none of them may store a stream of one
+/// identity, so they go where `private` stands.
+const SHARED_CACHES: [&str; 3] = ["public", "s-maxage", "proxy-revalidate"];
+
 /// nginx buffers responses unless told not to.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -51,22 +55,35 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 pub struct JoinersHead {
     /// In the order of the wire.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The app's own head, less what is never shared: other settings may ask for more of it.
+    app: HeaderMap,
 }
 
 impl JoinersHead {
     /// From the app's head.
     #[must_use]
     pub fn from_app(app: &HeaderMap, settings: &Fanout) -> Self {
+        let mut app = app.clone();
+        for name in &NEVER_SHARED {
+            app.remove(name);
+        }
         let mut headers = Vec::new();
-        let more = settings.response_headers.iter().filter(|name| {
-            !KEPT.contains(name) && !NEVER_SHARED.contains(name) && !OURS.contains(name)
-        });
+        let more = settings
+            .response_headers
+            .iter()
+            .filter(|name| !KEPT.contains(name) && !OURS.contains(name));
         for name in KEPT.iter().chain(more) {
             headers.extend(app.get_all(name).iter().map(|v| (name.clone(), v.clone())));
         }
-        headers.push((CACHE_CONTROL, cache_control(app, settings.share)));
+        headers.push((CACHE_CONTROL, cache_control(&app, settings.share)));
         headers.push((X_ACCEL_BUFFERING, HeaderValue::from_static("no")));
-        Self { headers }
+        Self { headers, app }
+    }
+
+    /// The same app's head under other settings.
+    #[must_use]
+    pub fn under(&self, settings: &Fanout) -> Self {
+        Self::from_app(&self.app, settings)
     }
 
     /// For joiners that get theirs before the app has sent one (`head_wait`).
@@ -79,7 +96,7 @@ impl JoinersHead {
 }
 
 /// The app's directives plus `no-transform`; without any, `no-store, no-transform`. A channel of
-/// one identity is `private` whatever the app says.
+/// one identity is `private` whatever the app says, and says nothing to shared caches.
 fn cache_control(app: &HeaderMap, share: Share) -> HeaderValue {
     let mut directives: Vec<String> = Vec::new();
     for value in app.get_all(CACHE_CONTROL) {
@@ -89,6 +106,9 @@ fn cache_control(app: &HeaderMap, share: Share) -> HeaderValue {
                 .map(|d| d.trim().to_owned())
                 .filter(|d| !d.is_empty()),
         );
+    }
+    if share == Share::Credentials {
+        directives.retain(|directive| !is_for_shared_caches(directive));
     }
     if directives.is_empty() {
         directives.push("no-store".to_owned());
@@ -104,6 +124,13 @@ fn cache_control(app: &HeaderMap, share: Share) -> HeaderValue {
     }
     HeaderValue::from_maybe_shared(Bytes::from(directives.join(", ")))
         .unwrap_or(HeaderValue::from_static("no-store, no-transform, private"))
+}
+
+fn is_for_shared_caches(directive: &str) -> bool {
+    let name = directive.split('=').next().unwrap_or_default().trim_end();
+    SHARED_CACHES
+        .iter()
+        .any(|shared| name.eq_ignore_ascii_case(shared))
 }
 
 /// The app marks its answer as one client's own: `Cache-Control: private`, or a `Vary` on a header
@@ -222,6 +249,44 @@ mod tests {
             ),
             "private, max-age=0, no-transform"
         );
+    }
+
+    #[test]
+    fn a_stream_of_one_identity_is_never_offered_to_shared_caches() {
+        let shared = "Public, max-age=5, S-MaxAge=60, s-maxage = 7, proxy-revalidate, no-cache";
+        for (given, share, expected) in [
+            (
+                shared,
+                Share::Credentials,
+                "max-age=5, no-cache, no-transform, private",
+            ),
+            (
+                "public",
+                Share::Credentials,
+                "no-store, no-transform, private",
+            ),
+            (
+                "public, no-transform",
+                Share::Public,
+                "public, no-transform",
+            ),
+        ] {
+            let settings = Fanout { share, ..fanout() };
+            let head = JoinersHead::from_app(&app(&[("cache-control", given)]), &settings);
+            assert_eq!(value(&head, "cache-control"), [expected]);
+        }
+    }
+
+    #[test]
+    fn other_settings_give_another_head_of_the_same_app() {
+        let given = app(&[("x-feed", "7"), ("set-cookie", "a=1"), ("etag", "x")]);
+        let mut settings = fanout();
+        let before = JoinersHead::from_app(&given, &settings);
+        settings.response_headers = vec![HeaderName::from_static("x-feed"), SET_COOKIE];
+        let after = before.under(&settings);
+        assert_eq!(value(&after, "x-feed"), ["7"]);
+        assert!(value(&after, "set-cookie").is_empty());
+        assert_eq!(after.under(&fanout()), before);
     }
 
     #[test]

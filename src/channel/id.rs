@@ -32,19 +32,14 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// Parses an id of ours. `None`: not ours at all.
+/// Parses an id of ours. `None`: not ours at all, as it is not what [`format`] writes.
 #[must_use]
 pub fn parse(id: &[u8]) -> Option<(Epoch, u64)> {
     let text = std::str::from_utf8(id).ok()?;
     let (epoch, sequence) = text.split_once('-')?;
-    let canonical = |digits: &str| !digits.is_empty() && !digits.starts_with('+');
-    if epoch.len() != 10 || !canonical(epoch) || !canonical(sequence) {
-        return None;
-    }
-    Some((
-        Epoch(u64::from_str_radix(epoch, 36).ok()?),
-        sequence.parse().ok()?,
-    ))
+    let epoch = Epoch(u64::from_str_radix(epoch, 36).ok()?);
+    let sequence = sequence.parse().ok()?;
+    (format(epoch, sequence) == text).then_some((epoch, sequence))
 }
 
 /// Writes an id of ours.
@@ -84,6 +79,10 @@ mod tests {
             "0000000000-x",
             "0000000000-+1",
             "00-1",
+            "0000000000-01",
+            "000000000A-1",
+            "+000000000-1",
+            "00000000000-1",
             "000000000\u{e9}-1",
             "0000000000-99999999999999999999999",
         ] {

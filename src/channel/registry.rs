@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{
@@ -39,7 +40,8 @@ pub struct Registry {
     channels: Mutex<HashMap<ChannelKey, Arc<Channel>>>,
     opener: Arc<dyn Opener>,
     metrics: Arc<Metrics>,
-    channels_max: AtomicUsize,
+    /// The configuration in force.
+    config: Arc<ArcSwap<Config>>,
     ring_bytes_max: AtomicUsize,
     /// No new channels: we are leaving.
     draining: AtomicBool,
@@ -69,12 +71,12 @@ impl Drop for Membership {
 }
 
 impl Registry {
-    /// No channels yet.
+    /// No channels yet. Whoever changes `config` calls [`Registry::reload`] afterwards.
     #[must_use]
     pub fn new(
         opener: Arc<dyn Opener>,
         metrics: Arc<Metrics>,
-        channels_max: usize,
+        config: Arc<ArcSwap<Config>>,
         ring_bytes_max: usize,
     ) -> Self {
         metrics.ring_bytes_max.set(ring_bytes_max);
@@ -82,7 +84,7 @@ impl Registry {
             channels: Mutex::new(HashMap::new()),
             opener,
             metrics,
-            channels_max: AtomicUsize::new(channels_max),
+            config,
             ring_bytes_max: AtomicUsize::new(ring_bytes_max),
             draining: AtomicBool::new(false),
         }
@@ -92,7 +94,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// When a cap is reached, or a new channel would be needed while draining.
+    /// When a cap is reached, when a new channel would be needed while draining, or when a reload
+    /// has removed or changed the route since `request` was decided.
     pub fn join(&self, request: &FanOut, now: Millis) -> Result<Membership, RefuseReason> {
         let (channel, entry) = {
             let mut channels = self.channels.lock();
@@ -123,19 +126,30 @@ impl Registry {
         if self.draining.load(Ordering::Acquire) {
             return Err(RefuseReason::Draining);
         }
-        let replaces = usize::from(channels.contains_key(&request.key));
-        if channels.len() - replaces >= self.channels_max.load(Ordering::Relaxed) {
+        // Under the lock: a reload that is not seen here finds the channel when it gets the lock.
+        let config = self.config.load();
+        let before = channels.get(&request.key);
+        if channels.len() - usize::from(before.is_some()) >= config.limits.channels_max {
             return Err(RefuseReason::ChannelsMax);
         }
+        // One that is seen treats the channel as it would have, had it been made just before.
+        let named = |route: &&Arc<Route>| route.name == request.key.route;
+        let (route, settings) = heir(
+            config.routes.iter().find(named),
+            &request.route,
+            &request.settings,
+        )
+        .ok_or(RefuseReason::Reloaded)?;
         let channel = Channel::new(
             request.key.clone(),
             Epoch::new(rand::random()),
-            request.route.clone(),
-            request.settings.clone(),
+            route.clone(),
+            settings.clone(),
             self.metrics.clone(),
             now,
         )
-        .made_by(request.client);
+        .made_by(request.client)
+        .in_place_of(before);
         let channel = Arc::new(channel);
         let entry = channel.join(now)?;
         channels.insert(request.key.clone(), channel.clone());
@@ -144,7 +158,11 @@ impl Registry {
 
     /// Time passes: lingers end, old events go, the memory budget is kept.
     pub fn tick(&self, now: Millis) {
-        self.channels.lock().retain(|_, channel| !channel.tick(now));
+        // One that is over is forgotten when its reader has let go: who takes its place waits for
+        // that.
+        self.channels
+            .lock()
+            .retain(|_, channel| !channel.tick(now) || !channel.is_released());
         self.keep_budget();
     }
 
@@ -153,40 +171,32 @@ impl Registry {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Brings the live channels in line with a new configuration.
-    pub fn reload(&self, config: &Config, ring_bytes_max: usize, now: Millis) {
-        self.channels_max
-            .store(config.limits.channels_max, Ordering::Relaxed);
+    /// Brings the live channels in line with the configuration that has come into force.
+    pub fn reload(&self, ring_bytes_max: usize, now: Millis) {
         self.ring_bytes_max.store(ring_bytes_max, Ordering::Relaxed);
         self.metrics.ring_bytes_max.set(ring_bytes_max);
-        let routes: HashMap<&str, &Arc<Route>> = config
-            .routes
-            .iter()
-            .map(|route| (route.name.as_str(), route))
-            .collect();
-        let retired = |channel: &Arc<Channel>| match routes
-            .get(channel.key.route.as_str())
-            .map(|route| (*route, &route.action))
+        let mut retired = Vec::new();
         {
-            Some((route, Action::Fanout(settings)))
-                if compatible(&channel.route(), &channel.settings(), route, settings) =>
-            {
-                if **route != *channel.route() {
-                    channel.reconfigure(route.clone(), settings.clone(), now);
+            let channels = self.channels.lock();
+            let config = self.config.load();
+            let routes: HashMap<&str, &Arc<Route>> = config
+                .routes
+                .iter()
+                .map(|route| (route.name.as_str(), route))
+                .collect();
+            for channel in channels.values() {
+                let (route, settings) = (channel.route(), channel.settings());
+                let named = routes.get(channel.key.route.as_str()).copied();
+                match heir(named, &route, &settings) {
+                    Some((new, _)) if **new == *route => {}
+                    Some((new, settings)) => {
+                        channel.reconfigure(new.clone(), settings.clone(), now);
+                    }
+                    None => retired.push(channel.clone()),
                 }
-                false
             }
-            _ => true,
-        };
-        let mut gone = Vec::new();
-        self.channels.lock().retain(|_, channel| {
-            let retired = retired(channel);
-            if retired {
-                gone.push(channel.clone());
-            }
-            !retired
-        });
-        for channel in gone {
+        }
+        for channel in retired {
             channel.finish(Outcome::Retired);
         }
     }
@@ -236,7 +246,22 @@ impl Registry {
     }
 }
 
-/// The channel may live on under the new route: same app, same sharing, same ids on the wire.
+/// The route and settings under which a channel of an older route lives on. `None`: not under those
+/// that have its name now.
+fn heir<'c>(
+    named: Option<&'c Arc<Route>>,
+    old: &Arc<Route>,
+    old_settings: &Fanout,
+) -> Option<(&'c Arc<Route>, &'c Arc<Fanout>)> {
+    let new = named?;
+    let Action::Fanout(settings) = &new.action else {
+        return None;
+    };
+    let lives_on = Arc::ptr_eq(old, new) || compatible(old, old_settings, new, settings);
+    lives_on.then_some((new, settings))
+}
+
+/// The same app, the same sharing, the same ids on the wire.
 fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fanout) -> bool {
     old.upstream.is_same_app(&new.upstream)
         && old.matches == new.matches
@@ -246,3 +271,6 @@ fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fa
         && old_settings.last_event_id_query == new_settings.last_event_id_query
         && old_settings.ids == new_settings.ids
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::{
     head::{JoinersHead, marked_private},
@@ -68,9 +68,12 @@ pub struct Channel {
     /// Newest sequence; lets a shard see without the lock that there is nothing to do.
     head: AtomicU64,
     links: RwLock<Vec<ShardLink>>,
-    /// Wakes the reader when the channel is over.
-    stop: Notify,
+    /// Wakes the reader when the channel is over, and when it has new settings.
+    news: Notify,
     over: AtomicBool,
+    /// Held by the reader for as long as it may have a connection. A channel that takes the place
+    /// of another in the registry shares it, so that the app never has two for one key.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Inner {
@@ -119,8 +122,9 @@ impl Channel {
             settings: ArcSwap::new(settings),
             head: AtomicU64::new(0),
             links: RwLock::new(Vec::new()),
-            stop: Notify::new(),
+            news: Notify::new(),
             over: AtomicBool::new(false),
+            turn: Arc::default(),
             key,
         }
     }
@@ -130,6 +134,26 @@ impl Channel {
     pub fn made_by(mut self, client: Option<IpAddr>) -> Self {
         self.client = client.filter(|_| self.key.has_identity());
         self
+    }
+
+    /// The same, in the place of `before`, whose reader may still hold a connection.
+    #[must_use]
+    pub(super) fn in_place_of(mut self, before: Option<&Arc<Self>>) -> Self {
+        if let Some(before) = before {
+            self.turn = before.turn.clone();
+        }
+        self
+    }
+
+    /// Resolves when no other reader of this key has a connection any more; the reader keeps what
+    /// it gets until its own is closed.
+    pub async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.turn.clone().lock_owned().await
+    }
+
+    /// No reader of this key has a connection.
+    pub(super) fn is_released(&self) -> bool {
+        self.turn.try_lock().is_ok()
     }
 
     /// The route, as of the last reload.
@@ -166,12 +190,17 @@ impl Channel {
     /// Resolves when the channel is over; the reader drops its upstream then.
     pub async fn stopped(&self) {
         loop {
-            let notified = self.stop.notified();
+            let notified = self.news.notified();
             if self.is_over() {
                 return;
             }
             notified.await;
         }
+    }
+
+    /// Resolves when the settings have changed since this was called, or for no reason.
+    pub fn reconfigured(&self) -> impl Future<Output = ()> {
+        self.news.notified()
     }
 
     // --- joining and leaving -------------------------------------------------------------------
@@ -193,7 +222,7 @@ impl Channel {
             // from before meets it in its place.
             announced = inner.state.take_gap_due();
             if announced {
-                self.push_cut_gap(inner, now);
+                self.push_gap(inner, GapReason::UpstreamCut, now);
             }
         }
         let entry = Entry {
@@ -207,12 +236,12 @@ impl Channel {
         Ok(entry)
     }
 
-    fn push_cut_gap(&self, inner: &mut Inner, now: Millis) {
+    fn push_gap(&self, inner: &mut Inner, reason: GapReason, now: Millis) {
         let before = inner.ring.bytes();
-        let sequence = inner.ring.push_gap(GapReason::UpstreamCut, now);
+        let sequence = inner.ring.push_gap(reason, now);
         self.account(before, &inner.ring);
         self.head.store(sequence, Ordering::Release);
-        self.route_metrics.gaps.inc(GapReason::UpstreamCut);
+        self.route_metrics.gaps.inc(reason);
     }
 
     pub(super) fn leave(&self, now: Millis) {
@@ -341,18 +370,19 @@ impl Channel {
 
     /// The app answered with an event stream. `false`: nobody wants it any more.
     pub fn opened(&self, app: &HeaderMap, now: Millis) -> bool {
+        let mut guard = self.inner.lock();
+        // Under the lock: settings that come later find the head, and see to it.
         let settings = self.settings();
         if settings.share == Share::Public && marked_private(app) {
             self.route_metrics.private_responses_shared.inc();
         }
-        let mut guard = self.inner.lock();
         let inner = &mut *guard;
         inner.asked_since = None;
         match inner.state.head() {
             Opened::Unwanted => return false,
             Opened::First => inner.set_cookie = app.get_all(SET_COOKIE).iter().cloned().collect(),
             Opened::Announced => {}
-            Opened::Again => self.push_cut_gap(inner, now),
+            Opened::Again => self.push_gap(inner, GapReason::UpstreamCut, now),
         }
         inner.joiners_head = Some(Arc::new(JoinersHead::from_app(app, &settings)));
         inner.live_since = Some(now);
@@ -402,6 +432,16 @@ impl Channel {
         drop(guard);
         self.route_metrics.events_received.add(events.len() as u64);
         self.route_metrics.event_bytes_received.add(bytes as u64);
+        self.wake_shards();
+    }
+
+    /// An event of the app was left out here, because it breaks a limit.
+    pub fn skipped(&self, now: Millis) {
+        let swept = self.swept();
+        let mut guard = self.inner.lock();
+        guard.ring.set_swept(swept);
+        self.push_gap(&mut guard, GapReason::Oversized, now);
+        drop(guard);
         self.wake_shards();
     }
 
@@ -470,13 +510,17 @@ impl Channel {
 
     /// New settings for the same upstream and the same sharing.
     pub(super) fn reconfigure(&self, route: Arc<Route>, settings: Arc<Fanout>, now: Millis) {
-        let limits = settings.ring;
         self.route.store(route);
-        self.settings.store(settings);
+        self.settings.store(settings.clone());
         let mut guard = self.inner.lock();
         let before = guard.ring.bytes();
-        guard.ring.set_limits(limits, now);
+        guard.ring.set_limits(settings.ring, now);
         self.account(before, &guard.ring);
+        if let Some(head) = &guard.joiners_head {
+            guard.joiners_head = Some(Arc::new(head.under(&settings)));
+        }
+        drop(guard);
+        self.news.notify_waiters();
     }
 
     /// Frees `wanted` bytes of ring memory, down to `keep` entries; returns the bytes freed.
@@ -523,7 +567,7 @@ impl Channel {
         };
         if over {
             self.over.store(true, Ordering::Release);
-            self.stop.notify_waiters();
+            self.news.notify_waiters();
         }
         self.wake_shards();
     }

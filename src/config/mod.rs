@@ -9,6 +9,7 @@ mod decode_error;
 mod defaults;
 mod document;
 mod env;
+pub mod event_cost;
 mod file;
 mod locate;
 pub mod model;

@@ -93,7 +93,8 @@ pub struct Upstream {
     /// Limit on connecting, TLS handshake included; and how long an app that has been asked for a
     /// stream and is silent counts as an attempt. Default 2 s.
     pub connect_timeout: Duration,
-    /// Pass-through only: the longest silence of the app within a response. Default 60 s.
+    /// Pass-through: the longest silence of the app within a response. Event streams: the longest
+    /// wait for the response head when one is opened again. Default 60 s.
     pub read_timeout: Duration,
     /// Pass-through only: the longest time the app may refuse to take request bytes. Default 30 s.
     pub write_timeout: Duration,

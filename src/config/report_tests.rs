@@ -216,6 +216,7 @@ snapshot!(
     "defaults: {ring: {bytes_max: 64KiB}, event: {bytes_max: 64KiB}}",
     "defaults: {ring: {events_max: 10}, slow: {events_max: 20}}",
     "defaults: {slow: {bytes_max: 2MiB}}",
+    "defaults: {slow: {bytes_max: 64KiB}}",
     "defaults: {slow: {stall_max: 0}}",
     "defaults: {late_join: 2000}",
     "defaults: {channel_subscribers_max: 0}",

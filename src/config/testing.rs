@@ -16,6 +16,12 @@ fn bare(port: u16) -> Config {
     load(&source, "testing.yaml", &|_| None).unwrap_or_else(|report| panic!("{report}"))
 }
 
+/// A configuration with these routes. Its table knows none of them: for who takes routes by name.
+#[must_use]
+pub fn config(routes: Vec<Arc<Route>>) -> Config {
+    Config { routes, ..bare(1) }
+}
+
 /// A fan-out route's settings.
 #[must_use]
 pub fn fanout() -> Fanout {

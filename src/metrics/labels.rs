@@ -89,8 +89,6 @@ closed_set! {
         Truncated => "truncated",
         /// Silent for longer than `upstream_silence_max`.
         Silence => "silence",
-        /// The app broke a limit of the parser.
-        Limit => "limit",
         /// We closed it: linger over, drain or reload.
         Closed => "closed",
         /// A panic in the reader, contained.
@@ -99,7 +97,7 @@ closed_set! {
 }
 
 closed_set! {
-    /// What the parser refused.
+    /// What the parser left out.
     ParseError, "kind" {
         /// An event above `event.bytes_max`.
         EventBytes => "event_bytes",

@@ -134,7 +134,7 @@ pub struct RouteMetrics {
     pub upstream_connects: By<ConnectOutcome, Count>,
     /// Upstream streams that ended otherwise than by the app's own end.
     pub upstream_cuts: By<CutReason, Count>,
-    /// Events and fields refused by the parser.
+    /// Events and fields left out by the parser.
     pub parse_errors: By<ParseError, Count>,
     /// On a `share: public` route: opened streams whose head says `Cache-Control: private` or varies
     /// by a header that is not in the key.

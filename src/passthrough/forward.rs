@@ -10,7 +10,10 @@ use pingora::{
 };
 
 use super::turnstile::Client;
-use crate::config::model::{Upstream, UpstreamAddress, UpstreamHost};
+use crate::{
+    config::model::{Upstream, UpstreamHost},
+    upstream::request::own_host,
+};
 
 /// What a client claims about itself. Dropped and set anew: nobody in front of us is trusted yet.
 const CLAIMS: [&str; 9] = [
@@ -55,7 +58,9 @@ pub fn request(head: &mut RequestHeader, client: Client, upstream: &Upstream) ->
         (UpstreamHost::Fixed(name), _) => head.insert_header(header::HOST, name.as_str()),
         (UpstreamHost::Preserve, Some(_)) => Ok(()),
         // An HTTP/1.0 client may send none; the app speaks HTTP/1.1 and needs one.
-        (UpstreamHost::Preserve, None) => head.insert_header(header::HOST, own_host(upstream)),
+        (UpstreamHost::Preserve, None) => {
+            head.insert_header(header::HOST, own_host(&upstream.address))
+        }
     }
 }
 
@@ -102,13 +107,6 @@ fn forwarded(client: Client, host: Option<&HeaderValue>) -> String {
     {
         Some(host) => format!("for={node};host=\"{host}\";proto={proto}"),
         None => format!("for={node};proto={proto}"),
-    }
-}
-
-fn own_host(upstream: &Upstream) -> String {
-    match &upstream.address {
-        UpstreamAddress::Tcp { host, port } => format!("{host}:{port}"),
-        UpstreamAddress::Unix(_) => "localhost".to_owned(),
     }
 }
 
@@ -184,7 +182,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::route::key::Scheme;
+    use crate::{config::model::UpstreamAddress, route::key::Scheme};
 
     fn upstream(host: UpstreamHost) -> Upstream {
         Upstream {

@@ -36,7 +36,8 @@ impl From<RefuseReason> for Connection {
             | RefuseReason::ChannelMax
             | RefuseReason::ChannelsMax
             | RefuseReason::UpstreamConnectionsMax
-            | RefuseReason::UpstreamUnreachable => Self::Keep,
+            | RefuseReason::UpstreamUnreachable
+            | RefuseReason::Reloaded => Self::Keep,
         }
     }
 }

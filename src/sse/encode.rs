@@ -1,22 +1,9 @@
-//! The one encoder, and the frame that every subscriber of an event shares.
+//! The one encoder: the frame that every subscriber of an event shares.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Digits of the longest chunk size: a `usize` in hexadecimal.
 const CHUNK_SIZE_DIGITS_MAX: usize = size_of::<usize>() * 2;
-
-/// Appends one event: `id` and `event` lines where there is something to say, one `data` line per
-/// line of `data`, and the blank line. Lines end with LF.
-///
-/// `data` may hold any line end: what the app wrote as a line break stays one, and none can start a
-/// field. A `name` with a line break, or an `id` with one or with NUL, cannot be written; the parser
-/// yields none, and should one come from elsewhere its field is left out.
-pub fn encode_event(buf: &mut BytesMut, id: Option<&[u8]>, name: &[u8], data: &[u8]) {
-    let id = id.filter(|value| is_writable_id(value));
-    let name = Some(name).filter(|value| !value.is_empty() && is_writable_line(value));
-    buf.reserve(encoded_len(id, name, data));
-    write_event(buf, id, name, data);
-}
 
 /// Bytes made once and written to every subscriber: for HTTP/1.1 with the chunk's head and tail
 /// around them, for HTTP/2 and HTTP/1.0 without. One allocation holds both forms.
@@ -29,7 +16,12 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Frames an event; see [`encode_event`].
+    /// Frames an event: `id` and `event` lines where there is something to say, one `data` line per
+    /// line of `data`, and the blank line. Lines end with LF.
+    ///
+    /// `data` may hold any line end: what the app wrote as a line break stays one, and none can
+    /// start a field. A `name` with a line break, or an `id` with one or with NUL, cannot be
+    /// written; the parser yields none, and should one come from elsewhere its field is left out.
     #[must_use]
     pub fn event(id: Option<&[u8]>, name: &[u8], data: &[u8]) -> Self {
         let id = id.filter(|value| is_writable_id(value));
@@ -138,7 +130,9 @@ fn write_field(buf: &mut BytesMut, label: &[u8], value: &[u8]) {
     buf.put_u8(b'\n');
 }
 
-fn encoded_len(id: Option<&[u8]>, name: Option<&[u8]>, data: &[u8]) -> usize {
+/// Bytes of an event as [`Frame::event`] writes it.
+#[must_use]
+pub fn encoded_len(id: Option<&[u8]>, name: Option<&[u8]>, data: &[u8]) -> usize {
     let field_len = |label: &[u8], value: &[u8]| label.len() + value.len() + 1;
     let id_len = id.map_or(0, |value| field_len(b"id: ", value));
     let name_len = name.map_or(0, |value| field_len(b"event: ", value));
@@ -192,15 +186,8 @@ fn is_writable_id(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn encoded(id: Option<&[u8]>, name: &[u8], data: &[u8]) -> BytesMut {
-        let mut buf = BytesMut::new();
-        encode_event(&mut buf, id, name, data);
-        buf
-    }
-
     #[track_caller]
     fn check(id: Option<&[u8]>, name: &[u8], data: &[u8], expected: &[u8]) {
-        assert_eq!(encoded(id, name, data), expected);
         let frame = Frame::event(id, name, data);
         assert_eq!(frame.payload(), expected);
         let chunk = [

@@ -19,10 +19,22 @@ pub struct Event {
 pub enum Item {
     /// A dispatched event.
     Event(Event),
-    /// A block with an `id` and no data: sets the last event id, dispatches nothing.
+    /// An event that breaks a limit and is left out. Told when the limit is broken, not at the
+    /// event's end: it may have none.
+    Skipped(Excess),
+    /// A block with an `id` and no data (left to give): sets the last event id, dispatches nothing.
     Id(Bytes),
     /// A `retry` field, in milliseconds.
     Retry(u64),
     /// A comment line (its text is of no use to us).
     Comment,
+}
+
+/// The limit that an event breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// `event.bytes_max`.
+    Bytes,
+    /// `event.fields_max`.
+    Fields,
 }

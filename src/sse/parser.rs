@@ -3,13 +3,13 @@
 //! Each byte is looked at once and goes straight to the field that it belongs to: there is no line
 //! buffer, so that memory is one block's values and no more, and no way of cutting the stream into
 //! chunks costs more than another.
-
-use std::fmt;
+//!
+//! An event that breaks a limit is left out and costs no memory; what comes after it is not touched.
 
 use bytes::Bytes;
 
 use super::{
-    event::{Event, Item},
+    event::{Event, Excess, Item},
     field::{Digits, Field, IdDraft, Name, SCRATCH_BYTES_KEPT, append, clear},
 };
 use crate::config::model::EventLimits;
@@ -19,42 +19,6 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// Names up to this size are kept, to be shared by the events that repeat them.
 const NAME_BYTES_KEPT: usize = 256;
-
-/// The stream broke a limit. The parser is of no use afterwards: the connection has to be closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParseError {
-    /// The fields of one block hold more bytes than allowed.
-    EventTooLarge {
-        /// `event.bytes_max`.
-        limit: usize,
-    },
-    /// One block has more fields than allowed.
-    TooManyFields {
-        /// `event.fields_max`.
-        limit: usize,
-    },
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::EventTooLarge { limit } => {
-                write!(
-                    f,
-                    "the app sent an event of more than {limit} bytes (event.bytes_max)"
-                )
-            }
-            Self::TooManyFields { limit } => {
-                write!(
-                    f,
-                    "the app sent an event of more than {limit} fields (event.fields_max)"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for ParseError {}
 
 /// Parser of one connection's event stream.
 #[derive(Debug)]
@@ -86,8 +50,8 @@ pub struct Parser {
     retry: Digits,
     /// `id` fields that were ignored, since they were last asked for.
     ids_ignored: u64,
-    /// The limit that was broken.
-    failed: Option<ParseError>,
+    /// The block broke a limit: its name and data are left out.
+    skipping: bool,
 }
 
 /// The byte order mark at the start of the connection.
@@ -133,27 +97,21 @@ impl Parser {
             id_carried: None,
             retry: Digits::None,
             ids_ignored: 0,
-            failed: None,
+            skipping: false,
         }
     }
 
+    /// Limits for what comes next, also of the block that is being read.
+    pub fn set_limits(&mut self, limits: EventLimits) {
+        self.limits = limits;
+    }
+
     /// Takes the next bytes, as they came from the network, and hands out what they complete.
-    ///
-    /// # Errors
-    /// When the stream breaks a limit; what was complete before was handed out. Every later call
-    /// fails in the same way.
-    pub fn feed(&mut self, chunk: &[u8], out: &mut impl FnMut(Item)) -> Result<(), ParseError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        let result = match self.bom {
+    pub fn feed(&mut self, chunk: &[u8], out: &mut impl FnMut(Item)) {
+        match self.bom {
             Bom::Done => self.feed_lines(chunk, out),
             Bom::Seen(seen) => self.feed_first(seen, chunk, out),
-        };
-        if let Err(error) = result {
-            self.fail(error);
         }
-        result
     }
 
     /// The connection ended. An unfinished block is discarded, as the standard says.
@@ -170,12 +128,6 @@ impl Parser {
         self.data.capacity() + self.name.capacity() + self.id_draft.capacity()
     }
 
-    /// The limit that was broken, if one was.
-    #[must_use]
-    pub fn failure(&self) -> Option<ParseError> {
-        self.failed
-    }
-
     /// How many `id` fields were ignored since the last call: too long, or with bytes that no header
     /// can carry.
     pub fn take_ids_ignored(&mut self) -> u64 {
@@ -183,34 +135,24 @@ impl Parser {
     }
 
     /// Matches the byte order mark, which may come in pieces.
-    fn feed_first(
-        &mut self,
-        seen: usize,
-        chunk: &[u8],
-        out: &mut impl FnMut(Item),
-    ) -> Result<(), ParseError> {
+    fn feed_first(&mut self, seen: usize, chunk: &[u8], out: &mut impl FnMut(Item)) {
         let wanted = BOM.get(seen..).unwrap_or_default();
         let matched = wanted.iter().zip(chunk).take_while(|(a, b)| a == b).count();
         let rest = chunk.get(matched..).unwrap_or_default();
         if matched == wanted.len() {
             self.bom = Bom::Done;
+            self.feed_lines(rest, out);
         } else if rest.is_empty() {
             self.bom = Bom::Seen(seen.saturating_add(matched));
-            return Ok(());
         } else {
             // It looked like one but was not: its bytes belong to the stream.
             self.bom = Bom::Done;
-            self.feed_lines(BOM.get(..seen).unwrap_or_default(), out)?;
-            return self.feed_lines(chunk, out);
+            self.feed_lines(BOM.get(..seen).unwrap_or_default(), out);
+            self.feed_lines(chunk, out);
         }
-        self.feed_lines(rest, out)
     }
 
-    fn feed_lines(
-        &mut self,
-        mut rest: &[u8],
-        out: &mut impl FnMut(Item),
-    ) -> Result<(), ParseError> {
+    fn feed_lines(&mut self, mut rest: &[u8], out: &mut impl FnMut(Item)) {
         if self.swallow_lf
             && let Some((first, behind)) = rest.split_first()
         {
@@ -221,11 +163,11 @@ impl Parser {
         }
         while !rest.is_empty() {
             let Some(end) = memchr::memchr2(b'\n', b'\r', rest) else {
-                return self.line_part(rest);
+                return self.line_part(rest, out);
             };
             let (line, ending) = rest.split_at(end);
-            self.line_part(line)?;
-            self.line_end(out)?;
+            self.line_part(line, out);
+            self.line_end(out);
             rest = match ending {
                 [b'\r', b'\n', behind @ ..] => behind,
                 [b'\r'] => {
@@ -236,13 +178,12 @@ impl Parser {
                 [] => &[],
             };
         }
-        Ok(())
     }
 
     /// Takes a piece of the current line, line end excluded.
-    fn line_part(&mut self, part: &[u8]) -> Result<(), ParseError> {
+    fn line_part(&mut self, part: &[u8], out: &mut impl FnMut(Item)) {
         let Some(first) = part.first() else {
-            return Ok(());
+            return;
         };
         if matches!(self.line, Line::Start) {
             self.line = match first {
@@ -251,16 +192,24 @@ impl Parser {
             };
         }
         if matches!(self.line, Line::Comment) {
-            return Ok(());
+            return;
         }
         self.block_bytes = self.block_bytes.saturating_add(part.len());
         if self.block_bytes > self.limits.bytes_max {
-            return Err(ParseError::EventTooLarge {
-                limit: self.limits.bytes_max,
-            });
+            self.skip(Excess::Bytes, out);
         }
         self.field_part(part);
-        Ok(())
+    }
+
+    /// Leaves the block's name and data out. Its `id` and `retry` count all the same, so that the
+    /// next event stands where it stood in the app's stream.
+    fn skip(&mut self, excess: Excess, out: &mut impl FnMut(Item)) {
+        if !self.skipping {
+            self.skipping = true;
+            self.data = Vec::new();
+            self.name = Vec::new();
+            out(Item::Skipped(excess));
+        }
     }
 
     /// Takes a piece of a field line.
@@ -307,6 +256,7 @@ impl Parser {
     fn value_part(&mut self, field: Field, part: &[u8]) {
         let limit = self.limits.bytes_max;
         match field {
+            Field::Data | Field::Event if self.skipping => {}
             Field::Data => append(&mut self.data, part, limit),
             Field::Event => append(&mut self.name, part, limit),
             Field::Id => self.id_draft.extend(part, self.limits.id_bytes_max),
@@ -315,16 +265,10 @@ impl Parser {
         }
     }
 
-    fn line_end(&mut self, out: &mut impl FnMut(Item)) -> Result<(), ParseError> {
+    fn line_end(&mut self, out: &mut impl FnMut(Item)) {
         let field = match std::mem::replace(&mut self.line, Line::Start) {
-            Line::Start => {
-                self.block_end(out);
-                return Ok(());
-            }
-            Line::Comment => {
-                out(Item::Comment);
-                return Ok(());
-            }
+            Line::Start => return self.block_end(out),
+            Line::Comment => return out(Item::Comment),
             Line::Name(name) => {
                 let field = name.field();
                 self.value_start(field);
@@ -334,16 +278,14 @@ impl Parser {
         };
         self.block_fields = self.block_fields.saturating_add(1);
         if self.block_fields > self.limits.fields_max {
-            return Err(ParseError::TooManyFields {
-                limit: self.limits.fields_max,
-            });
+            self.skip(Excess::Fields, out);
         }
         self.field_end(field, out);
-        Ok(())
     }
 
     fn field_end(&mut self, field: Field, out: &mut impl FnMut(Item)) {
         match field {
+            Field::Data if self.skipping => {}
             Field::Data => append(&mut self.data, b"\n", self.limits.bytes_max),
             Field::Id => match self.id_draft.value() {
                 Some(value) => self.id = Some(Bytes::copy_from_slice(value)),
@@ -358,10 +300,11 @@ impl Parser {
         }
     }
 
-    /// A blank line: dispatches the event, if there is one.
+    /// A blank line: dispatches the event, if there is one. One that was skipped has no data left.
     fn block_end(&mut self, out: &mut impl FnMut(Item)) {
         self.block_bytes = 0;
         self.block_fields = 0;
+        self.skipping = false;
         let id = self.id.take();
         if self.data.is_empty() {
             self.name.clear();
@@ -403,13 +346,5 @@ impl Parser {
         let data = Bytes::copy_from_slice(&self.data);
         self.data.clear();
         data
-    }
-
-    /// Remembers the limit that was broken and gives the memory back.
-    fn fail(&mut self, error: ParseError) {
-        self.failed = Some(error);
-        self.data = Vec::new();
-        self.name = Vec::new();
-        self.id_draft = IdDraft::default();
     }
 }

@@ -7,12 +7,17 @@ use crate::{
     channel::{ring::ENTRY_OVERHEAD, shared::Channel},
     clock,
     config::model::{EventLimits, RingLimits},
-    metrics::labels::{self, CutReason},
+    logging::Seldom,
+    metrics::labels::{CutReason, ParseError},
     sse::{
-        event::{Event, Item},
-        parser::{ParseError, Parser},
+        encode::encoded_len,
+        event::{Event, Excess, Item},
+        parser::Parser,
     },
 };
+
+/// Events left out are counted; a line about them is written at most this often, in seconds.
+static OVERSIZED: Seldom = Seldom::new(10);
 
 /// Bytes that are parsed before the shards are told, if so many are there at once: a burst is one
 /// wake-up, and no event waits for bytes that have yet to come.
@@ -40,6 +45,11 @@ pub(super) struct Intake {
     parser: Parser,
     /// Events to publish.
     events: Vec<Event>,
+    /// How many of `events` stand before each place where some were left out.
+    holes: Vec<usize>,
+    /// Events that were left out since the last publication, by the limit that they broke.
+    too_large: u64,
+    too_many_fields: u64,
     /// The last `retry:` since the last publication, in milliseconds.
     retry: Option<u64>,
 }
@@ -50,11 +60,19 @@ impl Intake {
         Self {
             parser: Parser::new(limits),
             events: Vec::new(),
+            holes: Vec::new(),
+            too_large: 0,
+            too_many_fields: 0,
             retry: None,
         }
     }
 
-    /// Waits for bytes, and takes what else is there already.
+    /// Limits for what comes next.
+    pub(super) fn set_limits(&mut self, limits: EventLimits) {
+        self.parser.set_limits(limits);
+    }
+
+    /// Waits for bytes, and takes what else is there already. Cancel safe: it waits for nothing else.
     pub(super) async fn fill(
         &mut self,
         body: &mut Body,
@@ -91,46 +109,98 @@ impl Intake {
             Ok(Part::End) => return Err(Ending::Done),
             Err(cut) => return Err(Ending::Cut(reason(cut.kind), cut.to_string())),
         };
-        let (events, retry) = (&mut self.events, &mut self.retry);
-        let parsed = self.parser.feed(data, &mut |item| match item {
+        let Self {
+            parser,
+            events,
+            holes,
+            too_large,
+            too_many_fields,
+            retry,
+        } = self;
+        parser.feed(data, &mut |item| match item {
             Item::Event(event) => events.push(event),
+            Item::Skipped(excess) => {
+                // One gap for several in a row: it says no more of each.
+                if holes.last() != Some(&events.len()) {
+                    holes.push(events.len());
+                }
+                match excess {
+                    Excess::Bytes => *too_large += 1,
+                    Excess::Fields => *too_many_fields += 1,
+                }
+            }
             Item::Retry(milliseconds) => *retry = Some(milliseconds),
             // The parser carries the id into the next event.
             Item::Id(_) | Item::Comment => {}
         });
-        match parsed {
-            Ok(()) => Ok(data.len()),
-            Err(error) => Err(Ending::Cut(CutReason::Limit, error.to_string())),
-        }
+        Ok(data.len())
     }
 
-    /// Hands on what was parsed, and counts what was refused. A burst goes in parts that the ring
-    /// holds, each after the shards had their turn: readers who keep up must not be outrun by one
-    /// read of the app. That waits for no subscriber, because a sweep does not.
+    /// Hands on what was parsed, and counts what was left out.
     pub(super) async fn publish(&mut self, channel: &Channel) {
         if let Some(milliseconds) = self.retry.take() {
             channel.set_app_retry(Duration::from_millis(milliseconds));
         }
-        let ring = channel.settings().ring;
-        let mut rest = &self.events[..];
-        while !rest.is_empty() {
-            let (part, later) = rest.split_at(part_len(rest, ring));
-            channel.publish(part, clock::now());
-            rest = later;
-            turn_of_shards(channel, ring.events_max as u64).await;
+        let (mut rest, mut done) = (&self.events[..], 0);
+        for hole in self.holes.drain(..) {
+            let (before, behind) = rest.split_at(hole - done);
+            in_parts(before, channel).await;
+            channel.skipped(clock::now());
+            (rest, done) = (behind, hole);
         }
+        in_parts(rest, channel).await;
         self.events.clear();
         self.events.shrink_to(BATCH_EVENTS_KEPT);
-        let errors = &channel.route_metrics.parse_errors;
-        match self.parser.take_ids_ignored() {
-            0 => {}
-            ignored => errors.add(labels::ParseError::Id, ignored),
+        self.count_left_out(channel);
+    }
+
+    fn count_left_out(&mut self, channel: &Channel) {
+        let counts = [
+            (ParseError::EventBytes, std::mem::take(&mut self.too_large)),
+            (
+                ParseError::EventFields,
+                std::mem::take(&mut self.too_many_fields),
+            ),
+            (ParseError::Id, self.parser.take_ids_ignored()),
+        ];
+        for (limit, count) in counts {
+            if count > 0 {
+                channel.route_metrics.parse_errors.add(limit, count);
+                log_left_out(channel, limit);
+            }
         }
-        match self.parser.failure() {
-            Some(ParseError::EventTooLarge { .. }) => errors.inc(labels::ParseError::EventBytes),
-            Some(ParseError::TooManyFields { .. }) => errors.inc(labels::ParseError::EventFields),
-            None => {}
-        }
+    }
+}
+
+fn log_left_out(channel: &Channel, limit: ParseError) {
+    let what = match limit {
+        ParseError::EventBytes => "event: larger than event.bytes_max",
+        ParseError::EventFields => "event: more fields than event.fields_max",
+        ParseError::Id => "id: longer than event.id_bytes_max, or with control characters",
+    };
+    if let Some(held_back) = OVERSIZED.pass(clock::now()) {
+        let route = channel.route();
+        let upstream = &route.upstream.name;
+        tracing::warn!(
+            route = route.name,
+            upstream,
+            held_back,
+            what,
+            "left out a part of the app's stream"
+        );
+    }
+}
+
+/// Publishes a burst in parts that the ring holds, each after the shards had their turn: readers who
+/// keep up must not be outrun by one read of the app. That waits for no subscriber, because a sweep
+/// does not.
+async fn in_parts(mut rest: &[Event], channel: &Channel) {
+    let ring = channel.settings().ring;
+    while !rest.is_empty() {
+        let (part, later) = rest.split_at(part_len(rest, ring));
+        channel.publish(part, clock::now());
+        rest = later;
+        turn_of_shards(channel, ring.events_max as u64).await;
     }
 }
 
@@ -141,7 +211,8 @@ fn part_len(events: &[Event], ring: RingLimits) -> usize {
         .iter()
         .take((ring.events_max / 2).max(1))
         .take_while(|event| {
-            bytes += event.data.len() + ENTRY_OVERHEAD;
+            let encoded = encoded_len(event.id.as_deref(), Some(&event.name), &event.data);
+            bytes += ENTRY_OVERHEAD + encoded;
             bytes <= ring.bytes_max / 2
         });
     fitting.count().max(1)

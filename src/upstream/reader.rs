@@ -20,7 +20,7 @@ use super::{
     exchange::{Body, Dialer, OpenError, Opened},
     intake::{Ending, Intake},
     refusal,
-    request::UpstreamRequest,
+    request::{UpstreamRequest, own_host},
     retry::Retry,
     verdict::{Verdict, judge},
 };
@@ -32,8 +32,8 @@ use crate::{
         state::{Next, Outcome},
         view::Refusal,
     },
-    clock::{self, Millis},
-    config::model::{Upstream, UpstreamAddress, UpstreamHost},
+    clock,
+    config::model::{Upstream, UpstreamHost},
     error::ConnectOutcome,
     logging::Seldom,
     metrics::{
@@ -45,6 +45,9 @@ use crate::{
 
 /// How long the body of a refusal may take.
 const REFUSAL_WAIT: Duration = Duration::from_secs(5);
+
+/// The last attempt of a cold channel begins when `open_wait` is over, and has this long to connect.
+const LAST_CONNECT_WAIT: Duration = Duration::from_secs(1);
 
 /// Failures are counted; a line about them is written at most this often, in seconds.
 static FAILED: Seldom = Seldom::new(10);
@@ -103,10 +106,14 @@ impl Reader {
     /// else: its members are told to come back.
     async fn run(mut self, metrics: Arc<Metrics>) {
         let channel = self.channel.clone();
+        let working = async {
+            let _turn = channel.turn().await;
+            self.work().await;
+        };
         let end = tokio::select! {
             biased;
             () = channel.stopped() => End::Stopped,
-            done = contained(Box::pin(self.work())) => done.map_or(End::Panicked, |()| End::Done),
+            done = contained(Box::pin(working)) => done.map_or(End::Panicked, |()| End::Done),
         };
         let cuts = &channel.route_metrics.upstream_cuts;
         match end {
@@ -124,10 +131,12 @@ impl Reader {
 
     async fn work(&mut self) {
         loop {
+            let began = clock::now();
             let next = match self.attempt().await {
                 Ok(body) => self.read(body).await,
                 Err(next) => next,
             };
+            self.retry.lasted(clock::now().since(began));
             if next == Next::Stop || self.pause().await == Next::Stop {
                 return;
             }
@@ -173,31 +182,37 @@ impl Reader {
         request: &UpstreamRequest,
         upstream: &Upstream,
     ) -> Result<Opened, OpenError> {
-        let asked = self.dialer.ask(upstream, request, self.patience()).await?;
-        self.channel.asked(clock::now());
-        let Some(silence_max) = self.channel.settings().upstream_silence_max else {
-            return asked.answer().await;
-        };
-        let silent = || format!("silent for {silence_max:?} (upstream_silence_max)");
-        tokio::time::timeout(silence_max, asked.answer())
-            .await
-            .unwrap_or_else(|_| Err(OpenError::NoHead(silent())))
+        let channel = &self.channel;
+        let time_left = self.time_left();
+        let asked = match time_left {
+            Some(time_left) => {
+                let patience = time_left.max(LAST_CONNECT_WAIT);
+                let asking = self.dialer.ask(upstream, request, patience);
+                tokio::time::timeout(patience, asking).await.map_err(|_| {
+                    OpenError::Unreachable("no connection in time (open_wait)".to_owned())
+                })?
+            }
+            // Its clients have a stream already: they miss nothing but events meanwhile.
+            None => self.dialer.ask(upstream, request, Duration::MAX).await,
+        }?;
+        channel.asked(clock::now());
+        let silence_max = channel.settings().upstream_silence_max;
+        match head_max(time_left.is_some(), upstream, silence_max) {
+            None => asked.answer().await,
+            Some(head_max) => tokio::time::timeout(head_max, asked.answer())
+                .await
+                .map_err(|_| OpenError::NoHead(format!("silent for {head_max:?}")))?,
+        }
     }
 
-    /// How long to wait for a turn. Who has a stream already misses nothing but events meanwhile;
-    /// who waits for a cold channel is to be answered in time.
-    fn patience(&self) -> Duration {
-        self.give_up_at()
-            .map_or(Duration::MAX, |at| at.since(clock::now()))
-    }
-
-    /// When those who wait for a cold channel are answered; `None` when it is not cold.
-    fn give_up_at(&self) -> Option<Millis> {
+    /// What is left of `open_wait` for a cold channel: who waits for it is answered in time. `None`
+    /// when it is not cold.
+    fn time_left(&self) -> Option<Duration> {
         let view = self.channel.view();
-        let open_wait = self.channel.settings().open_wait;
+        let give_up = view.opening_since.after(self.channel.settings().open_wait);
         view.joiners_head
             .is_none()
-            .then(|| view.opening_since.after(open_wait))
+            .then(|| give_up.since(clock::now()))
     }
 
     fn not_opened(&self, error: &OpenError) -> Next {
@@ -219,13 +234,19 @@ impl Reader {
     /// Publishes a stream until it ends.
     async fn read(&mut self, mut body: Body) -> Next {
         let channel = self.channel.clone();
-        let settings = channel.settings();
-        let opened_at = clock::now();
         let connection = channel.route_metrics.upstream_connections.hold();
         self.reading = true;
-        let mut intake = Intake::new(settings.event);
+        let mut intake = Intake::new(channel.settings().event);
         let ending = loop {
-            let ending = intake.fill(&mut body, settings.upstream_silence_max).await;
+            // Asked for before the settings are read, so that no change is missed.
+            let reconfigured = channel.reconfigured();
+            let settings = channel.settings();
+            intake.set_limits(settings.event);
+            let ending = tokio::select! {
+                biased;
+                ending = intake.fill(&mut body, settings.upstream_silence_max) => ending,
+                () = reconfigured => continue,
+            };
             intake.publish(&channel).await;
             if let Some(ending) = ending {
                 break ending;
@@ -234,11 +255,6 @@ impl Reader {
         drop((body, connection));
         self.reading = false;
         let now = clock::now();
-        // Only a stream that lived for a while proves the app well. One that is given and taken at
-        // once must not bring on the next attempt without delay.
-        if now.since(opened_at) >= settings.backoff.max {
-            self.retry.reset();
-        }
         match ending {
             Ending::Done => channel.ended(now),
             Ending::Cut(reason, text) => {
@@ -255,9 +271,9 @@ impl Reader {
         let settings = channel.settings();
         self.retry.set_bounds(settings.backoff);
         let mut delay = self.retry.next_delay(rand::random());
-        if let Some(give_up_at) = self.give_up_at() {
-            // The last attempt falls due then.
-            delay = delay.min(give_up_at.since(clock::now()));
+        if let Some(time_left) = self.time_left() {
+            // The last attempt falls due when time is up.
+            delay = delay.min(time_left);
         }
         tokio::time::sleep(delay).await;
         if channel.row().subscribers == 0 {
@@ -289,6 +305,18 @@ impl Reader {
     }
 }
 
+/// How long the app may take for its head. On a first connect, for as long as it likes unless its
+/// silence is bounded: clients have a head of ours by then (`head_wait`), and some apps send theirs
+/// with the first event. Later on, the app has shown that it answers and clients wait behind a gap;
+/// then a hung connection must not pass for a quiet app for ever. The bound is what the app may take
+/// to answer any other request.
+fn head_max(is_cold: bool, upstream: &Upstream, silence_max: Option<Duration>) -> Option<Duration> {
+    if is_cold {
+        return silence_max;
+    }
+    Some(silence_max.map_or(upstream.read_timeout, |max| max.min(upstream.read_timeout)))
+}
+
 /// What to ask the app for: what stands in the key (invariant 6), and the client's address on a
 /// channel of one identity.
 #[must_use]
@@ -304,12 +332,11 @@ pub fn request(key: &ChannelKey, client: Option<IpAddr>, upstream: &Upstream) ->
         let client = Bytes::from(client.to_string());
         headers.push((HeaderName::from_static("x-forwarded-for"), client));
     }
-    let host = match (&upstream.host, &upstream.address) {
-        (UpstreamHost::Fixed(host), _) => host.clone(),
-        (UpstreamHost::Preserve, _) if !key.host.is_empty() => key.host.clone(),
+    let host = match &upstream.host {
+        UpstreamHost::Fixed(host) => host.clone(),
+        UpstreamHost::Preserve if !key.host.is_empty() => key.host.clone(),
         // An HTTP/1.0 client may have named none.
-        (UpstreamHost::Preserve, UpstreamAddress::Tcp { host, port }) => format!("{host}:{port}"),
-        (UpstreamHost::Preserve, UpstreamAddress::Unix(_)) => "localhost".to_owned(),
+        UpstreamHost::Preserve => own_host(&upstream.address),
     };
     UpstreamRequest {
         target: key.target.clone(),
@@ -319,7 +346,7 @@ pub fn request(key: &ChannelKey, client: Option<IpAddr>, upstream: &Upstream) ->
 }
 
 /// The future's value, or `None` if it panics.
-async fn contained<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+pub async fn contained<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
     std::future::poll_fn(|context| {
         let poll = || Pin::new(&mut future).poll(context);
         match catch_unwind(AssertUnwindSafe(poll)) {

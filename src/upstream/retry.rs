@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use crate::config::model::Backoff;
 
+/// An attempt that lasted this long, or as long as the longest delay, is no sign of haste.
+const CALM_AFTER: Duration = Duration::from_secs(10);
+
 /// The delays of one channel's attempts.
 #[derive(Debug, Clone)]
 pub struct Retry {
     bounds: Backoff,
-    /// Attempts that failed since the last success; doubles the bound.
+    /// Attempts that ended soon, in a row; each doubles the bound.
     failures: u32,
     /// What the app asked for with its last answer (`Retry-After`).
     floor: Duration,
@@ -25,7 +28,7 @@ impl Retry {
         }
     }
 
-    /// An attempt failed: the delay before the next one.
+    /// An attempt failed, or its stream is over: the delay before the next one.
     ///
     /// `random` is uniform over all u64, and so is the delay over `0..=bound`: after an outage many
     /// channels of many pods come back, and only full jitter keeps them apart. A `Retry-After` is
@@ -42,10 +45,13 @@ impl Retry {
         self.floor = retry_after;
     }
 
-    /// The connection has proved itself: delays begin anew at the least bound.
-    pub fn reset(&mut self) {
-        self.failures = 0;
-        self.floor = Duration::ZERO;
+    /// An attempt ended after this time, its stream included. After a long one delays begin anew at
+    /// the least bound. Nothing else does that, not even an event: an app that sends one and dies,
+    /// or that ends each stream at once, is not to be asked without pause.
+    pub fn lasted(&mut self, time: Duration) {
+        if time >= self.bounds.max.min(CALM_AFTER) {
+            self.failures = 0;
+        }
     }
 
     /// The reloaded route has other bounds.
@@ -104,12 +110,33 @@ mod tests {
     }
 
     #[test]
-    fn a_success_begins_anew() {
+    fn only_what_lasted_begins_anew() {
+        let second = Duration::from_secs(1);
+        for (max, lasted, anew) in [
+            (10, 9_999, false),
+            (10, 10_000, true),
+            (3_600, 9_999, false),
+            (3_600, 10_000, true),
+            (2, 1_999, false),
+            (2, 2_000, true),
+        ] {
+            let mut retry = Retry::new(Backoff {
+                max: max * second,
+                ..BOUNDS
+            });
+            largest_delays(&mut retry, 4);
+            retry.lasted(Duration::from_millis(lasted));
+            let expected = if anew { 100 } else { 1_600 };
+            assert_eq!(largest_delays(&mut retry, 1), [expected], "{max} {lasted}");
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_lasted_leaves_a_retry_after_in_force() {
         let mut retry = Retry::new(BOUNDS);
-        largest_delays(&mut retry, 5);
         retry.hold(Duration::from_secs(7));
-        retry.reset();
-        assert_eq!(largest_delays(&mut retry, 2), [100, 200]);
+        retry.lasted(Duration::from_secs(60));
+        assert_eq!(retry.next_delay(0), Duration::from_secs(7));
     }
 
     #[test]

@@ -179,27 +179,27 @@ async fn the_apps_comments_and_retry_are_not_on_the_wire_but_shape_ours() {
 }
 
 #[tokio::test]
-async fn an_event_over_the_limit_costs_its_channel_a_cut_and_a_gap() {
+async fn an_event_over_the_limit_is_a_gap_in_its_place_and_the_stream_goes_on() {
     let app = App::start().await;
     let side = Side::start(app.port(), "event: { bytes_max: 1KiB }");
-    let pending = h1_pending(side.plain(), &event_source("/feed/other")).await;
-    let mut other_exchange = app.opens().await;
-    let mut other = pending.head().await;
-    let (mut exchange, mut reader) = opened(&side, &app).await;
-    let large = "x".repeat(2_000);
+    let (mut exchange, mut page) = opened(&side, &app).await;
+    let h2 = H2::connect(side.plain()).await;
+    let mut library = h2.ask(&get("/feed/a")).await;
+    let large = "x".repeat(200_000);
     exchange
-        .chunk(&format!("data: a\n\ndata: {large}\n\n"))
+        .chunk(&format!("data: a\n\ndata: {large}\n\ndata: b\n\n"))
         .await;
-    exchange.closed().await;
-    let mut exchange = app.opens().await;
-    exchange.event("b").await;
-    assert_eq!(reader.data(1).await, ["a"]);
-    assert!(reader.event().await.is_gap());
-    assert_eq!(reader.data(1).await, ["b"]);
-    side.until_metric("upstream_cuts_total{route=\"feed\",reason=\"limit\"}", 1)
-        .await;
+    assert_eq!(page.data(1).await, ["a"]);
+    let gap = page.event().await;
+    assert!(
+        gap.is_gap() && gap.data.contains("\"oversized\""),
+        "{gap:?}"
+    );
+    assert_eq!(page.data(1).await, ["b"]);
+    assert_eq!(library.data(2).await, ["a", "b"]);
     side.until_metric("parse_errors_total{route=\"feed\",kind=\"event_bytes\"}", 1)
         .await;
-    other_exchange.event("undisturbed").await;
-    assert_eq!(other.data(1).await, ["undisturbed"]);
+    exchange.event("c").await;
+    assert_eq!(page.data(1).await, ["c"]);
+    assert_eq!(app.requests(), 1);
 }

@@ -157,6 +157,92 @@ async fn a_long_refusal_whose_app_recovered_sends_its_clients_back_to_the_channe
     exchange.closed().await;
 }
 
+/// An answer without a body has no framing of one either, and one with a length keeps it.
+#[tokio::test]
+async fn a_long_refusal_that_became_short_is_framed_as_the_app_framed_it() {
+    let long = vec![b'x'; (64 << 10) + 1];
+    for (second, status, length, body) in [
+        ("HTTP/1.1 204 No Content\r\n\r\n", 204, None, ""),
+        (
+            "HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n",
+            304,
+            None,
+            "",
+        ),
+        (
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nbody",
+            404,
+            Some("4"),
+            "body",
+        ),
+        (
+            "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+            404,
+            None,
+            "body",
+        ),
+    ] {
+        let app = App::start().await;
+        let side = Side::start(app.port(), "share: public");
+        let h2 = H2::connect(side.plain()).await;
+        let over_h1 = h1_pending(side.plain(), &get("/feed/a")).await;
+        let over_h2 = tokio::spawn(async move { h2.ask(&get("/feed/a")).await });
+        let shared = app.asked().await;
+        side.until_members(2).await;
+        shared.answer("404 Not Found", "", &long).await;
+        let mut exchanges = [app.asked().await, app.asked().await];
+        for exchange in &mut exchanges {
+            exchange.send(second).await;
+        }
+        let (over_h1, over_h2) = (over_h1.head().await, over_h2.await.unwrap());
+        let is_chunked = over_h1.header("transfer-encoding").is_some();
+        assert_eq!(is_chunked, length.is_none() && !body.is_empty(), "{second}");
+        for mut answer in [over_h1, over_h2] {
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.header("content-length"), length, "{second}");
+            assert_eq!(answer.body().await, body.as_bytes(), "{second}");
+        }
+        let class = format!("{}xx", status / 100);
+        let counter = format!("passthrough_requests_total{{route=\"feed\",status=\"{class}\"}}");
+        side.until_metric(&counter, 2).await;
+        side.until_empty().await;
+    }
+}
+
+/// Who leaves while the app is asked for it takes its request along: before the head, and while
+/// the app is silent in the middle of the body.
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_own_exchange() {
+    let long = vec![b'x'; (64 << 10) + 1];
+    for begun in [
+        "",
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nbody",
+    ] {
+        let app = App::start().await;
+        let side = Side::start(app.port(), "share: public");
+        let h2 = H2::connect(side.plain()).await;
+        let over_h1 = h1_pending(side.plain(), &get("/feed/a")).await;
+        let over_h2 = tokio::spawn(async move { h2.ask(&get("/feed/a")).await });
+        let shared = app.asked().await;
+        side.until_members(2).await;
+        shared.answer("404 Not Found", "", &long).await;
+        let mut exchanges = [app.asked().await, app.asked().await];
+        for exchange in &mut exchanges {
+            exchange.send(begun).await;
+        }
+        if begun.is_empty() {
+            drop(over_h1);
+            over_h2.abort();
+        } else {
+            drop((over_h1.head().await, over_h2.await.unwrap()));
+        }
+        for exchange in &mut exchanges {
+            exchange.closed().await;
+        }
+        side.until_empty().await;
+    }
+}
+
 /// The app is gone when the client asks for itself: an answer of ours.
 #[tokio::test]
 async fn a_long_refusal_whose_app_dies_is_a_bad_gateway() {

@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use super::{
     super::{
-        defaults,
+        defaults, event_cost,
         model::{
             Backoff, CookieIdentity, EventLimits, Fanout, GapNotice, Identity, Ids, LateJoin,
             Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, SlowReader,
@@ -23,8 +23,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// Each event of the ring costs this much beside its bytes.
-const RING_ENTRY_BYTES: usize = 96;
+/// Lowest bound on an event's bytes.
+const EVENT_BYTES_MIN: usize = 64;
 
 /// Where a route's settings may be written.
 pub(super) struct Place<'a, 'd> {
@@ -76,6 +76,7 @@ pub(super) fn fanout(
         Share::Credentials => defaults::LINGER_CREDENTIALS,
     };
     let ring = ring(route, defaults, place);
+    let event = event(route, defaults, &ring, place);
     Fanout {
         share,
         identity: identity(route, defaults, share, place),
@@ -88,7 +89,7 @@ pub(super) fn fanout(
             .or(defaults.gap_notice)
             .unwrap_or(GapNotice::Auto),
         ring,
-        event: event(route, defaults, &ring, place),
+        event,
         open_wait: time(
             "open_wait",
             |s| s.open_wait,
@@ -112,7 +113,7 @@ pub(super) fn fanout(
             defaults::HEARTBEAT,
             SECOND..=300 * SECOND,
         ),
-        slow: slow(route, defaults, &ring, place),
+        slow: slow(route, defaults, &ring, &event, place),
         channel_subscribers_max: channel_subscribers_max(route, defaults, limits, place),
         response_headers: names::response_headers(
             route
@@ -281,30 +282,33 @@ fn event(
     place: &Place<'_, '_>,
 ) -> EventLimits {
     let bytes_at = place.of(&["event", "bytes_max"]);
+    let fields_max = place.of(&["event", "fields_max"]).count(
+        nested!(route, defaults, event.fields_max),
+        defaults::EVENT_FIELDS_MAX,
+        1..=10_000_000,
+    );
+    let id_bytes_max = place.of(&["event", "id_bytes_max"]).size(
+        nested!(route, defaults, event.id_bytes_max),
+        defaults::EVENT_ID_BYTES_MAX,
+        1..=8 << 10,
+    );
     // Unless it is set, it follows a small ring down.
-    let fits = ring.bytes_max.saturating_sub(RING_ENTRY_BYTES);
+    let fits = event_cost::bytes_that_fit(ring.bytes_max, fields_max, id_bytes_max);
     let bytes_max = bytes_at.size(
         nested!(route, defaults, event.bytes_max),
-        defaults::EVENT_BYTES_MAX.min(fits),
-        64..=256 << 20,
+        defaults::EVENT_BYTES_MAX.min(fits).max(EVENT_BYTES_MIN),
+        EVENT_BYTES_MIN..=256 << 20,
     );
     if bytes_max > fits {
-        bytes_at.problem(
-            "an event of this size does not fit into the ring; lower it, or raise `ring.bytes_max`",
-        );
+        bytes_at.problem(&format!(
+            "an event of this size does not fit into the ring, which takes up to {fits} bytes of \
+             the app's; lower it, or raise `ring.bytes_max`"
+        ));
     }
     EventLimits {
         bytes_max,
-        fields_max: place.of(&["event", "fields_max"]).count(
-            nested!(route, defaults, event.fields_max),
-            defaults::EVENT_FIELDS_MAX,
-            1..=10_000_000,
-        ),
-        id_bytes_max: place.of(&["event", "id_bytes_max"]).size(
-            nested!(route, defaults, event.id_bytes_max),
-            defaults::EVENT_ID_BYTES_MAX,
-            1..=8 << 10,
-        ),
+        fields_max,
+        id_bytes_max,
     }
 }
 
@@ -353,6 +357,7 @@ fn slow(
     route: &Defaults,
     defaults: &Defaults,
     ring: &RingLimits,
+    event: &EventLimits,
     place: &Place<'_, '_>,
 ) -> SlowReader {
     let events_at = place.of(&["slow", "events_max"]);
@@ -379,6 +384,13 @@ fn slow(
             "the ring holds less: a client that is so far behind has lost events already; \
              lower it, or raise `ring.bytes_max`",
         );
+    }
+    let one_event = event_cost::of_largest(event);
+    if bytes_at.is_written() && bytes_max < one_event {
+        bytes_at.problem(&format!(
+            "one event may take {one_event} bytes: a client that has only that one to take would be \
+             too slow already; raise it, or lower `event.bytes_max`"
+        ));
     }
     SlowReader {
         events_max,

@@ -43,10 +43,12 @@ macro_rules! with_fanout_settings {
             gap_notice: GapNotice,
             /// Bounds of a channel's replay ring.
             ring: Ring,
-            /// Bounds of one event from the app. A larger one cuts the stream, which is opened anew with a gap.
+            /// Bounds of one event from the app. A larger one is left out, and clients get a gap in
+            /// its place.
             event: Event,
             /// How long a first connect tries to reach the app before clients are turned away.
-            /// Default 10s.
+            /// What the app answers instead of a stream goes to them as it is, 429 and 5xx too,
+            /// after which a browser's EventSource does not come back. Default 10s.
             open_wait: Time,
             /// How long clients wait for the app's response head before they get ours. Default 5s.
             head_wait: Time,
@@ -231,7 +233,7 @@ pub struct Slow {
     /// Events behind the newest. Default: the ring's `events_max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_max: Option<Count>,
-    /// Bytes behind the newest. Default: the ring's `bytes_max`.
+    /// Bytes behind the newest; at least what one event may take. Default: the ring's `bytes_max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_max: Option<Size>,
     /// Time without taking a byte while there is something to take. Default 10s.

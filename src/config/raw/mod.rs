@@ -109,7 +109,8 @@ pub struct UpstreamSettings {
     /// Limit on connecting, TLS handshake included. Default 2s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Time>,
-    /// Longest silence of the app within a response that is passed through. Default 60s.
+    /// Longest silence of the app within a response that is passed through, and longest wait for
+    /// its response head when an event stream is opened again. Default 60s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_timeout: Option<Time>,
     /// Longest time that the app may refuse to take bytes of a request that is passed through.

@@ -9,6 +9,7 @@ mod client;
 
 use std::collections::VecDeque;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -147,9 +148,12 @@ impl World {
         };
         let handle = ShardHandle::new(0);
         let pulse = Lifecycle::new().pulse(clock::now());
+        let settings = Arc::new(settings(&mut random));
+        let route = testing::route("r", "/", Action::Fanout(settings.clone()));
+        let config = Arc::new(ArcSwap::from_pointee(testing::config(vec![route])));
         Self {
-            settings: Arc::new(settings(&mut random)),
-            registry: Registry::new(asked.clone(), metrics.clone(), 10, usize::MAX),
+            settings,
+            registry: Registry::new(asked.clone(), metrics.clone(), config, usize::MAX),
             asked,
             app: App::Quiet,
             shard: Shard::new(handle.0.clone(), context, pulse),

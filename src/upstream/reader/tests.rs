@@ -1,8 +1,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
+
 use super::*;
 use crate::{
     channel::{
+        id::Epoch,
         registry::{Membership, Registry},
         ring::EntryKind,
         shared::ShardWake,
@@ -10,7 +13,7 @@ use crate::{
         view::Refusal,
     },
     config::{
-        model::{Action, Backoff, Fanout, OnEnd, Route},
+        model::{Action, Backoff, Config, Fanout, OnEnd, Route, UpstreamAddress, UpstreamTls},
         testing,
     },
     decide::{self, FanOut},
@@ -20,6 +23,8 @@ use crate::{
         testing::{App, PATIENCE, Step},
     },
 };
+
+mod bounds;
 
 const HEAD: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -36,6 +41,7 @@ fn send(text: impl Into<String>) -> Step {
 /// A registry with readers, and a request for one channel of an app.
 struct Rig {
     registry: Registry,
+    config: Arc<ArcSwap<Config>>,
     metrics: Arc<Metrics>,
     request: FanOut,
 }
@@ -57,7 +63,9 @@ impl Rig {
         let metrics = Arc::new(Metrics::new());
         let dialer = Arc::new(Dialer::new(Arc::new(Peers::new(metrics.clone()))));
         let readers = Arc::new(Readers::new(dialer, metrics.clone()));
-        let registry = Registry::new(readers, metrics.clone(), 10, usize::MAX);
+        let route = Arc::new(route);
+        let config = Arc::new(ArcSwap::from_pointee(testing::config(vec![route.clone()])));
+        let registry = Registry::new(readers, metrics.clone(), config.clone(), usize::MAX);
         let key = ChannelKey {
             route: "feed".to_owned(),
             scheme: Scheme::Https,
@@ -66,7 +74,7 @@ impl Rig {
             headers: vec![(http::header::AUTHORIZATION, Bytes::from_static(b"me"))],
         };
         let request = FanOut {
-            route: Arc::new(route),
+            route,
             settings,
             key,
             last_event_id: None,
@@ -76,9 +84,28 @@ impl Rig {
         };
         Self {
             registry,
+            config,
             metrics,
             request,
         }
+    }
+
+    /// The route gets other settings and, behind the same address, another upstream.
+    fn reload_with(&self, upstream: Upstream, change: impl FnOnce(&mut Fanout)) {
+        let mut settings = (*self.request.settings).clone();
+        change(&mut settings);
+        let route = Route {
+            upstream: Arc::new(upstream),
+            action: Action::Fanout(Arc::new(settings)),
+            ..(*self.request.route).clone()
+        };
+        let config = testing::config(vec![Arc::new(route)]);
+        self.config.store(Arc::new(config));
+        self.registry.reload(usize::MAX, clock::now());
+    }
+
+    fn reload(&self, change: impl FnOnce(&mut Fanout)) {
+        self.reload_with((*self.request.route.upstream).clone(), change);
     }
 
     fn join(&self) -> Membership {
@@ -324,35 +351,6 @@ async fn an_app_that_refuses_on_reconnect_ends_the_channel() {
 }
 
 #[tokio::test]
-async fn a_cold_channel_gives_up_in_time() {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket
-        .bind(
-            &"127.0.0.1:0"
-                .parse::<std::net::SocketAddr>()
-                .unwrap()
-                .into(),
-        )
-        .unwrap();
-    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-    let rig = Rig::new(port, |settings| {
-        settings.open_wait = Duration::from_millis(100);
-        // A delay of its own would take half an hour.
-        let hour = Duration::from_secs(3_600);
-        settings.backoff = Backoff {
-            min: hour,
-            max: hour,
-        };
-    });
-    let member = rig.join();
-    until_over(member.channel(), Outcome::Unreachable).await;
-    assert!(
-        rig.connects(ConnectOutcome::Unreachable) >= 2,
-        "at once, and when time was up"
-    );
-}
-
-#[tokio::test]
 async fn nobody_is_asked_for_a_stream_that_nobody_wants() {
     let cut = vec![
         Step::Request,
@@ -398,79 +396,6 @@ async fn a_channel_that_is_over_lets_go_of_its_connection() {
         next.channel().view().phase == Phase::Live
     })
     .await;
-}
-
-#[tokio::test]
-async fn who_waits_counts_from_when_the_app_was_asked() {
-    let app = App::start(vec![vec![
-        Step::Request,
-        Step::Wait,
-        send(HEAD),
-        Step::Wait,
-    ]])
-    .await;
-    let rig = Rig::new(app.address.port(), |_| {});
-    let member = rig.join();
-    assert_eq!(member.channel().view().asked_since, None);
-    until("the request", || {
-        member.channel().view().asked_since.is_some()
-    })
-    .await;
-    app.go_on();
-    until("the head", || member.channel().view().phase == Phase::Live).await;
-    assert_eq!(member.channel().view().asked_since, None);
-}
-
-#[tokio::test]
-async fn silence_is_a_cut_where_it_is_configured() {
-    let silent = vec![
-        Step::Request,
-        send(HEAD),
-        send(chunk("data: a\n\n")),
-        Step::Request,
-    ];
-    let live = vec![
-        Step::Request,
-        send(HEAD),
-        send(chunk("data: b\n\n")),
-        Step::Request,
-    ];
-    let app = App::start(vec![silent, live]).await;
-    let rig = Rig::new(app.address.port(), |settings| {
-        settings.upstream_silence_max = Some(Duration::from_millis(200));
-    });
-    let member = rig.join();
-    until_ring(member.channel(), "a <gap> b").await;
-    assert_eq!(rig.cuts(CutReason::Silence), 1);
-}
-
-#[tokio::test]
-async fn an_event_over_the_limit_is_a_cut_behind_what_came_before() {
-    let long = format!(
-        "id: {}\ndata: a\n\ndata: {}\n\ndata: x\n\n",
-        "i".repeat(300),
-        "x".repeat(600)
-    );
-    let first = vec![Step::Request, send(HEAD), send(chunk(&long)), Step::Request];
-    let live = vec![
-        Step::Request,
-        send(HEAD),
-        send(chunk("data: b\n\n")),
-        Step::Wait,
-    ];
-    let app = App::start(vec![first, live]).await;
-    let rig = Rig::new(app.address.port(), |settings| {
-        settings.event.bytes_max = 500
-    });
-    let member = rig.join();
-    until_ring(member.channel(), "a <gap> b").await;
-    assert_eq!(rig.cuts(CutReason::Limit), 1);
-    let errors = &rig.metrics.route("feed").parse_errors;
-    assert_eq!(
-        errors.get(crate::metrics::labels::ParseError::EventBytes),
-        1
-    );
-    assert_eq!(errors.get(crate::metrics::labels::ParseError::Id), 1);
 }
 
 #[tokio::test]
@@ -581,6 +506,14 @@ fn the_host_is_the_clients_or_the_configured_one_and_never_missing() {
         .map(|(name, _)| name.as_str())
         .collect();
     assert_eq!(names, ["x-forwarded-proto"]);
+    let v6 = Upstream {
+        address: UpstreamAddress::Tcp {
+            host: "::1".to_owned(),
+            port: 80,
+        },
+        ..(*upstream).clone()
+    };
+    assert_eq!(request(&rig_key(""), None, &v6).host, "[::1]:80");
     let fixed = Upstream {
         host: UpstreamHost::Fixed("app".to_owned()),
         ..(*upstream).clone()

@@ -212,7 +212,7 @@ async fn read_head(io: impl Duplex + 'static) -> Option<Reader> {
     ) {
         (Some(_), _) => Framing::Chunked,
         (None, Some(length)) => Framing::Length(length.to_str().unwrap().parse().unwrap()),
-        (None, None) if status == 204 => Framing::Length(0),
+        (None, None) if matches!(status, 204 | 304) => Framing::Length(0),
         (None, None) => Framing::Close,
     };
     let body = Body::H1(H1Body { client, framing });

@@ -188,7 +188,7 @@ impl Client {
             self.state.seen.1 += 1;
         }
         let (state, start) = (&mut self.state, &self.start);
-        let fed = self.parser.feed(line, &mut |item| match item {
+        self.parser.feed(line, &mut |item| match item {
             Item::Event(event) if &event.name[..] == b"sidestream-gap" => {
                 state.told = true;
                 state.seen.1 += 1;
@@ -208,9 +208,8 @@ impl Client {
                 state.id = event.id.or(state.id.take());
             }
             Item::Id(id) => state.id = Some(id),
-            Item::Comment | Item::Retry(_) => {}
+            Item::Skipped(_) | Item::Comment | Item::Retry(_) => {}
         });
-        fed.unwrap();
     }
 
     /// Everything before `next` has come, or word of what is missing.
