@@ -108,6 +108,10 @@ mod tests {
             head_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            body_bytes_per_second_min: 240,
+            client_timeout: Duration::from_secs(60),
+            control_frames_per_second_max: 200,
             tcp_send_buffer_bytes: 64 << 10,
         }
     }

@@ -94,10 +94,7 @@ fn listener(listener: &Listener) -> raw::Listener {
 fn upstream(app: &Upstream) -> raw::Upstream {
     let scheme = if app.tls.is_some() { "https" } else { "http" };
     let address = match &app.address {
-        UpstreamAddress::Tcp { host, port } if host.contains(':') => {
-            format!("{scheme}://[{host}]:{port}")
-        }
-        UpstreamAddress::Tcp { host, port } => format!("{scheme}://{host}:{port}"),
+        UpstreamAddress::Tcp { .. } => format!("{scheme}://{}", app.address.authority()),
         UpstreamAddress::Unix(path) => format!("unix:{}", path.display()),
     };
     let host = match &app.host {
@@ -133,6 +130,10 @@ fn limits(config: &Config) -> raw::Limits {
         head_timeout: Some(limits.head_timeout.into()),
         handshake_timeout: Some(limits.handshake_timeout.into()),
         keepalive_timeout: Some(limits.keepalive_timeout.into()),
+        body_timeout: Some(limits.body_timeout.into()),
+        body_bytes_per_second_min: Some(limits.body_bytes_per_second_min.into()),
+        client_timeout: Some(limits.client_timeout.into()),
+        control_frames_per_second_max: Some(Count(limits.control_frames_per_second_max.into())),
         tcp_send_buffer_bytes: Some(limits.tcp_send_buffer_bytes.into()),
     }
 }

@@ -69,10 +69,9 @@ pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core:
             }
             Next::Over => return linger::end(turnstile.stream()).await,
         };
-        let waiting = turnstile.waiting();
-        let _ = waiting.split_to(head.skip);
-        let raw_head = waiting.split_to(head.len);
-        turnstile.admit(head.framing);
+        turnstile.take_waiting(head.skip);
+        let raw_head = turnstile.take_waiting(head.len);
+        turnstile.admit(head.framing, &limits);
         let mut session = ServerSession::new_http1(turnstile);
         // Pingora parses what we checked before it reads anything itself.
         session.set_pipelined_prefix(raw_head);

@@ -8,7 +8,9 @@
 
 mod accept;
 mod connection;
+mod contain;
 pub mod detect;
+mod frames;
 mod h1;
 mod h2;
 mod h2io;
@@ -31,7 +33,7 @@ use self::{
 use crate::{
     config::model::Limits,
     egress::shard::ShardHandle,
-    metrics::{Metrics, labels::PanicPlace},
+    metrics::Metrics,
     passthrough::{self, Proxy},
     subscribe::Hub,
     upstream::peer::Peers,
@@ -79,22 +81,7 @@ impl Core {
 
     /// Runs `work` as a task of its own on this worker; a panic in it ends only it, and is counted.
     fn contained(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let noted = PanicNote(self.metrics.clone());
-        tokio::spawn(async move {
-            work.await;
-            drop(noted);
-        });
-    }
-}
-
-/// Counts when it is dropped by a panic.
-struct PanicNote(Arc<Metrics>);
-
-impl Drop for PanicNote {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.panics.inc(PanicPlace::Connection);
-        }
+        contain::spawn(self.metrics.clone(), work);
     }
 }
 

@@ -10,19 +10,65 @@ use pingora::{
 };
 
 use super::turnstile::Client;
-use crate::config::model::{Upstream, UpstreamAddress, UpstreamHost};
+use crate::config::model::{Upstream, UpstreamHost};
 
-/// What a client claims about itself. Dropped and set anew: nobody in front of us is trusted yet.
-const CLAIMS: [&str; 9] = [
+/// What only a proxy in front of us may say, in the spellings of the proxies and hosting services in
+/// use: dropped, since nobody in front of us is trusted yet, and what we know ourselves is set anew.
+///
+/// | they say | an app that believes them |
+/// |---|---|
+/// | whose address asks | logs, limits and allows by an address of the client's choice |
+/// | by which scheme, host and port | builds links and redirects to a host of the client's choice |
+/// | what was asked for before a rewrite | serves another path than the one that our routes were asked for |
+/// | with which TLS certificate | takes anybody for the bearer of it |
+///
+/// Who the user is (`X-Forwarded-User`, `X-Auth-Request-*`) is not among them: no proxy knows that
+/// from a connection, so it is between the app and whoever logs its users in.
+const CLAIMS: [&str; 44] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-pseudo-ipv4",
+    "cf-visitor",
+    "client-ip",
+    "cloudfront-forwarded-proto",
+    "do-connecting-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
     "forwarded",
+    "front-end-https",
+    "true-client-ip",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-azure-socketip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-envoy-original-path",
+    "x-forwarded",
+    "x-forwarded-by",
+    "x-forwarded-client-cert",
     "x-forwarded-for",
     "x-forwarded-host",
+    "x-forwarded-path",
     "x-forwarded-port",
+    "x-forwarded-prefix",
     "x-forwarded-proto",
+    "x-forwarded-protocol",
     "x-forwarded-scheme",
     "x-forwarded-server",
     "x-forwarded-ssl",
+    "x-forwarded-tls-client-cert",
+    "x-forwarded-tls-client-cert-info",
+    "x-forwarded-uri",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-uri",
+    "x-original-url",
     "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-rewrite-url",
+    "x-url-scheme",
 ];
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -55,7 +101,9 @@ pub fn request(head: &mut RequestHeader, client: Client, upstream: &Upstream) ->
         (UpstreamHost::Fixed(name), _) => head.insert_header(header::HOST, name.as_str()),
         (UpstreamHost::Preserve, Some(_)) => Ok(()),
         // An HTTP/1.0 client may send none; the app speaks HTTP/1.1 and needs one.
-        (UpstreamHost::Preserve, None) => head.insert_header(header::HOST, own_host(upstream)),
+        (UpstreamHost::Preserve, None) => {
+            head.insert_header(header::HOST, upstream.address.authority())
+        }
     }
 }
 
@@ -102,13 +150,6 @@ fn forwarded(client: Client, host: Option<&HeaderValue>) -> String {
     {
         Some(host) => format!("for={node};host=\"{host}\";proto={proto}"),
         None => format!("for={node};proto={proto}"),
-    }
-}
-
-fn own_host(upstream: &Upstream) -> String {
-    match &upstream.address {
-        UpstreamAddress::Tcp { host, port } => format!("{host}:{port}"),
-        UpstreamAddress::Unix(_) => "localhost".to_owned(),
     }
 }
 
@@ -184,7 +225,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::route::key::Scheme;
+    use crate::{config::model::UpstreamAddress, route::key::Scheme};
 
     fn upstream(host: UpstreamHost) -> Upstream {
         Upstream {
@@ -228,15 +269,17 @@ mod tests {
 
     #[test]
     fn claims_of_the_client_are_replaced() {
-        let mut head = head(&[
+        let spellings = CLAIMS
+            .iter()
+            .flat_map(|name| [(*name).to_owned(), name.to_uppercase().replace('-', "_")]);
+        let claims: Vec<String> = spellings.collect();
+        let mut fields = vec![
             ("Host", "shop.example"),
-            ("X-Forwarded-For", "6.6.6.6"),
-            ("X_Forwarded_For", "6.6.6.6"),
-            ("X-Forwarded-Proto", "http"),
-            ("Forwarded", "for=6.6.6.6"),
-            ("X-Real-IP", "6.6.6.6"),
+            ("X-Forwarded-User", "kept too"),
             ("X-Other", "kept"),
-        ]);
+        ];
+        fields.extend(claims.iter().map(|name| (name.as_str(), "6.6.6.6")));
+        let mut head = head(&fields);
         request(
             &mut head,
             client("192.0.2.7"),
@@ -253,9 +296,18 @@ mod tests {
                 "for=192.0.2.7;host=\"shop.example\";proto=https",
             ),
             ("host", "shop.example"),
+            ("x-forwarded-user", "kept too"),
             ("x-other", "kept"),
         ] {
             assert_eq!(all(&head.headers, name), [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn claims_are_listed_once_and_can_be_found() {
+        assert!(CLAIMS.is_sorted_by(|a, b| a < b), "sorted, without doubles");
+        for name in CLAIMS {
+            assert_eq!(name, name.to_lowercase().replace('_', "-"));
         }
     }
 
@@ -274,6 +326,15 @@ mod tests {
             all(&fixed.headers, "forwarded"),
             ["for=\"[::1]\";host=\"shop.example\";proto=https"]
         );
+
+        let mut missing = head(&[]);
+        let mut six = upstream(UpstreamHost::Preserve);
+        six.address = UpstreamAddress::Tcp {
+            host: "::1".to_owned(),
+            port: 3000,
+        };
+        request(&mut missing, client("-"), &six).unwrap();
+        assert_eq!(all(&missing.headers, "host"), ["[::1]:3000"]);
 
         let mut missing = head(&[]);
         request(&mut missing, client("-"), &upstream(UpstreamHost::Preserve)).unwrap();

@@ -12,7 +12,7 @@ use tokio::{
 /// How long, and for how many bytes, a client may go on sending after we said our last.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 2 << 20;
-const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES: usize = 4 * 1024;
 
 /// Ends our side of the stream (over TLS with a close_notify). The client may be gone, or may never
 /// read what is still on its way; neither is waited for.

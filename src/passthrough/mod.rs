@@ -4,6 +4,7 @@
 pub mod forward;
 pub mod framing;
 pub mod linger;
+pub mod pace;
 pub mod reply;
 mod report;
 pub mod request;
@@ -25,6 +26,7 @@ use pingora::{
 };
 
 use self::{
+    pace::Watch,
     reply::Connection,
     turnstile::{Client, Turnstile},
 };
@@ -39,8 +41,6 @@ use crate::{
     upstream::peer::{Peers, Purpose},
 };
 
-/// A client that takes no byte of a write for this long is gone. Pingora's own default is for ever.
-const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an unwanted rest of a request body is read for the sake of the next request.
 const BODY_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Upstream attempts for one request; pooled connections that died count.
@@ -69,6 +69,8 @@ pub struct Routed {
     pub kind: Kind,
     /// Who asks.
     pub client: Client,
+    /// Told of the progress of a request body.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// How a request passes through.
@@ -88,6 +90,8 @@ pub struct Passage {
     peers: VecDeque<HttpPeer>,
     /// On the current attempt the request head went out whole: the app may have acted on it.
     sent: bool,
+    /// The client has sent all of the request body.
+    received: bool,
 }
 
 /// Builds the proxy of one worker.
@@ -163,6 +167,7 @@ impl PassThrough {
             route,
             kind,
             client,
+            watch: None,
         });
         Ok(false)
     }
@@ -197,7 +202,11 @@ impl ProxyHttp for PassThrough {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Passage) -> Result<()> {
-        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
+        let client_timeout = self.hub.config.load().limits.client_timeout;
+        // Pingora's own default is for ever.
+        session.set_write_timeout(Some(client_timeout));
+        // The turnstile and the watch know better how slowly a body may come.
+        session.set_read_timeout(None);
         session.set_total_drain_timeout(Some(BODY_DRAIN_TIMEOUT));
         if session.req_header().version == Version::HTTP_10 {
             session.set_ignore_info_resp(true);
@@ -244,6 +253,9 @@ impl ProxyHttp for PassThrough {
         let Some(routed) = &passage.routed else {
             return Ok(());
         };
+        if let Some(watch) = &routed.watch {
+            watch.begin(clock::now());
+        }
         forward::request(head, routed.client, &routed.route.upstream)
     }
 
@@ -251,11 +263,19 @@ impl ProxyHttp for PassThrough {
     async fn request_body_filter(
         &self,
         _: &mut Session,
-        _: &mut Option<Bytes>,
-        _: bool,
+        piece: &mut Option<Bytes>,
+        is_last: bool,
         passage: &mut Passage,
     ) -> Result<()> {
         passage.sent = true;
+        passage.received |= is_last;
+        if let Some(watch) = passage.routed.as_ref().and_then(|r| r.watch.as_ref()) {
+            if is_last {
+                watch.end();
+            } else {
+                watch.received(piece.as_ref().map_or(0, Bytes::len), clock::now());
+            }
+        }
         Ok(())
     }
 
@@ -317,6 +337,11 @@ impl ProxyHttp for PassThrough {
         passage: &mut Passage,
         reused: bool,
     ) -> Box<Error> {
+        if *error.etype() == ErrorType::ReadTimedout && !passage.received {
+            // An app that waits for the rest of the request is not to blame: its own slowness to take
+            // what came is a write that timed out.
+            error.as_down();
+        }
         let repeatable =
             session.req_header().method.is_idempotent() && !session.retry_buffer_truncated();
         if reused && !passage.sent && *error.etype() == ErrorType::WriteError {
@@ -343,6 +368,9 @@ impl ProxyHttp for PassThrough {
             .is_some_and(|head| !head.status.is_informational());
         if !begun && let Some(answer) = reply::failure(error) {
             error_code = answer.status.as_u16();
+            if answer.status == StatusCode::REQUEST_TIMEOUT {
+                self.metrics.slow_bodies.inc();
+            }
             // The client may be gone by now, which is no news.
             let session = &mut session.downstream_session;
             let sent = reply::send(session, answer, Connection::Close).await;

@@ -33,7 +33,7 @@ use crate::{
         view::Refusal,
     },
     clock,
-    config::model::{Upstream, UpstreamAddress, UpstreamHost},
+    config::model::{Upstream, UpstreamHost},
     error::ConnectOutcome,
     logging::Seldom,
     metrics::{
@@ -290,12 +290,11 @@ pub fn request(key: &ChannelKey, client: Option<IpAddr>, upstream: &Upstream) ->
         let client = Bytes::from(client.to_string());
         headers.push((HeaderName::from_static("x-forwarded-for"), client));
     }
-    let host = match (&upstream.host, &upstream.address) {
-        (UpstreamHost::Fixed(host), _) => host.clone(),
-        (UpstreamHost::Preserve, _) if !key.host.is_empty() => key.host.clone(),
+    let host = match &upstream.host {
+        UpstreamHost::Fixed(host) => host.clone(),
+        UpstreamHost::Preserve if !key.host.is_empty() => key.host.clone(),
         // An HTTP/1.0 client may have named none.
-        (UpstreamHost::Preserve, UpstreamAddress::Tcp { host, port }) => format!("{host}:{port}"),
-        (UpstreamHost::Preserve, UpstreamAddress::Unix(_)) => "localhost".to_owned(),
+        UpstreamHost::Preserve => upstream.address.authority(),
     };
     UpstreamRequest {
         target: key.target.clone(),

@@ -16,6 +16,10 @@ fn limits() -> Limits {
         head_timeout: Duration::from_secs(1),
         handshake_timeout: Duration::from_secs(1),
         keepalive_timeout: Duration::from_secs(1),
+        body_timeout: Duration::from_secs(1),
+        body_bytes_per_second_min: 240,
+        client_timeout: Duration::from_secs(1),
+        control_frames_per_second_max: 200,
         tcp_send_buffer_bytes: 0,
     }
 }
