@@ -321,3 +321,26 @@ impl GetSocketDigest for Turnstile {
 }
 
 impl Peek for Turnstile {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn the_last_waiting_byte_takes_the_buffer_with_it() {
+        let client = Client {
+            address: None,
+            scheme: Scheme::Http,
+        };
+        let waiting = BytesMut::from(&b"\r\nGET / HTTP/1.1\r\n\r\nGET"[..]);
+        let stream = Box::new(Cursor::new(Vec::<u8>::new()));
+        let mut turnstile = Turnstile::new(stream, client, waiting);
+        assert_eq!(turnstile.take_waiting(2), "\r\n");
+        assert_eq!(turnstile.take_waiting(18), "GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(turnstile.waiting(), "GET");
+        assert_eq!(turnstile.take_waiting(100), "GET");
+        assert_eq!(turnstile.waiting().capacity(), 0);
+    }
+}

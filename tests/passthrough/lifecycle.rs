@@ -1,7 +1,5 @@
 //! Connections: how many, how long, and how they end.
 
-use std::time::Duration;
-
 use tokio::net::TcpStream;
 
 use crate::rig::{
@@ -9,19 +7,10 @@ use crate::rig::{
     app::App,
     client::{Client, tls},
     h2::{H2, get},
-    soon,
+    soon, until,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let poll = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    soon(what, poll).await;
-}
 
 #[tokio::test]
 async fn connections_are_counted_and_given_back() {

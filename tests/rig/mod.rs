@@ -5,6 +5,7 @@
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod h2;
+pub(crate) mod h2raw;
 
 use std::{
     net::SocketAddr,
@@ -31,6 +32,16 @@ pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
         Ok(done) => done,
         Err(_) => panic!("took too long: {what}"),
     }
+}
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let poll = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon(what, poll).await;
 }
 
 /// What a test changes in the configuration: YAML lines `key: value` without indentation.
