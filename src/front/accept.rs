@@ -155,16 +155,11 @@ mod tests {
         let (ended, receiver) = lane(0);
         drop(receiver);
         let (stuck, _stuck) = lane(0);
-        let _last_place = stuck.sender.try_reserve().unwrap();
-        let lanes = [ended, busy, stuck.clone(), idle];
-        assert_eq!(
-            emptiest(&lanes)
-                .unwrap()
-                .connections
-                .load(Ordering::Relaxed),
-            1
-        );
-        assert!(emptiest(&[stuck.clone()]).is_some());
+        let _last_place = stuck.sender.clone().try_reserve_owned().unwrap();
+        let lanes = [ended, busy, stuck, idle];
+        let chosen = emptiest(&lanes).unwrap();
+        assert_eq!(chosen.connections.load(Ordering::Relaxed), 1);
+        assert!(emptiest(&lanes[..1]).is_some(), "there is no other");
         assert!(emptiest(&[]).is_none());
     }
 

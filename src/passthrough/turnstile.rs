@@ -23,11 +23,11 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{
     framing::{BadFraming, Framing, Meter},
-    linger,
+    linger::{Linger, Rest},
     pace::{TooSlow, Wait},
 };
 use crate::{config::model::Limits, route::key::Scheme};
@@ -62,6 +62,8 @@ pub struct Turnstile {
     /// Content-Length until they are complete; over TLS a part would be held back. It polls our read
     /// side all the time, so that is where we flush.
     unflushed: bool,
+    /// The end has begun.
+    linger: Option<Linger>,
 }
 
 impl Turnstile {
@@ -77,6 +79,7 @@ impl Turnstile {
             switched: AtomicBool::new(false),
             ended: false,
             unflushed: false,
+            linger: None,
         }
     }
 
@@ -260,8 +263,20 @@ impl AsyncWrite for Turnstile {
         Poll::Ready(Ok(()))
     }
 
+    /// Pingora ends a connection by this, and drops it then.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        let linger = this.linger.get_or_insert_with(|| {
+            let is_silent = this.ended || this.switched.load(Ordering::Relaxed);
+            // Else the client may be in the middle of a body that nobody wants any more, or may have
+            // sent a further request.
+            Linger::new(if is_silent {
+                Rest::Ignored
+            } else {
+                Rest::Drained
+            })
+        });
+        linger.poll(&mut this.stream, cx).map(Ok)
     }
 }
 
@@ -276,13 +291,7 @@ impl fmt::Debug for Turnstile {
 #[async_trait]
 impl Shutdown for Turnstile {
     async fn shutdown(&mut self) {
-        if self.ended || self.switched.load(Ordering::Relaxed) {
-            linger::end(&mut self.stream).await;
-        } else {
-            // The client may be in the middle of a body that nobody wants any more, or may have sent
-            // a further request. RFC 9112, 9.6.
-            linger::end_and_drain(&mut self.stream).await;
-        }
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 
