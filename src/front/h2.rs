@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     answer::Answer,
-    clock,
+    clock::{self, Millis},
     config::model::{Limits, Route},
     decide::{Decision, decide},
     metrics::labels::HandshakeFailure,
@@ -42,9 +42,11 @@ use crate::{
 
 type H2Connection = h2::server::Connection<Stream, Bytes>;
 
-/// Malformed requests that one connection may send. Pingora's own budget of the same size starts
+/// Malformed requests that one connection may send in a minute: a proxy's connection carries those of
+/// many clients, and they are not to fall together for what one of them does in a week. Pingora's own budget of the same size starts
 /// anew with each call of `from_h2_conn`, so it is counted here, and ours with it.
 const MALFORMED_MAX: u32 = 32;
+const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
 /// Windows for request bodies: uploads pass through, they need no megabytes in flight.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -76,6 +78,27 @@ enum Step {
 enum Verdict {
     Fine,
     Malformed,
+}
+
+/// Malformed requests of one connection.
+#[derive(Debug, Default)]
+struct Strikes {
+    count: u32,
+    since: Millis,
+}
+
+impl Strikes {
+    /// One more; true when it is one too many.
+    fn is_last(&mut self, now: Millis) -> bool {
+        if now.since(self.since) > MALFORMED_WINDOW {
+            *self = Self {
+                count: 0,
+                since: now,
+            };
+        }
+        self.count += 1;
+        self.count >= MALFORMED_MAX
+    }
 }
 
 /// Serves one connection until it ends. `received` was already read from `stream`.
@@ -142,7 +165,7 @@ async fn accept_loop(
 ) {
     let digest = Arc::new(Digest::default());
     let mut shutdown = core.shutdown.clone();
-    let (mut leaving, mut malformed) = (false, 0);
+    let (mut leaving, mut malformed) = (false, Strikes::default());
     loop {
         let patience = if leaving {
             GOODBYE
@@ -181,8 +204,7 @@ async fn accept_loop(
                 return;
             }
         };
-        malformed += u32::from(verdict == Verdict::Malformed);
-        if malformed >= MALFORMED_MAX {
+        if verdict == Verdict::Malformed && malformed.is_last(clock::now()) {
             return calm(connection, &outbox, &core).await;
         }
     }
@@ -276,4 +298,18 @@ fn pass(mut session: HttpSession, route: Arc<Route>, kind: Kind, client: Client,
             () = watch.too_slow() => this.metrics.slow_bodies.inc(),
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_malformed_requests_in_a_minute_are_too_many_and_in_a_week_are_not() {
+        for (every_ms, expected) in [(0, Some(31)), (1_000, Some(31)), (2_000, None)] {
+            let mut strikes = Strikes::default();
+            let last = (0..1_000).position(|n| strikes.is_last(Millis(n * every_ms)));
+            assert_eq!(last, expected, "one each {every_ms} ms");
+        }
+    }
 }

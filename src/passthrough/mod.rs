@@ -1,6 +1,7 @@
 //! Everything that is not fan-out: pingora's `HttpProxy` with our rules, and the hijack by which a
 //! fan-out request leaves it.
 
+mod claims;
 pub mod forward;
 pub mod framing;
 pub mod linger;
@@ -270,11 +271,7 @@ impl ProxyHttp for PassThrough {
         passage.sent = true;
         passage.received |= is_last;
         if let Some(watch) = passage.routed.as_ref().and_then(|r| r.watch.as_ref()) {
-            if is_last {
-                watch.end();
-            } else {
-                watch.received(piece.as_ref().map_or(0, Bytes::len), clock::now());
-            }
+            watch.received(piece.as_ref().map_or(0, Bytes::len), is_last, clock::now());
         }
         Ok(())
     }

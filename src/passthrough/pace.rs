@@ -163,17 +163,13 @@ impl Watch {
         self.state.lock().since = Some(now);
     }
 
-    /// A piece of `bytes` came.
-    pub fn received(&self, bytes: usize, now: Millis) {
+    /// A piece of `bytes` came; the last one ends the watch.
+    pub fn received(&self, bytes: usize, is_last: bool, now: Millis) {
         let mut state = self.state.lock();
-        if let Some(since) = state.since.replace(now) {
+        if let Some(since) = state.since.take() {
             state.pace.received(bytes, now.since(since));
         }
-    }
-
-    /// The body is complete.
-    pub fn end(&self) {
-        self.state.lock().since = None;
+        state.since = (!is_last).then_some(now);
     }
 
     /// Ends when the body is too slow, and never if it is not.
@@ -276,12 +272,11 @@ mod tests {
         let early = watch(false);
         assert!(tokio::time::timeout(hour, early.too_slow()).await.is_err());
         let ended = watch(true);
-        ended.received(1, clock::now());
-        ended.end();
+        ended.received(1, true, clock::now());
         assert!(tokio::time::timeout(hour, ended.too_slow()).await.is_err());
 
         let silent = watch(true);
-        silent.received(1, clock::now());
+        silent.received(1, false, clock::now());
         let begun = clock::now();
         silent.too_slow().await;
         let took = clock::now().since(begun);
