@@ -84,7 +84,7 @@ impl Relay for Relayer {
             admission: self.admission.clone(),
             metrics: metrics.clone(),
             asking: self.asking.clone(),
-            write_timeout: self.config.load().limits.write_timeout,
+            write_timeout: self.config.load().limits.client_timeout,
             channel: joiner.membership.channel().clone(),
         };
         tokio::spawn(async move {

@@ -13,7 +13,13 @@ mod rig;
 
 use std::{sync::Arc, time::Duration};
 
-use rig::{Rig, Settings, app::App, client::Client, soon};
+use rig::{
+    Rig, Settings,
+    app::App,
+    client::Client,
+    h2raw::{self, Answer, ENHANCE_YOUR_CALM, RawH2, block, frame},
+    soon,
+};
 
 /// Stands for the path in [`HOSTILE`].
 const PATH: &str = "@PATH@";
@@ -280,4 +286,170 @@ async fn a_complete_head_of_18_bytes_is_answered() {
         let answer = outcome(rig.plain(), request.as_bytes(), split).await;
         assert!(answer.starts_with(b"HTTP/1.1 200 "), "split at {split}");
     }
+}
+
+/// Name and value.
+type Field = (&'static [u8], &'static [u8]);
+
+/// Fields of HTTP/2 that the app would see as lines of HTTP/1.1. Each replaces what an ordinary
+/// request has under the same name, or is added to it. (A fragment is not among them: the h2 crate
+/// cuts it off before anybody sees it.)
+const HOSTILE_FIELDS: &[(&str, &[Field])] = &[
+    ("encoding", &[(b"transfer-encoding", b"chunked")]),
+    (
+        "encoding with an underscore",
+        &[(b"transfer_encoding", b"chunked")],
+    ),
+    ("length with an underscore", &[(b"content_length", b"4")]),
+    (
+        "two lengths that differ",
+        &[(b"content-length", b"4"), (b"content-length", b"5")],
+    ),
+    (
+        "two lengths that agree",
+        &[(b"content-length", b"0"), (b"content-length", b"0")],
+    ),
+    ("length list", &[(b"content-length", b"0, 0")]),
+    ("length with plus", &[(b"content-length", b"+0")]),
+    ("connection", &[(b"connection", b"close")]),
+    ("keep-alive", &[(b"keep-alive", b"timeout=5")]),
+    ("upgrade", &[(b"upgrade", b"websocket")]),
+    ("te", &[(b"te", b"gzip")]),
+    ("name in upper case", &[(b"X-Y", b"z")]),
+    ("name with a colon", &[(b"x:y", b"z")]),
+    ("name with a space", &[(b"x y", b"z")]),
+    ("name with CR LF", &[(b"x\r\ny", b"z")]),
+    ("name with a high byte", &[(b"x\xff", b"z")]),
+    ("no name", &[(b"", b"z")]),
+    ("value with CR LF", &[(b"x", b"y\r\nz: 1")]),
+    ("value with LF", &[(b"x", b"y\nz: 1")]),
+    ("value with NUL", &[(b"x", b"y\0z")]),
+    ("value with DEL", &[(b"x", b"y\x7fz")]),
+    ("no authority", &[(b":authority", b"")]),
+    ("authority with user", &[(b":authority", b"u@a")]),
+    ("authority with path", &[(b":authority", b"a/b")]),
+    ("authority with bad port", &[(b":authority", b"a:b")]),
+    ("authority with a high byte", &[(b":authority", b"a\xe9")]),
+    ("authority with quote", &[(b":authority", b"a\"b")]),
+    ("authority and another Host", &[(b"host", b"b")]),
+    (
+        "authority and two Hosts",
+        &[(b"host", b"a"), (b"host", b"a")],
+    ),
+    (
+        "Host with a high byte",
+        &[(b":authority", b""), (b"host", b"a\xe9")],
+    ),
+    ("Host with path", &[(b":authority", b""), (b"host", b"a/b")]),
+    ("Host list", &[(b":authority", b""), (b"host", b"a, b")]),
+    ("Host with user", &[(b":authority", b""), (b"host", b"u@a")]),
+    ("path without slash", &[(b":path", b"x")]),
+    ("path in absolute form", &[(b":path", b"http://b/pass/x")]),
+    ("path with a space", &[(b":path", b"/pass/x HTTP/1.1")]),
+    ("path with CR LF", &[(b":path", b"/pass/x\r\nx: y")]),
+    ("path with NUL", &[(b":path", b"/pass/x\0")]),
+    ("path with a high byte", &[(b":path", b"/pass/x\xff")]),
+    ("asterisk for GET", &[(b":path", b"*")]),
+    ("no path", &[(b":path", b"")]),
+    ("method with a bracket", &[(b":method", b"G[T")]),
+    ("method with a space", &[(b":method", b"GET /x")]),
+    (
+        "endless method",
+        &[(b":method", b"GETGETGETGETGETGETGETGETGETGETGETGET")],
+    ),
+    ("CONNECT", &[(b":method", b"CONNECT")]),
+    ("pseudo field that nobody knows", &[(b":x", b"y")]),
+    (
+        "pseudo field twice",
+        &[(b"x", b"y"), (b":path", b"/pass/x")],
+    ),
+];
+
+/// An ordinary request with `fields` in it. An empty pseudo field is left out.
+fn with_fields(path: &str, fields: &[Field]) -> Vec<u8> {
+    let ordinary: [(&[u8], &[u8]); 4] = [
+        (b":method", b"GET"),
+        (b":scheme", b"http"),
+        (b":path", path.as_bytes()),
+        (b":authority", b"a"),
+    ];
+    let replaces = |name: &[u8]| fields.first().is_some_and(|(first, _)| *first == name);
+    let kept = ordinary.iter().filter(|(name, _)| !replaces(name));
+    // Pseudo fields come first, also the replaced one.
+    let (first, rest) = fields.split_at(usize::from(fields[0].0.starts_with(b":")));
+    let given = first.iter().filter(|(_, value)| !value.is_empty());
+    let all: Vec<(&[u8], &[u8])> = kept.chain(given).chain(rest).copied().collect();
+    block(&all)
+}
+
+#[tokio::test]
+async fn no_hostile_field_of_http_2_reaches_the_app() {
+    let (app, rig) = rig().await;
+    let mut control = Client::connect(rig.plain()).await;
+    for (name, fields) in HOSTILE_FIELDS {
+        for path in ["/fan/x", "/pass/x"] {
+            let mut client = RawH2::connect(rig.plain(), &[]).await;
+            let flags = h2raw::END_STREAM | h2raw::END_HEADERS;
+            let head = with_fields(path, fields);
+            client.send(&frame(h2raw::HEADERS, flags, 1, &head)).await;
+            let answer = client.answer(1).await;
+            assert!(
+                matches!(
+                    answer,
+                    Answer::Status(400 | 405 | 431) | Answer::Reset | Answer::Goaway(_)
+                ),
+                "{name} on {path}: {answer:?}"
+            );
+            assert_eq!(control.request(CONTROL).await.status, 200, "beside {name}");
+        }
+    }
+    // The same, with nothing wrong in it.
+    let mut client = RawH2::connect(rig.plain(), &[]).await;
+    let flags = h2raw::END_STREAM | h2raw::END_HEADERS;
+    let fields: &[Field] = &[
+        (b":authority", b""),
+        (b"host", b"a"),
+        (b"content-length", b"0"),
+    ];
+    let head = with_fields("/pass/x", fields);
+    client.send(&frame(h2raw::HEADERS, flags, 1, &head)).await;
+    assert_eq!(client.answer(1).await, Answer::Status(200));
+    let heads = app.heads();
+    let (last, others) = heads.split_last().unwrap();
+    assert!(last.starts_with("GET /pass/x HTTP/1.1\r\n"), "{last}");
+    for head in others {
+        assert!(
+            head.starts_with("GET /control HTTP/1.1\r\n"),
+            "the app saw {head:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn endless_malformed_heads_on_http_2_end_the_connection() {
+    let (app, rig) = rig().await;
+    // Found by us, and found by pingora.
+    for fields in [
+        &[(&b"content_length"[..], &b"4"[..])][..],
+        &[(b"host", b"b")],
+    ] {
+        let mut client = RawH2::connect(rig.plain(), &[]).await;
+        let head = with_fields("/pass/x", fields);
+        let mut answers = Vec::new();
+        for stream in (1..200).step_by(2) {
+            let flags = h2raw::END_STREAM | h2raw::END_HEADERS;
+            client
+                .send(&frame(h2raw::HEADERS, flags, stream, &head))
+                .await;
+            let answer = client.answer(stream).await;
+            answers.push(answer);
+            if answer != Answer::Status(400) {
+                break;
+            }
+        }
+        let last = answers.pop().unwrap();
+        assert_eq!(last, Answer::Goaway(ENHANCE_YOUR_CALM), "{answers:?}");
+        assert!((20..40).contains(&answers.len()), "{answers:?}");
+    }
+    assert!(app.heads().is_empty());
 }

@@ -43,7 +43,10 @@ pub(super) const HEAD_FIELDS_MAX: usize = 100;
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(75);
-pub(super) const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const BODY_BYTES_PER_SECOND_MIN: usize = 240;
+pub(super) const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const CONTROL_FRAMES_PER_SECOND_MAX: usize = 200;
 pub(super) const TCP_SEND_BUFFER_BYTES: usize = 64 << 10;
 
 pub(super) const DRAIN_WINDOW: Duration = Duration::from_secs(20);

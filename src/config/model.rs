@@ -394,8 +394,18 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long an HTTP/1 connection may idle between requests, and an HTTP/2 one without streams. Default 75 s.
     pub keepalive_timeout: Duration,
-    /// How long a client may take to accept a piece of a response that is passed through. Default 60 s.
-    pub write_timeout: Duration,
+    /// How long a client may send no byte of a request body, and what it is given before its average
+    /// counts. Default 60 s.
+    pub body_timeout: Duration,
+    /// Least average rate of a request body; time in which the app takes nothing does not count.
+    /// 0: any. Default 240 B/s.
+    pub body_bytes_per_second_min: usize,
+    /// How long a client may take no byte of what is sent to it, and how soon one that vanished is
+    /// found out. Default 60 s.
+    pub client_timeout: Duration,
+    /// Frames that ask for nothing (RST_STREAM, PING, SETTINGS, PRIORITY) which an HTTP/2 client may
+    /// send on average. Default 200.
+    pub control_frames_per_second_max: u32,
     /// Kernel send buffer of a client socket, `SO_SNDBUF`. Default 64 KiB.
     pub tcp_send_buffer_bytes: usize,
 }

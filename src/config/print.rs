@@ -147,7 +147,10 @@ fn limits(config: &Config) -> raw::Limits {
         head_timeout: Some(limits.head_timeout.into()),
         handshake_timeout: Some(limits.handshake_timeout.into()),
         keepalive_timeout: Some(limits.keepalive_timeout.into()),
-        write_timeout: Some(limits.write_timeout.into()),
+        body_timeout: Some(limits.body_timeout.into()),
+        body_bytes_per_second_min: Some(limits.body_bytes_per_second_min.into()),
+        client_timeout: Some(limits.client_timeout.into()),
+        control_frames_per_second_max: Some(Count(limits.control_frames_per_second_max.into())),
         tcp_send_buffer_bytes: Some(limits.tcp_send_buffer_bytes.into()),
     }
 }

@@ -28,7 +28,10 @@ use crate::{
     answer::Answer,
     clock::{self, Millis},
     config::model::Limits,
-    passthrough::{linger, turnstile::Turnstile},
+    passthrough::{
+        linger::{self, Rest},
+        turnstile::Turnstile,
+    },
 };
 
 /// Bytes taken from a socket at once while a head arrives. On the stack: a connection that waits
@@ -67,12 +70,11 @@ pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core:
                 tracing::debug!(status = status.as_u16(), text, "refused a request head");
                 return farewell(turnstile.into_stream(), &Answer::text(status, text)).await;
             }
-            Next::Over => return linger::end(turnstile.stream()).await,
+            Next::Over => return linger::end(turnstile.stream(), Rest::Ignored).await,
         };
-        let waiting = turnstile.waiting();
-        let _ = waiting.split_to(head.skip);
-        let raw_head = waiting.split_to(head.len);
-        turnstile.admit(head.framing);
+        turnstile.take_waiting(head.skip);
+        let raw_head = turnstile.take_waiting(head.len);
+        turnstile.admit(head.framing, &limits);
         let mut session = ServerSession::new_http1(turnstile);
         // Pingora parses what we checked before it reads anything itself.
         session.set_pipelined_prefix(raw_head);
@@ -155,6 +157,6 @@ pub(super) async fn farewell(mut stream: Stream, answer: &Answer) {
         stream.flush().await
     });
     if let Ok(Ok(())) = answered.await {
-        linger::end_and_drain(&mut stream).await;
+        linger::end(&mut stream, Rest::Drained).await;
     }
 }

@@ -5,11 +5,13 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
+use h2::Reason;
+use http::uri::Authority;
 use pingora::{
     apps::HttpServerApp,
     protocols::{
@@ -24,23 +26,27 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     Core,
+    frames::Budget,
     h2io::{H2Io, Outbox},
-    head::{Fault, is_host, is_target},
+    head::check_parts,
 };
 use crate::{
     answer::Answer,
-    config::model::Limits,
+    clock::{self, Millis},
+    config::model::{Limits, Route},
     decide::{Decision, decide},
     metrics::labels::HandshakeFailure,
-    passthrough::{Kind, Routed, reply, request::view, turnstile::Client},
+    passthrough::{Kind, Routed, pace::Watch, reply, request::view, turnstile::Client},
     subscribe::Downstream,
 };
 
 type H2Connection = h2::server::Connection<Stream, Bytes>;
 
-/// Malformed requests that one connection may send. Pingora's own budget of the same size starts
-/// anew with each call of `from_h2_conn`, so it is counted here.
+/// Malformed requests that one connection may send in a minute: a proxy's connection carries those of
+/// many clients, and they are not to fall together for what one of them does in a week. Pingora's own budget of the same size starts
+/// anew with each call of `from_h2_conn`, so it is counted here, and ours with it.
 const MALFORMED_MAX: u32 = 32;
+const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
 /// Windows for request bodies: uploads pass through, they need no megabytes in flight.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -63,12 +69,43 @@ enum Step {
     Leave,
     /// Nothing happened for a while.
     Quiet,
+    /// The client sent more frames that ask for nothing than it may.
+    Flood,
+}
+
+/// What a step says about the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Fine,
+    Malformed,
+}
+
+/// Malformed requests of one connection.
+#[derive(Debug, Default)]
+struct Strikes {
+    count: u32,
+    since: Millis,
+}
+
+impl Strikes {
+    /// One more; true when it is one too many.
+    fn is_last(&mut self, now: Millis) -> bool {
+        if now.since(self.since) > MALFORMED_WINDOW {
+            *self = Self {
+                count: 0,
+                since: now,
+            };
+        }
+        self.count += 1;
+        self.count >= MALFORMED_MAX
+    }
 }
 
 /// Serves one connection until it ends. `received` was already read from `stream`.
 pub(super) async fn serve(stream: Stream, received: BytesMut, client: Client, core: Arc<Core>) {
     let limits = core.limits();
-    let (io, outbox) = H2Io::new(stream, received);
+    let budget = Budget::new(&limits, clock::now());
+    let (io, outbox) = H2Io::new(stream, received, budget);
     let handshake = options(&limits).handshake::<Stream, Bytes>(Box::new(io));
     match timeout(limits.head_timeout, with_flush(handshake, &outbox)).await {
         // A task of its own, so that the state of the handshake is freed.
@@ -105,6 +142,21 @@ async fn with_flush<T>(work: impl Future<Output = T>, outbox: &Outbox) -> T {
     .await
 }
 
+/// The next request, unless the client overdid it.
+async fn next(connection: &mut H2Connection, digest: Arc<Digest>, outbox: &Outbox) -> Step {
+    let mut accepted = pin!(HttpSession::from_h2_conn(connection, digest));
+    poll_fn(|cx| {
+        let polled = accepted.as_mut().poll(cx);
+        outbox.flush(cx);
+        if outbox.is_flooded() {
+            Poll::Ready(Step::Flood)
+        } else {
+            polled.map(Step::Accepted)
+        }
+    })
+    .await
+}
+
 async fn accept_loop(
     mut connection: H2Connection,
     outbox: Outbox,
@@ -113,7 +165,7 @@ async fn accept_loop(
 ) {
     let digest = Arc::new(Digest::default());
     let mut shutdown = core.shutdown.clone();
-    let (mut leaving, mut malformed) = (false, 0);
+    let (mut leaving, mut malformed) = (false, Strikes::default());
     loop {
         let patience = if leaving {
             GOODBYE
@@ -124,46 +176,77 @@ async fn accept_loop(
             biased;
             // Also when the sender is gone: then nobody wants us to stay.
             _ = shutdown.wait_for(|down| *down), if !leaving => Step::Leave,
-            accepted = with_flush(
-                HttpSession::from_h2_conn(&mut connection, digest.clone()),
-                &outbox,
-            ) => Step::Accepted(accepted),
+            step = next(&mut connection, digest.clone(), &outbox) => step,
             () = sleep(patience) => Step::Quiet,
         };
-        match step {
+        let verdict = match step {
             // Long-lived streams keep a connection quiet and yet in use.
-            Step::Quiet if connection.has_streams() => {}
+            Step::Quiet if connection.has_streams() => Verdict::Fine,
             Step::Quiet if leaving => return,
             Step::Quiet | Step::Leave => {
                 // GOAWAY; the streams that exist go on, and those on their way are still taken.
                 connection.graceful_shutdown();
                 leaving = true;
+                Verdict::Fine
             }
+            Step::Flood => return calm(connection, &outbox, &core).await,
             Step::Accepted(Ok(Some(H2Accept::Session(session)))) => take(session, client, &core),
             Step::Accepted(Ok(Some(H2Accept::Rejected))) => {
                 core.metrics.bad_heads.inc();
-                malformed += 1;
-                if malformed >= MALFORMED_MAX {
-                    return;
-                }
+                Verdict::Malformed
             }
-            // The client closed, the connection broke, or the crate ended it for abuse.
-            Step::Accepted(Ok(None) | Err(_)) => return,
+            // The client closed, or the connection broke.
+            Step::Accepted(Ok(None)) => return,
+            Step::Accepted(Err(error)) => {
+                if is_calmed(&error) {
+                    core.metrics.calmed_connections.inc();
+                }
+                return;
+            }
+        };
+        if verdict == Verdict::Malformed && malformed.is_last(clock::now()) {
+            return calm(connection, &outbox, &core).await;
         }
     }
 }
 
+/// Ends a connection whose client asks too much, and tells it so.
+async fn calm(mut connection: H2Connection, outbox: &Outbox, core: &Core) {
+    core.metrics.calmed_connections.inc();
+    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    let closed = poll_fn(|cx| connection.poll_closed(cx));
+    // What it does not take within this time it will not take at all.
+    let _ = timeout(GOODBYE, with_flush(closed, outbox)).await;
+}
+
+/// The crate has ended the connection for a flood that it guards against itself.
+fn is_calmed(error: &pingora::Error) -> bool {
+    error
+        .root_cause()
+        .downcast_ref::<h2::Error>()
+        .is_some_and(|error| {
+            error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+        })
+}
+
 /// Decides about one request and hands it on. Nothing here waits: all streams of the connection
 /// depend on it.
-fn take(session: HttpSession, client: Client, core: &Arc<Core>) {
+fn take(session: HttpSession, client: Client, core: &Arc<Core>) -> Verdict {
     let head = session.req_header();
+    let authority = head.uri.authority().map(Authority::as_str);
+    let checked = check_parts(
+        &head.method,
+        head.raw_path(),
+        authority,
+        &head.headers,
+        &core.limits(),
+    );
+    if let Err((status, text)) = checked {
+        core.metrics.bad_heads.inc();
+        answer(session, Answer::text(status, text), core);
+        return Verdict::Malformed;
+    }
     let request = view(head, client, !session.is_body_empty());
-    if head.headers.len() > core.limits().head_fields_max {
-        return refuse(session, TOO_MANY_FIELDS, core);
-    }
-    if !is_host(request.host.as_bytes()) || !is_target(request.method, request.target) {
-        return refuse(session, MALFORMED, core);
-    }
     let decision = decide(&request, &core.hub.config.load());
     match decision {
         Decision::FanOut(request) => {
@@ -174,41 +257,10 @@ fn take(session: HttpSession, client: Client, core: &Arc<Core>) {
             core.metrics.refused.inc(refusal.reason);
             answer(session, reply::refusal(&refusal), core);
         }
-        Decision::Proxy(route) => pass(
-            session,
-            Routed {
-                route,
-                kind: Kind::Proxy,
-                client,
-            },
-            core,
-        ),
-        Decision::Stream(route) => {
-            pass(
-                session,
-                Routed {
-                    route,
-                    kind: Kind::Stream,
-                    client,
-                },
-                core,
-            );
-        }
+        Decision::Proxy(route) => pass(session, route, Kind::Proxy, client, core),
+        Decision::Stream(route) => pass(session, route, Kind::Stream, client, core),
     }
-}
-
-const TOO_MANY_FIELDS: Fault = (
-    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-    "the request has too many header fields",
-);
-const MALFORMED: Fault = (
-    StatusCode::BAD_REQUEST,
-    "the request target or host is malformed",
-);
-
-fn refuse(session: HttpSession, (status, text): Fault, core: &Arc<Core>) {
-    core.metrics.bad_heads.inc();
-    answer(session, Answer::text(status, text), core);
+    Verdict::Fine
 }
 
 /// In a task of its own, since the window may have no room for the text.
@@ -220,12 +272,44 @@ fn answer(mut session: HttpSession, answer: Answer, core: &Arc<Core>) {
     });
 }
 
-fn pass(mut session: HttpSession, routed: Routed, core: &Arc<Core>) {
-    session.req_header_mut().extensions_mut().insert(routed);
-    let (proxy, shutdown) = (core.proxy.clone(), core.shutdown.clone());
-    core.contained(async move {
-        proxy
-            .process_new_http(ServerSession::new_http2(session), &shutdown)
-            .await;
+fn pass(mut session: HttpSession, route: Arc<Route>, kind: Kind, client: Client, core: &Arc<Core>) {
+    let watch = (!session.is_body_empty()).then(|| {
+        let allowance = route.upstream.write_timeout;
+        Arc::new(Watch::new(&core.limits(), allowance))
     });
+    let routed = Routed {
+        route,
+        kind,
+        client,
+        watch: watch.clone(),
+    };
+    session.req_header_mut().extensions_mut().insert(routed);
+    let this = core.clone();
+    core.contained(async move {
+        let session = ServerSession::new_http2(session);
+        let work = this.proxy.process_new_http(session, &this.shutdown);
+        let Some(watch) = watch else {
+            work.await;
+            return;
+        };
+        tokio::select! {
+            _ = work => {}
+            // Drops the work: the stream is reset, and the connection to the app closed.
+            () = watch.too_slow() => this.metrics.slow_bodies.inc(),
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_malformed_requests_in_a_minute_are_too_many_and_in_a_week_are_not() {
+        for (every_ms, expected) in [(0, Some(31)), (1_000, Some(31)), (2_000, None)] {
+            let mut strikes = Strikes::default();
+            let last = (0..1_000).position(|n| strikes.is_last(Millis(n * every_ms)));
+            assert_eq!(last, expected, "one each {every_ms} ms");
+        }
+    }
 }

@@ -20,6 +20,9 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::frames::Budget;
+use crate::clock;
+
 /// Gathered bytes at which the crate has to wait for the socket: with it, what one connection holds
 /// for a client that does not read.
 const OUT_BYTES_MAX: usize = 64 * 1024;
@@ -28,6 +31,9 @@ struct Wire {
     stream: Stream,
     /// Read for detection and not yet handed to the crate.
     received: BytesMut,
+    budget: Budget,
+    /// The budget is spent. The crate gets nothing more to read.
+    flooded: bool,
     out: BytesMut,
     /// Writing failed. The crate may not write again for long, so its next read tells it.
     broken: bool,
@@ -65,7 +71,7 @@ impl Wire {
     }
 }
 
-/// The connection task's hand on what the crate has written.
+/// The connection task's hand on what passes under the crate.
 #[derive(Clone)]
 pub(super) struct Outbox(Arc<Mutex<Wire>>);
 
@@ -81,6 +87,11 @@ impl Outbox {
             cx.waker().wake_by_ref();
         }
     }
+
+    /// Whether the client sent too many frames that ask for nothing.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.0.lock().flooded
+    }
 }
 
 /// What the h2 crate reads from and writes to.
@@ -88,10 +99,12 @@ pub(super) struct H2Io(Arc<Mutex<Wire>>);
 
 impl H2Io {
     /// Wraps a stream of which `received` was already read.
-    pub(super) fn new(stream: Stream, received: BytesMut) -> (Self, Outbox) {
+    pub(super) fn new(stream: Stream, received: BytesMut, budget: Budget) -> (Self, Outbox) {
         let wire = Arc::new(Mutex::new(Wire {
             stream,
             received,
+            budget,
+            flooded: false,
             out: BytesMut::new(),
             broken: false,
         }));
@@ -107,12 +120,23 @@ impl AsyncRead for H2Io {
     ) -> Poll<io::Result<()>> {
         let mut wire = self.0.lock();
         wire.check()?;
-        if wire.received.is_empty() {
-            return Pin::new(&mut wire.stream).poll_read(cx, buf);
+        if wire.flooded {
+            // The connection's task looks after each poll, so nobody needs to be woken.
+            return Poll::Pending;
         }
-        let n = buf.remaining().min(wire.received.len());
-        buf.put_slice(wire.received.get(..n).unwrap_or_default());
-        wire.received.advance(n);
+        let before = buf.filled().len();
+        if wire.received.is_empty() {
+            ready!(Pin::new(&mut wire.stream).poll_read(cx, buf))?;
+        } else {
+            let n = buf.remaining().min(wire.received.len());
+            buf.put_slice(wire.received.get(..n).unwrap_or_default());
+            wire.received.advance(n);
+            if wire.received.is_empty() {
+                wire.received = BytesMut::new();
+            }
+        }
+        let read = buf.filled().get(before..).unwrap_or_default();
+        wire.flooded = !wire.budget.spend(read, clock::now);
         Poll::Ready(Ok(()))
     }
 }

@@ -3,14 +3,14 @@
 //!
 //! RFC 9112 allows a server to be lenient in many places (bare LF, folded lines, repeated lengths);
 //! each of them is a way to make two servers see two different requests. Nothing is repaired here:
-//! a head is well-formed or refused. [`fields`] holds the rules of single lines.
+//! a head is well-formed or refused. [`fields`] holds the rules of single lines; a head that HTTP/2
+//! brought in parts is held to the same ones ([`check_parts`]).
 
 mod fields;
 
-use http::StatusCode;
+use http::{HeaderMap, Method, StatusCode};
 
 use self::fields::{Facts, RequestLine};
-pub(super) use self::fields::{is_host, is_target};
 use crate::{config::model::Limits, passthrough::framing::Framing};
 
 /// Finds the end of a request head and checks it line by line as it arrives.
@@ -169,6 +169,29 @@ impl Gate {
             _ => Ok(()),
         }
     }
+}
+
+/// The rules for a head of HTTP/2, which the h2 crate has taken apart: what becomes a line of
+/// HTTP/1.1 on its way to the app must be one that could have come as such.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_parts(
+    method: &Method,
+    target: &[u8],
+    authority: Option<&str>,
+    headers: &HeaderMap,
+    limits: &Limits,
+) -> Result<(), Fault> {
+    let request = RequestLine::of_parts(method, target, authority)?;
+    let mut facts = Facts::default();
+    if headers.len() > limits.head_fields_max {
+        return Err(TOO_MANY_FIELDS);
+    }
+    for (name, value) in headers {
+        facts.note(name.as_str().as_bytes(), value.as_bytes())?;
+    }
+    facts.finish(&request).map(drop)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 mod accept;
 mod connection;
 pub mod detect;
+mod frames;
 mod h1;
 mod h2;
 mod h2io;

@@ -27,13 +27,10 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::{admission, metrics::cell::Held};
+use crate::{admission, config::model::Limits, metrics::cell::Held};
 
-/// Silence after which the kernel probes a peer, and how: a dead one is found within two minutes.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(60))
-    .with_interval(Duration::from_secs(15))
-    .with_retries(4);
+/// Probes of a silent peer before it counts as gone.
+const PROBES: u32 = 4;
 
 /// A socket between two threads: accepted, not yet registered with a reactor.
 #[derive(Debug)]
@@ -45,25 +42,37 @@ pub(super) enum RawSocket {
 }
 
 impl RawSocket {
-    /// Sets what every client socket needs. `send_buffer` of 0 leaves the kernel's default.
+    /// Sets what every client socket needs.
     ///
     /// # Errors
     /// The peer is gone already.
-    pub(super) fn configure(&self, send_buffer: usize) -> io::Result<()> {
+    pub(super) fn configure(&self, limits: &Limits) -> io::Result<()> {
         let socket = match self {
             Self::Tcp(stream) => SockRef::from(stream),
             Self::Unix(stream) => SockRef::from(stream),
         };
         socket.set_nonblocking(true)?;
-        if send_buffer > 0 {
-            socket.set_send_buffer_size(send_buffer)?;
-        }
+        socket.set_send_buffer_size(limits.tcp_send_buffer_bytes)?;
         if matches!(self, Self::Tcp(_)) {
             socket.set_tcp_nodelay(true)?;
-            socket.set_tcp_keepalive(&KEEPALIVE)?;
+            // Bytes that the peer does not acknowledge, or has no room for. Without it a client on
+            // HTTP/2 that stops reading would keep its connection for ever.
+            socket.set_tcp_user_timeout(Some(limits.client_timeout))?;
+            socket.set_tcp_keepalive(&keepalive(limits.client_timeout))?;
         }
         Ok(())
     }
+}
+
+/// Probes that are over when `within` is: the kernel's user timeout cuts them short otherwise.
+fn keepalive(within: Duration) -> TcpKeepalive {
+    // The kernel counts both in whole seconds, from 1 on.
+    let interval = (within / (2 * PROBES)).max(Duration::from_secs(1));
+    let idle = within.saturating_sub(interval * PROBES);
+    TcpKeepalive::new()
+        .with_time(idle.max(Duration::from_secs(1)))
+        .with_interval(interval)
+        .with_retries(PROBES)
 }
 
 /// Counts one connection, in total and for its worker, until it is dropped.

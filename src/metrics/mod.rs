@@ -90,6 +90,10 @@ pub struct Metrics {
     pub handshake_failures: By<HandshakeFailure, Count>,
     /// Request heads answered with 4xx or closed because they are malformed, too large or too slow.
     pub bad_heads: Count,
+    /// Request bodies given up because their client sent too slowly.
+    pub slow_bodies: Count,
+    /// HTTP/2 connections ended with ENHANCE_YOUR_CALM.
+    pub calmed_connections: Count,
     /// Panics contained.
     pub panics: By<PanicPlace, Count>,
     /// Changed configuration files seen.
@@ -223,6 +227,14 @@ impl Metrics {
             bad_heads: r.count(
                 "bad_heads",
                 "Request heads refused as malformed, too large or too slow",
+            ),
+            slow_bodies: r.count(
+                "slow_bodies",
+                "Request bodies given up because their client sent too slowly",
+            ),
+            calmed_connections: r.count(
+                "calmed_connections",
+                "HTTP/2 connections ended for floods of resets, pings, settings or malformed requests",
             ),
             panics: r.count_by("panics", "Panics contained; each one is a bug"),
             config_reloads: r.count_by("config_reloads", "Changed configuration files seen"),

@@ -9,24 +9,8 @@ use pingora::{
     http::{RequestHeader, ResponseHeader},
 };
 
-use super::turnstile::Client;
-use crate::{
-    config::model::{Upstream, UpstreamHost},
-    upstream::request::own_host,
-};
-
-/// What a client claims about itself. Dropped and set anew: nobody in front of us is trusted yet.
-const CLAIMS: [&str; 9] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-    "x-real-ip",
-];
+use super::{claims, turnstile::Client};
+use crate::config::model::{Upstream, UpstreamHost};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -39,7 +23,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// # Errors
 /// A value cannot stand in a header field.
 pub fn request(head: &mut RequestHeader, client: Client, upstream: &Upstream) -> Result<()> {
-    drop_claims(head);
+    claims::drop_from(head);
     join_cookies(head)?;
     let host = head
         .headers
@@ -59,21 +43,8 @@ pub fn request(head: &mut RequestHeader, client: Client, upstream: &Upstream) ->
         (UpstreamHost::Preserve, Some(_)) => Ok(()),
         // An HTTP/1.0 client may send none; the app speaks HTTP/1.1 and needs one.
         (UpstreamHost::Preserve, None) => {
-            head.insert_header(header::HOST, own_host(&upstream.address))
+            head.insert_header(header::HOST, upstream.address.authority())
         }
-    }
-}
-
-/// Removes [`CLAIMS`], also when spelled with underscores: CGI-like apps cannot tell the two apart.
-fn drop_claims(head: &mut RequestHeader) {
-    let claimed: Vec<HeaderName> = head
-        .headers
-        .keys()
-        .filter(|name| CLAIMS.contains(&name.as_str().replace('_', "-").as_str()))
-        .cloned()
-        .collect();
-    for name in claimed {
-        head.remove_header(&name);
     }
 }
 
@@ -228,15 +199,13 @@ mod tests {
 
     #[test]
     fn claims_of_the_client_are_replaced() {
-        let mut head = head(&[
+        let mut fields = vec![
             ("Host", "shop.example"),
-            ("X-Forwarded-For", "6.6.6.6"),
-            ("X_Forwarded_For", "6.6.6.6"),
-            ("X-Forwarded-Proto", "http"),
-            ("Forwarded", "for=6.6.6.6"),
-            ("X-Real-IP", "6.6.6.6"),
+            ("X-Forwarded-User", "kept too"),
             ("X-Other", "kept"),
-        ]);
+        ];
+        fields.extend(["X-Real-IP", "X_Forwarded_For", "Forwarded"].map(|name| (name, "6.6.6.6")));
+        let mut head = head(&fields);
         request(
             &mut head,
             client("192.0.2.7"),
@@ -253,6 +222,7 @@ mod tests {
                 "for=192.0.2.7;host=\"shop.example\";proto=https",
             ),
             ("host", "shop.example"),
+            ("x-forwarded-user", "kept too"),
             ("x-other", "kept"),
         ] {
             assert_eq!(all(&head.headers, name), [expected], "{name}");
@@ -274,6 +244,15 @@ mod tests {
             all(&fixed.headers, "forwarded"),
             ["for=\"[::1]\";host=\"shop.example\";proto=https"]
         );
+
+        let mut missing = head(&[]);
+        let mut six = upstream(UpstreamHost::Preserve);
+        six.address = UpstreamAddress::Tcp {
+            host: "::1".to_owned(),
+            port: 3000,
+        };
+        request(&mut missing, client("-"), &six).unwrap();
+        assert_eq!(all(&missing.headers, "host"), ["[::1]:3000"]);
 
         let mut missing = head(&[]);
         request(&mut missing, client("-"), &upstream(UpstreamHost::Preserve)).unwrap();

@@ -1,41 +1,86 @@
 //! Closing a connection in a way that lets the client read our last words.
 
-use std::{io, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use bytes::BytesMut;
 use pingora::protocols::Stream;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
 };
 
 /// How long, and for how many bytes, a client may go on sending after we said our last.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 2 << 20;
-const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES: usize = 4 * 1024;
 
-/// Ends our side of the stream (over TLS with a close_notify). The client may be gone, or may never
-/// read what is still on its way; neither is waited for.
-pub async fn end(stream: &mut Stream) {
-    let _ = timeout(LINGER, AsyncWriteExt::shutdown(stream)).await;
+/// What becomes of the bytes that a client still sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// None are expected.
+    Ignored,
+    /// They are taken, for a while. Closing a socket with unread bytes resets the connection, and the
+    /// client may lose our answer (RFC 9112, 9.6).
+    Drained,
 }
 
-/// Ends our side of the stream and takes what the client still sends, for a while. Closing a socket
-/// with unread bytes resets the connection, and the client would lose our answer.
-pub async fn end_and_drain(stream: &mut Stream) {
-    let goodbye = async {
-        AsyncWriteExt::shutdown(stream).await?;
-        let mut unwanted = BytesMut::with_capacity(READ_BYTES);
-        let mut received = 0;
-        while received < LINGER_BYTES_MAX {
-            unwanted.clear();
-            match stream.read_buf(&mut unwanted).await? {
-                0 => break,
-                n => received += n,
-            }
+/// The end of one stream. The client may be gone, or may never read what is still on its way, so
+/// there is a deadline over it all.
+#[derive(Debug)]
+pub struct Linger {
+    deadline: Pin<Box<Sleep>>,
+    /// Our side is shut (over TLS with a close_notify).
+    ended: bool,
+    /// Bytes that may still come.
+    left: usize,
+}
+
+impl Linger {
+    /// Begins now.
+    #[must_use]
+    pub fn new(rest: Rest) -> Self {
+        Self {
+            deadline: Box::pin(sleep(LINGER)),
+            ended: false,
+            left: match rest {
+                Rest::Ignored => 0,
+                Rest::Drained => LINGER_BYTES_MAX,
+            },
         }
-        io::Result::Ok(())
-    };
-    // Neither an error nor the deadline changes anything: the connection ends here.
-    let _ = timeout(LINGER, goodbye).await;
+    }
+
+    /// Ready when the stream can be dropped. Neither an error nor the deadline changes anything: the
+    /// connection ends here.
+    pub fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !self.ended {
+            if ready!(Pin::new(&mut *stream).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            self.ended = true;
+        }
+        let mut chunk = [0_u8; READ_BYTES];
+        while self.left > 0 {
+            let mut unwanted = ReadBuf::new(&mut chunk);
+            let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut unwanted));
+            let received = unwanted.filled().len();
+            if read.is_err() || received == 0 {
+                break;
+            }
+            self.left = self.left.saturating_sub(received);
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Ends our side of the stream.
+pub async fn end(stream: &mut Stream, rest: Rest) {
+    let mut linger = Linger::new(rest);
+    poll_fn(|cx| linger.poll(stream, cx)).await;
 }

@@ -1,9 +1,11 @@
 //! Everything that is not fan-out: pingora's `HttpProxy` with our rules, and the hijack by which a
 //! fan-out request leaves it.
 
+mod claims;
 pub mod forward;
 pub mod framing;
 pub mod linger;
+pub mod pace;
 mod passage;
 pub mod reply;
 mod report;
@@ -133,6 +135,7 @@ impl PassThrough {
             route,
             kind,
             client,
+            watch: None,
         });
         Ok(false)
     }
@@ -192,8 +195,11 @@ impl ProxyHttp for PassThrough {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Passage) -> Result<()> {
+        let client_timeout = self.hub.config.load().limits.client_timeout;
         // Pingora's own default is for ever.
-        session.set_write_timeout(Some(self.hub.config.load().limits.write_timeout));
+        session.set_write_timeout(Some(client_timeout));
+        // The turnstile and the watch know better how slowly a body may come.
+        session.set_read_timeout(None);
         session.set_total_drain_timeout(Some(BODY_DRAIN_TIMEOUT));
         if session.req_header().version == Version::HTTP_10 {
             session.set_ignore_info_resp(true);
@@ -241,6 +247,9 @@ impl ProxyHttp for PassThrough {
         let Some(routed) = &passage.routed else {
             return Ok(());
         };
+        if let Some(watch) = &routed.watch {
+            watch.begin(clock::now());
+        }
         forward::request(head, routed.client, &routed.route.upstream)
     }
 
@@ -248,11 +257,15 @@ impl ProxyHttp for PassThrough {
     async fn request_body_filter(
         &self,
         _: &mut Session,
-        _: &mut Option<Bytes>,
-        _: bool,
+        piece: &mut Option<Bytes>,
+        is_last: bool,
         passage: &mut Passage,
     ) -> Result<()> {
         passage.sent = true;
+        passage.received |= is_last;
+        if let Some(watch) = passage.routed.as_ref().and_then(|r| r.watch.as_ref()) {
+            watch.received(piece.as_ref().map_or(0, Bytes::len), is_last, clock::now());
+        }
         Ok(())
     }
 
@@ -314,6 +327,11 @@ impl ProxyHttp for PassThrough {
         passage: &mut Passage,
         reused: bool,
     ) -> Box<Error> {
+        if *error.etype() == ErrorType::ReadTimedout && !passage.received {
+            // An app that waits for the rest of the request is not to blame: its own slowness to take
+            // what came is a write that timed out.
+            error.as_down();
+        }
         let repeatable =
             session.req_header().method.is_idempotent() && !session.retry_buffer_truncated();
         if reused && !passage.sent && *error.etype() == ErrorType::WriteError {
@@ -340,6 +358,9 @@ impl ProxyHttp for PassThrough {
             .is_some_and(|head| !head.status.is_informational());
         if !begun && let Some(answer) = reply::failure(error) {
             error_code = answer.status.as_u16();
+            if answer.status == StatusCode::REQUEST_TIMEOUT {
+                self.metrics.slow_bodies.inc();
+            }
             // The client may be gone by now, which is no news.
             let session = &mut session.downstream_session;
             let sent = reply::send(session, answer, Connection::Close).await;

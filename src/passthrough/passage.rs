@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use pingora::upstreams::peer::HttpPeer;
 
-use super::turnstile::Client;
+use super::{pace::Watch, turnstile::Client};
 use crate::{config::model::Route, upstream::gate::Place};
 
 /// What `decide` said about an HTTP/2 request: its driver has asked already, since it alone can
@@ -17,6 +17,8 @@ pub struct Routed {
     pub kind: Kind,
     /// Who asks.
     pub client: Client,
+    /// Told of the progress of a request body.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// How a request passes through.
@@ -38,4 +40,6 @@ pub struct Passage {
     pub(super) peers: VecDeque<HttpPeer>,
     /// On the current attempt the request head went out whole: the app may have acted on it.
     pub(super) sent: bool,
+    /// The client has sent all of the request body.
+    pub(super) received: bool,
 }

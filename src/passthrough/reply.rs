@@ -8,7 +8,7 @@ use pingora::{
     protocols::http::{ServerSession, v2::server::HttpSession as H2Session},
 };
 
-use super::framing::BadFraming;
+use super::{framing::BadFraming, pace::TooSlow};
 use crate::{answer::Answer, decide::Refusal, error::RefuseReason};
 
 /// What becomes of an HTTP/1 connection after an answer.
@@ -94,19 +94,24 @@ fn upstream_failure(kind: &ErrorType) -> (StatusCode, &'static str) {
     }
 }
 
+const SLOW_BODY: (StatusCode, &str) = (
+    StatusCode::REQUEST_TIMEOUT,
+    "the request body did not arrive in time",
+);
+
 fn downstream_failure(error: &Error) -> Option<(StatusCode, &'static str)> {
     use ErrorType as E;
-    let framing = error
+    // What the turnstile had to say.
+    let ours = error
         .root_cause()
         .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-        .and_then(|inner| inner.downcast_ref::<BadFraming>());
+        .and_then(std::io::Error::get_ref);
+    let is_slow = ours.is_some_and(|inner| inner.is::<TooSlow>());
+    let framing = ours.and_then(|inner| inner.downcast_ref::<BadFraming>());
     match (framing, error.etype()) {
         (Some(bad), _) => Some((StatusCode::BAD_REQUEST, bad.0)),
-        (None, E::ReadTimedout) => Some((
-            StatusCode::REQUEST_TIMEOUT,
-            "the request body did not arrive in time",
-        )),
+        (None, E::ReadTimedout) => Some(SLOW_BODY),
+        (None, _) if is_slow => Some(SLOW_BODY),
         (None, E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed) => None,
         (None, _) => Some((StatusCode::BAD_REQUEST, "the request is not valid HTTP")),
     }

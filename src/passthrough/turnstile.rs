@@ -7,7 +7,7 @@
 
 use std::{
     any::Any,
-    fmt, io,
+    fmt, io, mem,
     net::IpAddr,
     pin::Pin,
     sync::{
@@ -18,18 +18,19 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{
     framing::{BadFraming, Framing, Meter},
-    linger,
+    linger::{Linger, Rest},
+    pace::{TooSlow, Wait},
 };
-use crate::route::key::Scheme;
+use crate::{config::model::Limits, route::key::Scheme};
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Turnstile {
     /// Read from the stream and not yet handed out.
     waiting: BytesMut,
     meter: Meter,
+    /// For the body of the current request, if it has one that is not complete.
+    wait: Option<Wait>,
     /// The protocol was switched (101): everything passes. Set through a shared reference, since
     /// pingora owns us at that time.
     switched: AtomicBool,
@@ -59,6 +62,8 @@ pub struct Turnstile {
     /// Content-Length until they are complete; over TLS a part would be held back. It polls our read
     /// side all the time, so that is where we flush.
     unflushed: bool,
+    /// The end has begun.
+    linger: Option<Linger>,
 }
 
 impl Turnstile {
@@ -70,9 +75,11 @@ impl Turnstile {
             client,
             waiting,
             meter: Meter::new(Framing::None),
+            wait: None,
             switched: AtomicBool::new(false),
             ended: false,
             unflushed: false,
+            linger: None,
         }
     }
 
@@ -87,14 +94,25 @@ impl Turnstile {
         &mut self.waiting
     }
 
+    /// Takes up to `n` of the waiting bytes off. The buffer's memory goes with the last of them: a
+    /// request may take hours, and a connection may idle between two.
+    pub fn take_waiting(&mut self, n: usize) -> BytesMut {
+        if n < self.waiting.len() {
+            self.waiting.split_to(n)
+        } else {
+            mem::take(&mut self.waiting)
+        }
+    }
+
     /// The stream underneath, for reading the next head.
     pub const fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
-    /// Lets the body of the next request through.
-    pub const fn admit(&mut self, framing: Framing) {
+    /// Lets the body of the next request through, if it does not come too slowly.
+    pub fn admit(&mut self, framing: Framing, limits: &Limits) {
         self.meter = Meter::new(framing);
+        self.wait = (!self.meter.is_done()).then(|| Wait::new(limits));
     }
 
     /// From now on every byte passes: the app switched protocols.
@@ -125,9 +143,17 @@ impl Turnstile {
     fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         if self.waiting.is_empty() {
-            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+                read?;
+            } else {
+                ready!(self.poll_too_slow(cx));
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, TooSlow)));
+            }
             let received = buf.filled().get(before..).unwrap_or_default();
             let taken = self.meter.take(received).map_err(bad_framing)?;
+            if let Some(wait) = &mut self.wait {
+                wait.received(taken);
+            }
             self.waiting
                 .extend_from_slice(received.get(taken..).unwrap_or_default());
             buf.set_filled(before + taken);
@@ -137,13 +163,26 @@ impl Turnstile {
                 .meter
                 .take(self.waiting.get(..room).unwrap_or_default())
                 .map_err(bad_framing)?;
-            buf.put_slice(self.waiting.get(..taken).unwrap_or_default());
-            self.waiting.advance(taken);
+            buf.put_slice(&self.take_waiting(taken));
+        }
+        if self.meter.is_done() {
+            self.wait = None;
         }
         Poll::Ready(Ok(()))
     }
 
+    fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.wait {
+            Some(wait) => wait.poll_too_slow(cx),
+            None => Poll::Pending,
+        }
+    }
+
     /// The request is complete: only the client's leaving is of interest, what it sends must wait.
+    ///
+    /// Beyond [`WAITING_BYTES_MAX`] nothing more is read, and so nothing wakes the reader any more.
+    /// None is due: the answer goes on without it, and after it the front takes what waits. That the
+    /// client left is then noticed by writing to it, or by the app's `read_timeout`.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut chunk = [0_u8; 1024];
         while !self.ended {
@@ -181,8 +220,7 @@ impl AsyncRead for Turnstile {
                 return Pin::new(&mut this.stream).poll_read(cx, buf);
             }
             let n = buf.remaining().min(this.waiting.len());
-            buf.put_slice(this.waiting.get(..n).unwrap_or_default());
-            this.waiting.advance(n);
+            buf.put_slice(&this.take_waiting(n));
             return Poll::Ready(Ok(()));
         }
         if this.meter.is_done() {
@@ -225,8 +263,20 @@ impl AsyncWrite for Turnstile {
         Poll::Ready(Ok(()))
     }
 
+    /// Pingora ends a connection by this, and drops it then.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        let linger = this.linger.get_or_insert_with(|| {
+            let is_silent = this.ended || this.switched.load(Ordering::Relaxed);
+            // Else the client may be in the middle of a body that nobody wants any more, or may have
+            // sent a further request.
+            Linger::new(if is_silent {
+                Rest::Ignored
+            } else {
+                Rest::Drained
+            })
+        });
+        linger.poll(&mut this.stream, cx).map(Ok)
     }
 }
 
@@ -241,13 +291,7 @@ impl fmt::Debug for Turnstile {
 #[async_trait]
 impl Shutdown for Turnstile {
     async fn shutdown(&mut self) {
-        let is_quiet = self.meter.is_done() || self.ended;
-        if is_quiet || self.switched.load(Ordering::Relaxed) {
-            linger::end(&mut self.stream).await;
-        } else {
-            // The client is in the middle of a body that nobody wants any more.
-            linger::end_and_drain(&mut self.stream).await;
-        }
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 
@@ -286,3 +330,26 @@ impl GetSocketDigest for Turnstile {
 }
 
 impl Peek for Turnstile {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn the_last_waiting_byte_takes_the_buffer_with_it() {
+        let client = Client {
+            address: None,
+            scheme: Scheme::Http,
+        };
+        let waiting = BytesMut::from(&b"\r\nGET / HTTP/1.1\r\n\r\nGET"[..]);
+        let stream = Box::new(Cursor::new(Vec::<u8>::new()));
+        let mut turnstile = Turnstile::new(stream, client, waiting);
+        assert_eq!(turnstile.take_waiting(2), "\r\n");
+        assert_eq!(turnstile.take_waiting(18), "GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(turnstile.waiting(), "GET");
+        assert_eq!(turnstile.take_waiting(100), "GET");
+        assert_eq!(turnstile.waiting().capacity(), 0);
+    }
+}

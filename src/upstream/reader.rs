@@ -20,7 +20,7 @@ use super::{
     exchange::{Body, Dialer, OpenError, Opened},
     intake::{Ending, Intake},
     refusal,
-    request::{UpstreamRequest, own_host},
+    request::UpstreamRequest,
     retry::Retry,
     verdict::{Verdict, judge},
 };
@@ -336,7 +336,7 @@ pub fn request(key: &ChannelKey, client: Option<IpAddr>, upstream: &Upstream) ->
         UpstreamHost::Fixed(host) => host.clone(),
         UpstreamHost::Preserve if !key.host.is_empty() => key.host.clone(),
         // An HTTP/1.0 client may have named none.
-        UpstreamHost::Preserve => own_host(&upstream.address),
+        UpstreamHost::Preserve => upstream.address.authority(),
     };
     UpstreamRequest {
         target: key.target.clone(),

@@ -6,8 +6,6 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use pingora::http::{IntoCaseHeaderName, RequestHeader};
 
-use crate::config::model::UpstreamAddress;
-
 /// The fields that every event stream request carries, whoever asks. Names are written as older
 /// servers expect them.
 const CONSTANTS: [(&str, &str); 4] = [
@@ -79,14 +77,4 @@ where
     head.append_header(name.clone(), value)
         .map_err(|_| bad_value())?;
     Ok(())
-}
-
-/// What stands in `Host` when no client has named one (RFC 9112, section 3.2).
-#[must_use]
-pub fn own_host(address: &UpstreamAddress) -> String {
-    match address {
-        UpstreamAddress::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-        UpstreamAddress::Tcp { host, port } => format!("{host}:{port}"),
-        UpstreamAddress::Unix(_) => "localhost".to_owned(),
-    }
 }

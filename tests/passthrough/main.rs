@@ -10,10 +10,12 @@
 
 mod bodies;
 mod failures;
+mod floods;
 mod handover;
 mod http2;
 mod lifecycle;
 mod messages;
 #[path = "../rig/mod.rs"]
 mod rig;
+mod slow;
 mod streaming;

@@ -19,6 +19,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const THREADS_MAX: usize = 1_024;
 /// HTTP/2 counts streams in 31 bits.
 const STREAMS_MAX: usize = i32::MAX as usize;
+const CONTROL_FRAMES_MAX: usize = 1_000_000;
 
 pub(super) fn listeners(raw: &[raw::Listener], at: &At<'_>) -> Vec<Listener> {
     if raw.is_empty() && !at.is_damaged() {
@@ -106,6 +107,11 @@ pub(super) fn limits(raw: &raw::Limits, at: &At<'_>) -> Limits {
         defaults::STREAMS_PER_CONNECTION_MAX as usize,
         1..=STREAMS_MAX,
     );
+    let control_frames = at.key("control_frames_per_second_max").count(
+        raw.control_frames_per_second_max,
+        defaults::CONTROL_FRAMES_PER_SECOND_MAX,
+        1..=CONTROL_FRAMES_MAX,
+    );
     Limits {
         subscribers_max: many("subscribers_max", raw.subscribers_max),
         connections_max: many("connections_max", raw.connections_max),
@@ -136,11 +142,18 @@ pub(super) fn limits(raw: &raw::Limits, at: &At<'_>) -> Limits {
             raw.keepalive_timeout,
             defaults::KEEPALIVE_TIMEOUT,
         ),
-        write_timeout: time(
-            "write_timeout",
-            raw.write_timeout,
-            defaults::CLIENT_WRITE_TIMEOUT,
+        body_timeout: time("body_timeout", raw.body_timeout, defaults::BODY_TIMEOUT),
+        body_bytes_per_second_min: at.key("body_bytes_per_second_min").size(
+            raw.body_bytes_per_second_min,
+            defaults::BODY_BYTES_PER_SECOND_MIN,
+            0..=1 << 20,
         ),
+        client_timeout: at.key("client_timeout").time(
+            raw.client_timeout,
+            defaults::CLIENT_TIMEOUT,
+            Duration::from_secs(1)..=HOUR,
+        ),
+        control_frames_per_second_max: u32::try_from(control_frames).unwrap_or(u32::MAX),
         tcp_send_buffer_bytes: at.key("tcp_send_buffer_bytes").size(
             raw.tcp_send_buffer_bytes,
             defaults::TCP_SEND_BUFFER_BYTES,

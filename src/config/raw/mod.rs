@@ -181,10 +181,21 @@ pub struct Limits {
     /// How long a client connection may idle between requests. Default 75s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keepalive_timeout: Option<Time>,
-    /// How long a client may take to accept a piece of a response that is passed through, a stream
-    /// of its own included. Default 60s.
+    /// Longest silence of a client within a request body. Default 60s.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub write_timeout: Option<Time>,
+    pub body_timeout: Option<Time>,
+    /// Least average rate of a request body, once it took longer than `body_timeout`; 0 for any.
+    /// Default 240B.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_bytes_per_second_min: Option<Size>,
+    /// How long a client may take nothing of what is sent to it, and how soon one that vanished is
+    /// found out. Default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_timeout: Option<Time>,
+    /// Frames that ask for nothing (RST_STREAM, PING, SETTINGS, PRIORITY) which an HTTP/2 client may
+    /// send, on average over ten seconds. Default 200.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_frames_per_second_max: Option<Count>,
     /// Kernel send buffer of a client socket. Default 64KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_send_buffer_bytes: Option<Size>,

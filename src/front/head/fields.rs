@@ -62,9 +62,16 @@ const TUNNEL_BODY: Fault = (
 /// What the request line says that the header fields must agree with.
 #[derive(Debug)]
 pub(super) struct RequestLine {
-    http10: bool,
-    /// Host and port of an absolute-form target.
+    version: Version,
+    /// Host and port of an absolute-form target, or `:authority`.
     authority: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+    Http2,
 }
 
 impl RequestLine {
@@ -75,12 +82,12 @@ impl RequestLine {
         else {
             return Err(REQUEST_LINE);
         };
-        if method.is_empty() || method.len() > METHOD_BYTES_MAX || !is_all_token(method) {
+        if !is_method(method) {
             return Err(METHOD);
         }
-        let http10 = match version {
-            b"HTTP/1.1" => false,
-            b"HTTP/1.0" => true,
+        let version = match version {
+            b"HTTP/1.1" => Version::Http11,
+            b"HTTP/1.0" => Version::Http10,
             [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
                 if major.is_ascii_digit() && minor.is_ascii_digit() =>
             {
@@ -92,13 +99,39 @@ impl RequestLine {
             return Err(CONNECT);
         }
         let authority = authority_of(method, target)?;
-        Ok(Self { http10, authority })
+        Ok(Self { version, authority })
+    }
+
+    /// The pseudo-header fields of HTTP/2. The target is a path with an optional query, or OPTIONS'
+    /// asterisk.
+    pub(super) fn of_parts(
+        method: &Method,
+        target: &[u8],
+        authority: Option<&str>,
+    ) -> Result<Self, Fault> {
+        let method = method.as_str().as_bytes();
+        if !is_method(method) {
+            return Err(METHOD);
+        }
+        if method == b"CONNECT" {
+            return Err(CONNECT);
+        }
+        if !is_clean(target) || !is_origin_form(method, target) {
+            return Err(TARGET);
+        }
+        let authority = authority.map(|authority| authority.as_bytes().to_vec());
+        if authority.as_deref().is_some_and(|name| !is_host(name)) {
+            return Err(HOST);
+        }
+        Ok(Self {
+            version: Version::Http2,
+            authority,
+        })
     }
 }
 
-/// Whether a target of HTTP/1 or HTTP/2 is a path with an optional query, or OPTIONS' asterisk.
-pub(in crate::front) fn is_target(method: &Method, target: &[u8]) -> bool {
-    is_clean(target) && is_origin_form(method.as_str().as_bytes(), target)
+fn is_method(method: &[u8]) -> bool {
+    (1..=METHOD_BYTES_MAX).contains(&method.len()) && is_all_token(method)
 }
 
 fn is_clean(target: &[u8]) -> bool {
@@ -170,7 +203,8 @@ impl Facts {
         self.note(name, trim(value))
     }
 
-    fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
+    /// Takes one field of which name and value have the right bytes.
+    pub(super) fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
         if name.eq_ignore_ascii_case(b"content-length") {
             if self.length.replace(decimal(value).ok_or(LENGTH)?).is_some() {
                 return Err(LENGTH);
@@ -195,7 +229,12 @@ impl Facts {
 
     /// All fields are in: do they agree?
     pub(super) fn finish(&self, request: &RequestLine) -> Result<Framing, Fault> {
-        if self.host.is_none() && !request.http10 {
+        let is_named = match request.version {
+            Version::Http10 => true,
+            Version::Http11 => self.host.is_some(),
+            Version::Http2 => self.host.is_some() || request.authority.is_some(),
+        };
+        if !is_named {
             return Err(HOST);
         }
         if let (Some(authority), Some(host)) = (&request.authority, &self.host)
@@ -205,7 +244,7 @@ impl Facts {
         }
         let framing = match (self.chunked, self.length) {
             (true, Some(_)) => return Err(BOTH),
-            (true, None) if request.http10 => return Err(ENCODING_1_0),
+            (true, None) if request.version == Version::Http10 => return Err(ENCODING_1_0),
             (true, None) => Framing::Chunked,
             (false, Some(0) | None) => Framing::None,
             (false, Some(length)) => Framing::Length(length),
@@ -237,7 +276,7 @@ fn decimal(value: &[u8]) -> Option<u64> {
 
 /// A host with an optional port: a name, an IPv4 address, or an IPv6 address in brackets. Empty is
 /// allowed (RFC 9112, 3.2).
-pub(in crate::front) fn is_host(value: &[u8]) -> bool {
+fn is_host(value: &[u8]) -> bool {
     let (name, port) = match value.strip_prefix(b"[") {
         Some(rest) => {
             let Some(end) = rest.iter().position(|byte| *byte == b']') else {
