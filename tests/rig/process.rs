@@ -107,6 +107,7 @@ impl Process {
         if alike.is_empty() {
             alike = all().collect();
         }
+        alike.sort_unstable();
         alike.join("\n")
     }
 

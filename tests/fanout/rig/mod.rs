@@ -102,3 +102,10 @@ impl Deref for Side {
         &self.0
     }
 }
+
+#[test]
+#[should_panic(expected = "no series subscribers{route=\"feed\"}; there are\n\
+                           sidestream_subscribers{route=\"feed\",protocol=")]
+fn a_series_that_there_is_not_fails_a_test_and_shows_those_alike() {
+    Side::start(1, "").metric("subscribers{route=\"feed\"}");
+}
