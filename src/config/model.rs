@@ -113,8 +113,7 @@ impl Upstream {
     /// Timeouts and bounds are not part of that; they change under a stream that is open.
     #[must_use]
     pub fn is_same_app(&self, other: &Self) -> bool {
-        self.name == other.name
-            && self.address == other.address
+        self.address == other.address
             && self.tls == other.tls
             && self.host == other.host
     }

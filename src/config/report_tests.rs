@@ -247,7 +247,6 @@ snapshot!(
     "limits: {client_timeout: 500ms}",
     "limits: {control_frames_per_second_max: 0}",
     "limits: {tcp_send_buffer_bytes: 1}",
-    "limits: {client_timeout: 0}",
     "drain: {window: 1s, margin: 1s, listen_min: 3s}",
     "admin: {address: '0.0.0.0:9901'}",
     "admin: {address: '9901'}",

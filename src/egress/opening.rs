@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(
             text(&block(Reader::EventSource, GapForm::Event, hole)),
             format!(
-                "retry: 1500\n: sidestream\nid: e-9\nevent: sidestream-gap\ndata: {notice}\n\nid: e-9\n\n"
+                "retry: 1500\n: sidestream\nevent: sidestream-gap\ndata: {notice}\nid: e-9\n\nid: e-9\n\n"
             )
         );
         assert_eq!(

@@ -16,8 +16,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Frames an event: `id` and `event` lines where there is something to say, one `data` line per
-    /// line of `data`, and the blank line. Lines end with LF.
+    /// Frames an event: an `event` line where there is something to say, one `data` line per line of
+    /// `data`, an `id` line if there is one, and the blank line. Lines end with LF.
     ///
     /// `data` may hold any line end: what the app wrote as a line break stays one, and none can
     /// start a field. A `name` with a line break, or an `id` with one or with NUL, cannot be
@@ -111,15 +111,17 @@ fn hex(number: usize) -> ([u8; CHUNK_SIZE_DIGITS_MAX], usize) {
     (digits, len)
 }
 
+/// The id comes last: some clients count it as soon as its line is there, against the standard, and
+/// would skip an event that was cut behind it.
 fn write_event(buf: &mut BytesMut, id: Option<&[u8]>, name: Option<&[u8]>, data: &[u8]) {
-    if let Some(id) = id {
-        write_field(buf, b"id: ", id);
-    }
     if let Some(name) = name {
         write_field(buf, b"event: ", name);
     }
     for line in Lines::of(data) {
         write_field(buf, b"data: ", line);
+    }
+    if let Some(id) = id {
+        write_field(buf, b"id: ", id);
     }
     buf.put_u8(b'\n');
 }
@@ -207,9 +209,9 @@ mod tests {
             Some(b"7"),
             b"tick",
             b"x",
-            b"id: 7\nevent: tick\ndata: x\n\n",
+            b"event: tick\ndata: x\nid: 7\n\n",
         );
-        check(Some(b""), b"", b"x", b"id: \ndata: x\n\n");
+        check(Some(b""), b"", b"x", b"data: x\nid: \n\n");
         check(None, b"", b" x", b"data:  x\n\n");
         check(None, b"", b"\xff", b"data: \xff\n\n");
     }
@@ -228,7 +230,7 @@ mod tests {
     fn a_field_that_cannot_be_written_is_left_out() {
         for bad in [&b"a\nb"[..], b"a\rb", b"\n", b"x\r\ndata: y"] {
             check(Some(bad), b"n", b"x", b"event: n\ndata: x\n\n");
-            check(Some(b"1"), bad, b"x", b"id: 1\ndata: x\n\n");
+            check(Some(b"1"), bad, b"x", b"data: x\nid: 1\n\n");
         }
         check(Some(b"a\0"), b"n\0", b"x", b"event: n\0\ndata: x\n\n");
     }

@@ -339,7 +339,7 @@ fn a_gap_notice_says_what_is_missing() {
     };
     assert_eq!(
         notice(known, Some("e-9")),
-        "id: e-9\nevent: sidestream-gap\ndata: {\"reason\":\"evicted\",\"from\":3,\"to\":9,\"missed\":7}\n\n"
+        "event: sidestream-gap\ndata: {\"reason\":\"evicted\",\"from\":3,\"to\":9,\"missed\":7}\nid: e-9\n\n"
     );
     let comment = gap_comment(Hole {
         reason: GapReason::UnknownId,
