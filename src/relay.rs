@@ -4,21 +4,14 @@
 //! pingora's session is gone by then (it was taken over before the app was asked), so the head and
 //! the body are handed on here.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, StatusCode,
+    StatusCode,
     header::{DATE, SET_COOKIE},
 };
-use pingora::{
-    http::ResponseHeader,
-    protocols::{
-        Stream,
-        http::{date::get_cached_date, v2::server::HttpSession as H2Session},
-    },
-};
-use tokio::{io::AsyncWriteExt, sync::Semaphore, time::timeout};
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     admission::{Admission, turn_away},
@@ -28,10 +21,9 @@ use crate::{
     decide::{FanOut, Reader},
     egress::{
         handle::{Joiner, Relay},
-        opening::h1_head,
-        sink::Downstream,
+        opening::framed,
+        sink::{Downstream, EndKind, Sink},
     },
-    sse::encode::Frame,
     upstream::{
         exchange::{Body, Dialer, Opened, Part, ResponseHead},
         reader::request,
@@ -84,7 +76,6 @@ impl Relay for Relayer {
             } = *joiner;
             let channel = membership.channel().clone();
             drop(membership);
-            let mut client = Client::new(downstream);
             // The semaphore is never closed.
             let turn = asking.acquire().await;
             let opened = ask(&dialer, &channel).await;
@@ -94,10 +85,10 @@ impl Relay for Relayer {
                 // The app streams by now: by way of the channel, not beside it.
                 Some(opened) if is_stream(&opened.head) => {
                     drop(opened);
-                    client.answer(&come_back(&request, &admission)).await
+                    answer(downstream, &come_back(&request, &admission)).await
                 }
-                Some(opened) => hand_on(opened, &channel, &mut client).await,
-                None => client.answer(&unreachable()).await,
+                Some(opened) => hand_on(opened, &channel, downstream).await,
+                None => answer(downstream, &unreachable()).await,
             };
             drop(permit);
         });
@@ -128,20 +119,50 @@ fn unreachable() -> Answer {
     Answer::text(StatusCode::BAD_GATEWAY, text)
 }
 
-async fn hand_on(opened: Opened, channel: &Channel, client: &mut Client) -> io::Result<()> {
+/// Hands on the app's answer, this client's own `Set-Cookie` included.
+async fn hand_on(opened: Opened, channel: &Channel, downstream: Downstream) -> io::Result<()> {
     let Opened { head, mut body } = opened;
-    client.head(&head).await?;
+    let mut headers = client_headers(&head.headers);
+    let cookies = head.headers.get_all(SET_COOKIE);
+    headers.extend(cookies.iter().map(|value| (SET_COOKIE, value.clone())));
+    headers.retain(|(name, _)| name != DATE);
+    let fields = headers.iter().map(|(name, value)| (name, value));
+    let (mut sink, begin) = downstream
+        .stream(head.status, fields)
+        .ok_or(io::ErrorKind::BrokenPipe)?;
+    push(&mut sink, begin.freeze()).await?;
     let silence_max = channel.route().upstream.read_timeout;
     loop {
         match next(&mut body, silence_max).await {
-            Ok(Some(data)) => client.data(data).await?,
-            Ok(None) => return client.end().await,
+            Ok(Some(data)) => {
+                let framed = framed(&data, sink.framing());
+                push(&mut sink, framed).await?;
+            }
+            Ok(None) => {
+                let last = sink.last_bytes();
+                push(&mut sink, last).await?;
+                sink.end(EndKind::Complete, CLIENT_WRITE_TIMEOUT).await;
+                return Ok(());
+            }
             Err(error) => {
-                client.cut();
+                sink.end(EndKind::Cut, CLIENT_WRITE_TIMEOUT).await;
                 return Err(error);
             }
         }
     }
+}
+
+async fn answer(downstream: Downstream, answer: &Answer) -> io::Result<()> {
+    let (mut sink, head) = downstream.answer(answer).ok_or(io::ErrorKind::BrokenPipe)?;
+    push(&mut sink, head).await?;
+    push(&mut sink, answer.body.clone()).await?;
+    sink.end(EndKind::Complete, CLIENT_WRITE_TIMEOUT).await;
+    Ok(())
+}
+
+async fn push(sink: &mut Sink, mut bytes: Bytes) -> io::Result<()> {
+    let push = poll_fn(|cx| sink.poll_push(cx, &mut bytes));
+    timeout(CLIENT_WRITE_TIMEOUT, push).await?
 }
 
 async fn ask(dialer: &Dialer, channel: &Channel) -> Option<Opened> {
@@ -166,122 +187,4 @@ async fn next(body: &mut Body, silence_max: Duration) -> io::Result<Option<Bytes
         Ok(Part::End) => Ok(None),
         Err(cut) => Err(io::Error::other(cut.to_string())),
     }
-}
-
-/// The client's side.
-enum Client {
-    H1 { stream: Stream, http10: bool },
-    H2(Box<H2Session>),
-}
-
-impl Client {
-    fn new(downstream: Downstream) -> Self {
-        match downstream {
-            Downstream::H1 { stream, http10 } => Self::H1 { stream, http10 },
-            Downstream::H2(session) => Self::H2(session),
-        }
-    }
-
-    /// The app's head, this client's own `Set-Cookie` included.
-    async fn head(&mut self, head: &ResponseHead) -> io::Result<()> {
-        let mut headers = client_headers(&head.headers);
-        let cookies = head.headers.get_all(SET_COOKIE);
-        headers.extend(cookies.iter().map(|value| (SET_COOKIE, value.clone())));
-        headers.retain(|(name, _)| name != DATE);
-        match self {
-            Self::H1 { stream, http10 } => {
-                let mut out = h1_head(&status_line(head.status), &headers, &get_cached_date());
-                if !*http10 {
-                    out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-                }
-                out.extend_from_slice(b"\r\n");
-                written(stream, &out).await
-            }
-            Self::H2(session) => {
-                let response = h2_head(head.status, &headers).ok_or(io::ErrorKind::InvalidData)?;
-                session
-                    .write_response_header(Box::new(response), false)
-                    .map_err(io::Error::other)
-            }
-        }
-    }
-
-    async fn data(&mut self, data: Bytes) -> io::Result<()> {
-        match self {
-            _ if data.is_empty() => Ok(()),
-            Self::H1 {
-                stream,
-                http10: true,
-            } => written(stream, &data).await,
-            Self::H1 {
-                stream,
-                http10: false,
-            } => written(stream, Frame::raw(&data).chunked()).await,
-            Self::H2(session) => timeout(CLIENT_WRITE_TIMEOUT, session.write_body(data, false))
-                .await?
-                .map_err(io::Error::other),
-        }
-    }
-
-    /// The whole answer is written.
-    async fn end(&mut self) -> io::Result<()> {
-        match self {
-            Self::H1 { stream, http10 } => {
-                if !*http10 {
-                    written(stream, b"0\r\n\r\n").await?;
-                }
-                timeout(CLIENT_WRITE_TIMEOUT, AsyncWriteExt::shutdown(stream)).await?
-            }
-            Self::H2(session) => session.finish().map_err(io::Error::other),
-        }
-    }
-
-    /// The answer broke off: no last chunk, and a reset over HTTP/2.
-    fn cut(&mut self) {
-        if let Self::H2(session) = self {
-            session.shutdown_with_reason(h2::Reason::CANCEL);
-        }
-    }
-
-    async fn answer(&mut self, answer: &Answer) -> io::Result<()> {
-        match self {
-            Self::H1 { stream, .. } => {
-                written(stream, &answer.to_http1_close()).await?;
-                timeout(CLIENT_WRITE_TIMEOUT, AsyncWriteExt::shutdown(stream)).await?
-            }
-            Self::H2(session) => {
-                let response =
-                    h2_head(answer.status, &answer.headers).ok_or(io::ErrorKind::InvalidData)?;
-                session
-                    .write_response_header(Box::new(response), false)
-                    .map_err(io::Error::other)?;
-                self.data(answer.body.clone()).await?;
-                Box::pin(self.end()).await
-            }
-        }
-    }
-}
-
-async fn written(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
-    let write = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    };
-    timeout(CLIENT_WRITE_TIMEOUT, write).await?
-}
-
-fn status_line(status: StatusCode) -> String {
-    format!(
-        "{} {}",
-        status.as_u16(),
-        status.canonical_reason().unwrap_or_default()
-    )
-}
-
-fn h2_head(status: StatusCode, headers: &[(HeaderName, HeaderValue)]) -> Option<ResponseHeader> {
-    let mut response = ResponseHeader::build(status, Some(headers.len())).ok()?;
-    for (name, value) in headers {
-        response.append_header(name, value).ok()?;
-    }
-    Some(response)
 }

@@ -280,6 +280,12 @@ impl Channel {
         true
     }
 
+    /// The app's own reconnect time, if it sent one.
+    #[must_use]
+    pub fn app_retry(&self) -> Option<Duration> {
+        self.inner.lock().app_retry
+    }
+
     /// How far a reader at `cursor` is behind, in entries and bytes. `None`: beyond the ring.
     #[must_use]
     pub fn lag(&self, cursor: u64) -> Option<(u64, u64)> {

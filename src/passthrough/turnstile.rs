@@ -29,7 +29,7 @@ use super::{
     framing::{BadFraming, Framing, Meter},
     linger,
 };
-use crate::route::key::Scheme;
+use crate::{egress::sink::ClientSocket, route::key::Scheme};
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,7 @@ const WAITING_BYTES_MAX: usize = 16 * 1024;
 /// A client's HTTP/1 stream that ends, for the reader, with the current request.
 pub struct Turnstile {
     stream: Stream,
+    socket: Arc<dyn ClientSocket>,
     client: Client,
     /// Read from the stream and not yet handed out.
     waiting: BytesMut,
@@ -62,11 +63,17 @@ pub struct Turnstile {
 }
 
 impl Turnstile {
-    /// Wraps a fresh connection; `waiting` was already read from it.
+    /// Wraps a fresh connection over `socket`; `waiting` was already read from it.
     #[must_use]
-    pub fn new(stream: Stream, client: Client, waiting: BytesMut) -> Self {
+    pub fn new(
+        stream: Stream,
+        socket: Arc<dyn ClientSocket>,
+        client: Client,
+        waiting: BytesMut,
+    ) -> Self {
         Self {
             stream,
+            socket,
             client,
             waiting,
             meter: Meter::new(Framing::None),
@@ -80,6 +87,12 @@ impl Turnstile {
     #[must_use]
     pub const fn client(&self) -> Client {
         self.client
+    }
+
+    /// The socket at the bottom of the stream.
+    #[must_use]
+    pub fn socket(&self) -> Arc<dyn ClientSocket> {
+        self.socket.clone()
     }
 
     /// What was received and not yet taken by a request.
