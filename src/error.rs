@@ -13,6 +13,8 @@ pub enum RefuseReason {
     ChannelMax,
     /// The channel-count cap.
     ChannelsMax,
+    /// The memory of all rings is used up, though each was cut down to its least.
+    RingBytesMax,
     /// The app could not be reached within `open_wait`.
     UpstreamUnreachable,
     /// We are draining and the channel does not exist.
@@ -89,6 +91,7 @@ macro_rules! labels {
 labels!(RefuseReason {
     BadRequest => "bad_request", NoRoute => "no_route", SubscribersMax => "subscribers_max",
     ChannelMax => "channel_max", ChannelsMax => "channels_max",
+    RingBytesMax => "ring_bytes_max",
     UpstreamUnreachable => "upstream_unreachable", Draining => "draining",
 });
 labels!(EndReason {

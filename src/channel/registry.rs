@@ -11,6 +11,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
+    budget::Budget,
     id::Epoch,
     shared::Channel,
     state::{Joined, Outcome},
@@ -25,9 +26,6 @@ use crate::{
     route::key::ChannelKey,
 };
 
-/// Entries that a ring with subscribers keeps whatever the budget says.
-const RING_FLOOR_EVENTS: usize = 16;
-
 /// Starts the reader of a channel.
 pub trait Opener: Send + Sync {
     /// Runs `channel`'s upstream until it is over or idle. Must not block.
@@ -40,7 +38,7 @@ pub struct Registry {
     opener: Arc<dyn Opener>,
     metrics: Arc<Metrics>,
     channels_max: AtomicUsize,
-    ring_bytes_max: AtomicUsize,
+    budget: Budget,
     /// No new channels: we are leaving.
     draining: AtomicBool,
 }
@@ -77,13 +75,12 @@ impl Registry {
         channels_max: usize,
         ring_bytes_max: usize,
     ) -> Self {
-        metrics.ring_bytes_max.set(ring_bytes_max);
         Self {
             channels: Mutex::new(HashMap::new()),
             opener,
+            budget: Budget::new(metrics.clone(), ring_bytes_max),
             metrics,
             channels_max: AtomicUsize::new(channels_max),
-            ring_bytes_max: AtomicUsize::new(ring_bytes_max),
             draining: AtomicBool::new(false),
         }
     }
@@ -127,6 +124,9 @@ impl Registry {
         if channels.len() - replaces >= self.channels_max.load(Ordering::Relaxed) {
             return Err(RefuseReason::ChannelsMax);
         }
+        if self.budget.is_exhausted() {
+            return Err(RefuseReason::RingBytesMax);
+        }
         let channel = Channel::new(
             request.key.clone(),
             Epoch::new(rand::random()),
@@ -145,7 +145,7 @@ impl Registry {
     /// Time passes: lingers end, old events go, the memory budget is kept.
     pub fn tick(&self, now: Millis) {
         self.channels.lock().retain(|_, channel| !channel.tick(now));
-        self.keep_budget();
+        self.budget.keep(|| self.list(usize::MAX));
     }
 
     /// From now on no channel is made.
@@ -157,8 +157,7 @@ impl Registry {
     pub fn reload(&self, config: &Config, ring_bytes_max: usize, now: Millis) {
         self.channels_max
             .store(config.limits.channels_max, Ordering::Relaxed);
-        self.ring_bytes_max.store(ring_bytes_max, Ordering::Relaxed);
-        self.metrics.ring_bytes_max.set(ring_bytes_max);
+        self.budget.set_max(ring_bytes_max);
         let routes: HashMap<&str, &Arc<Route>> = config
             .routes
             .iter()
@@ -207,32 +206,6 @@ impl Registry {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// All rings together stay within the budget: rings without subscribers go first, then the
-    /// largest are trimmed, down to a floor.
-    fn keep_budget(&self) {
-        let held = usize::try_from(self.metrics.ring_bytes.get()).unwrap_or(0);
-        let mut excess = held.saturating_sub(self.ring_bytes_max.load(Ordering::Relaxed));
-        if excess == 0 {
-            return;
-        }
-        let mut rings: Vec<(bool, usize, Arc<Channel>)> = self
-            .list(usize::MAX)
-            .into_iter()
-            .map(|channel| {
-                let row = channel.row();
-                (row.subscribers > 0, row.ring_bytes, channel)
-            })
-            .collect();
-        rings.sort_by_key(|(used, bytes, _)| (*used, std::cmp::Reverse(*bytes)));
-        for (used, _, channel) in rings {
-            if excess == 0 {
-                return;
-            }
-            let keep = if used { RING_FLOOR_EVENTS } else { 0 };
-            excess = excess.saturating_sub(channel.trim(excess, keep));
-        }
     }
 }
 

@@ -485,10 +485,13 @@ impl Channel {
         self.account(before, &guard.ring);
     }
 
-    /// Frees `wanted` bytes of ring memory, down to `keep` entries; returns the bytes freed.
+    /// Frees `wanted` bytes of ring memory, down to `keep` entries and to what shards have not yet
+    /// taken; returns the bytes freed.
     pub(super) fn trim(&self, wanted: usize, keep: usize) -> usize {
+        let swept = self.swept();
         let mut guard = self.inner.lock();
         let before = guard.ring.bytes();
+        guard.ring.set_swept(swept);
         let freed = guard.ring.trim(wanted, keep);
         self.account(before, &guard.ring);
         freed

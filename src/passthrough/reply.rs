@@ -34,6 +34,7 @@ impl From<RefuseReason> for Connection {
             | RefuseReason::SubscribersMax
             | RefuseReason::ChannelMax
             | RefuseReason::ChannelsMax
+            | RefuseReason::RingBytesMax
             | RefuseReason::UpstreamUnreachable => Self::Keep,
         }
     }
