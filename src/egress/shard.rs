@@ -11,6 +11,8 @@ mod leave;
 mod simulation;
 mod slot;
 mod sweep;
+#[cfg(test)]
+mod testing;
 mod tick;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

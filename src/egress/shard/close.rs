@@ -158,3 +158,6 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

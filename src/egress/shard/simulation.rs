@@ -8,34 +8,27 @@
 
 mod client;
 
-use std::{
-    collections::VecDeque,
-    pin::pin,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{collections::VecDeque, pin::pin};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use self::client::{Client, Left};
-use super::*;
+use super::{
+    testing::{Ask, Rig},
+    *,
+};
 use crate::{
-    admission::{Places, fd::Caps},
     channel::{
-        registry::{Opener, Registry},
         shared::Channel,
         state::{Next, Outcome},
     },
     config::{
-        model::{Action, Fanout, GapNotice, Ids, LateJoin, RingLimits, SlowReader},
+        model::{Fanout, GapNotice, Ids, LateJoin, RingLimits, SlowReader},
         testing,
     },
-    decide::{FanOut, Reader},
-    egress::sink::{ClientSocket, Downstream},
-    lifecycle::Lifecycle,
+    decide::Reader,
     metrics::labels::Protocol,
-    route::key::{ChannelKey, Scheme},
     sse::event::Event,
 };
 
@@ -43,16 +36,6 @@ const RUNS: u64 = 50;
 const JOINS: usize = 200;
 /// Those of them who come last: life is hard on clients here, and the end wants a few.
 const LATECOMERS: usize = 20;
-
-/// Instead of a reader: remembers whom the simulated app has to answer.
-#[derive(Default)]
-struct Asked(Mutex<Vec<Arc<Channel>>>);
-
-impl Opener for Asked {
-    fn open(&self, channel: Arc<Channel>) {
-        self.0.lock().push(channel);
-    }
-}
 
 /// The app's stream, as its reader would drive it.
 enum App {
@@ -65,15 +48,10 @@ enum App {
 
 struct World {
     random: StdRng,
-    settings: Arc<Fanout>,
-    registry: Registry,
-    asked: Arc<Asked>,
+    rig: Rig,
     app: App,
     /// None while it works.
     shard: Option<Shard>,
-    handle: ShardHandle,
-    metrics: Arc<Metrics>,
-    places: Places,
     clients: Vec<Client>,
     /// Clients that left, and may come back.
     left: VecDeque<Left>,
@@ -102,22 +80,6 @@ struct Tally {
     drained: u64,
     /// Clients who had all at the end.
     settled: usize,
-}
-
-/// The socket under a client's pipe.
-#[derive(Default)]
-struct PipeSocket(AtomicBool);
-
-impl PipeSocket {
-    fn resets(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl ClientSocket for PipeSocket {
-    fn reset_on_close(&self, reset: bool) {
-        self.0.store(reset, Ordering::Relaxed);
-    }
 }
 
 fn settings(random: &mut StdRng) -> Fanout {
@@ -152,40 +114,14 @@ fn settings(random: &mut StdRng) -> Fanout {
     settings
 }
 
-/// No app of the simulation answers at length.
-struct NoRelay;
-
-impl Relay for NoRelay {
-    fn relay(&self, _joiner: Box<Joiner>) {
-        panic!("nothing to relay");
-    }
-}
-
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let metrics = Arc::new(Metrics::new());
-        let asked = Arc::new(Asked::default());
-        let context = ShardContext {
-            metrics: metrics.clone(),
-            admission: Arc::new(Admission::new(&Caps {
-                connections_max: 1,
-                subscribers_max: 1,
-                warnings: Vec::new(),
-            })),
-            relay: Arc::new(NoRelay),
-        };
-        let handle = ShardHandle::new(0);
-        let pulse = Lifecycle::new().pulse(clock::now());
+        let rig = Rig::new(settings(&mut random), JOINS);
         Self {
-            settings: Arc::new(settings(&mut random)),
-            registry: Registry::new(asked.clone(), metrics.clone(), 10, usize::MAX),
-            asked,
             app: App::Quiet,
-            shard: Some(Shard::new(handle.0.clone(), context, pulse)),
-            handle,
-            metrics,
-            places: Places::new(JOINS),
+            shard: Some(rig.shard()),
+            rig,
             clients: Vec::new(),
             left: VecDeque::new(),
             next: 1,
@@ -282,7 +218,7 @@ impl World {
     }
 
     fn app_opens(&mut self) {
-        if let Some(channel) = self.asked.0.lock().pop() {
+        if let Some(channel) = self.rig.asked.0.lock().pop() {
             let before = std::mem::replace(&mut self.app, App::Opening(channel));
             assert!(matches!(before, App::Quiet), "one upstream at a time");
         }
@@ -359,42 +295,19 @@ impl World {
             Reader::Other
         };
         let http10 = self.random.random();
-        let (ours, theirs) = tokio::io::duplex(16 << self.random.random_range(0..10));
-        let now = self.now();
-        let request = self.request(id, reader);
-        let socket = Arc::new(PipeSocket::default());
-        let membership = self.registry.join(&request, now).expect("there is room");
-        self.handle.join(Box::new(Joiner {
-            request: Box::new(request),
-            downstream: Downstream::h1(Box::new(ours), http10, socket.clone()),
-            membership,
-            permit: self.places.try_take().expect("there is room"),
-            asked: now,
-        }));
+        let ask = Ask {
+            reader,
+            last_event_id: id,
+            http10,
+            buffer: 16 << self.random.random_range(0..10),
+        };
+        let (theirs, socket) = self.rig.join(ask, self.now());
         let bare = http10.then_some(socket);
         let mut client = Client::new(theirs, start, bare, reader);
-        if self.settings.gap_notice == GapNotice::Close {
+        if self.rig.settings.gap_notice == GapNotice::Close {
             client.may_end_whole();
         }
         self.clients.push(client);
-    }
-
-    fn request(&self, last_event_id: Option<Bytes>, reader: Reader) -> FanOut {
-        FanOut {
-            route: testing::route("r", "/", Action::Fanout(self.settings.clone())),
-            settings: self.settings.clone(),
-            key: ChannelKey {
-                route: "r".to_owned(),
-                scheme: Scheme::Http,
-                host: "h".to_owned(),
-                target: "/".to_owned(),
-                headers: Vec::new(),
-            },
-            last_event_id,
-            reader,
-            origin: None,
-            client: None,
-        }
     }
 
     fn read_some(&mut self) {
@@ -432,11 +345,11 @@ impl World {
         let step = [250, 500, 1_000, 2_000, 6_000].choose(&mut self.random);
         self.passed += Duration::from_millis(step.copied().unwrap_or(250));
         let now = self.now();
-        self.registry.tick(now);
-        if self.registry.is_empty() {
+        self.rig.registry.tick(now);
+        if self.rig.registry.is_empty() {
             // Nobody came back in time: the reader would have been told to stop.
             self.app = App::Quiet;
-            self.asked.0.lock().clear();
+            self.rig.asked.0.lock().clear();
         }
         self.tick().await;
     }
@@ -447,7 +360,7 @@ impl World {
     async fn settle(&mut self) {
         self.everybody_reads().await;
         // Who is on a channel that is over leaves within the range of reconnect times.
-        self.passed += self.settings.retry.max;
+        self.passed += self.rig.settings.retry.max;
         let now = self.now();
         self.shard().tick(now).await;
         self.everybody_reads().await;
@@ -474,8 +387,8 @@ impl World {
             client.may_end_whole();
         }
         let window = Duration::from_secs(4);
-        self.handle.drain(self.passed + window);
-        self.registry.drain();
+        self.rig.handle.drain(self.passed + window);
+        self.rig.registry.drain();
         self.joins = JOINS;
         for _ in 0..20 {
             self.work().await;
@@ -484,10 +397,10 @@ impl World {
             self.tick().await;
             self.everybody_reads().await;
         }
-        let route = self.metrics.route("r");
+        let route = self.rig.metrics.route("r");
         self.tally.drained += route.subscribers_ended.get(EndReason::Drained);
         assert_eq!(route.subscribers.get(Protocol::H1), 0, "all have left");
-        self.handle.cut();
+        self.rig.handle.cut();
         self.everybody_reads().await;
         assert!(self.clients.is_empty(), "nobody waits for an answer");
     }
@@ -522,25 +435,27 @@ impl World {
         }
         assert_eq!(shard.subscribers.len(), 0);
         assert_eq!((shard.slots.len(), shard.by_channel.len()), (0, 0));
-        assert_eq!(self.places.taken(), 0);
+        assert_eq!(self.rig.places.taken(), 0);
         let members: usize = self
+            .rig
             .registry
             .list(9)
             .iter()
             .map(|c| c.row().subscribers)
             .sum();
         assert_eq!(members, 0);
-        self.registry
+        self.rig
+            .registry
             .tick(self.now().after(Duration::from_secs(60)));
-        assert!(self.registry.is_empty(), "the linger is over");
+        assert!(self.rig.registry.is_empty(), "the linger is over");
         self.crash()
     }
 
     /// Registry and shard go, whoever is there, as after a panic: no gauge is off its zero.
     fn crash(mut self) -> Tally {
         self.app = App::Quiet;
-        self.asked.0.lock().clear();
-        let metrics = self.metrics.clone();
+        self.rig.asked.0.lock().clear();
+        let metrics = self.rig.metrics.clone();
         let mut tally = std::mem::take(&mut self.tally);
         tally.slow = metrics.route("r").subscribers_ended.get(EndReason::Slow);
         drop(self);

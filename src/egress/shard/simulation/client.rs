@@ -9,10 +9,10 @@ use std::{
 use bytes::Bytes;
 use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
 
-use super::PipeSocket;
 use crate::{
     config::model::EventLimits,
     decide::Reader,
+    egress::shard::testing::PipeSocket,
     sse::{event::Item, parser::Parser},
 };
 
