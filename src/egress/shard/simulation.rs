@@ -397,6 +397,10 @@ impl World {
             self.tick().await;
             self.everybody_reads().await;
         }
+        // Who was answered only now leaves with the next tick.
+        let now = self.now();
+        self.shard().tick(now).await;
+        self.everybody_reads().await;
         let route = self.rig.metrics.route("r");
         self.tally.drained += route.subscribers_ended.get(EndReason::Drained);
         assert_eq!(route.subscribers.get(Protocol::H1), 0, "all have left");

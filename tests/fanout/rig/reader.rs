@@ -406,13 +406,13 @@ impl H1Body {
                 return Ok(part);
             }
             let mut space = vec![0; max];
-            let n = soon("body", self.io.read(&mut space)).await.unwrap_or(0);
-            if n == 0 {
-                return Err(match self.framing {
-                    Framing::Close => End::Complete,
-                    Framing::Chunked | Framing::Length(_) => End::Cut,
-                });
-            }
+            let read = soon("body", self.io.read(&mut space)).await;
+            let n = match (read, &self.framing) {
+                // Without framing, only a reset tells half a body from a whole one.
+                (Ok(0), Framing::Close) => return Err(End::Complete),
+                (Ok(0) | Err(_), _) => return Err(End::Cut),
+                (Ok(n), _) => n,
+            };
             self.rest.extend(&space[..n]);
         }
     }
