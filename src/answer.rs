@@ -58,6 +58,12 @@ impl Answer {
     /// The bytes on an HTTP/1 connection that is closed afterwards.
     #[must_use]
     pub fn to_http1_close(&self) -> Bytes {
+        [self.http1_close_head(), self.body.clone()].concat().into()
+    }
+
+    /// The same without the body, which many clients may share.
+    #[must_use]
+    pub fn http1_close_head(&self) -> Bytes {
         let mut head = format!("HTTP/1.1 {}", self.status.as_u16());
         // RFC 9112 section 4: the space stays when the reason is empty.
         let reason = self.status.canonical_reason().unwrap_or_default();
@@ -70,7 +76,6 @@ impl Answer {
             bytes.extend_from_slice(b"\r\n");
         }
         bytes.extend_from_slice(b"connection: close\r\n\r\n");
-        bytes.extend_from_slice(&self.body);
         bytes.into()
     }
 }

@@ -62,29 +62,16 @@ impl Slope {
         due
     }
 
-    /// The upstream is gone: holding on to its readers is of no use to them. Ends at `now` +
-    /// `within` at the latest.
+    /// Holding on to the members is of no use any more: ends at `now` + `within` at the latest.
     pub fn hasten(&mut self, now: Millis, within: Duration) {
         self.end = self.end.min(now.after(within));
     }
 
-    /// The reconnect time for a member that is closed now, uniform from `min` to `max`. What
-    /// [`hasten`](Self::hasten) took off the window is added, so that the returns are as even as
-    /// they would have been.
+    /// How much earlier than planned the slope ends. Members may stay away that much longer, so that
+    /// their returns are as even as they would have been.
     #[must_use]
-    pub fn retry(&self, min: Duration, max: Duration, random: f64) -> Duration {
-        debug_assert!(
-            (0.0..1.0).contains(&random),
-            "random is uniform in 0..1: {random}"
-        );
-        let range = max.saturating_sub(min) + self.planned_end.since(self.end);
-        min + range.mul_f64(random.clamp(0.0, 1.0))
-    }
-
-    /// Whether the window is over.
-    #[must_use]
-    pub fn is_over(&self, now: Millis) -> bool {
-        now >= self.end
+    pub fn hastened(&self) -> Duration {
+        self.planned_end.since(self.end)
     }
 }
 

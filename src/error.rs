@@ -17,6 +17,8 @@ pub enum RefuseReason {
     ChannelsMax,
     /// The cap of connections to the app.
     UpstreamConnectionsMax,
+    /// The memory of all rings is used up, though each was cut down to its least.
+    RingBytesMax,
     /// The app could not be reached within `open_wait`.
     UpstreamUnreachable,
     /// We are draining and the channel does not exist.
@@ -99,7 +101,7 @@ macro_rules! labels {
 labels!(RefuseReason {
     BadRequest => "bad_request", NoRoute => "no_route", ConnectionsMax => "connections_max",
     SubscribersMax => "subscribers_max", ChannelMax => "channel_max", ChannelsMax => "channels_max",
-    UpstreamConnectionsMax => "upstream_connections_max",
+    UpstreamConnectionsMax => "upstream_connections_max", RingBytesMax => "ring_bytes_max",
     UpstreamUnreachable => "upstream_unreachable", Draining => "draining",
     Reloaded => "reloaded",
 });

@@ -4,22 +4,15 @@
 //! pingora's session is gone by then (it was taken over before the app was asked), so the head and
 //! the body are handed on here.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderName, HeaderValue, StatusCode,
+    StatusCode,
     header::{CONTENT_LENGTH, DATE, SET_COOKIE, TRANSFER_ENCODING},
 };
-use pingora::{
-    http::ResponseHeader,
-    protocols::{
-        Stream,
-        http::{date::get_cached_date, v2::server::HttpSession as H2Session},
-    },
-};
-use tokio::{io::AsyncWriteExt, sync::Semaphore, time::timeout};
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     admission::{Admission, turn_away},
@@ -30,11 +23,10 @@ use crate::{
     decide::{FanOut, Reader},
     egress::{
         handle::{Joiner, Relay},
-        opening::h1_head,
-        sink::Downstream,
+        opening::framed,
+        sink::{Downstream, EndKind, Sink},
     },
     metrics::{Metrics, labels::PanicPlace},
-    sse::encode::Frame,
     upstream::{
         exchange::{Body, Dialer, Opened, Part, ResponseHead},
         reader::{contained, request},
@@ -111,17 +103,16 @@ impl Exchange {
     async fn serve(self, joiner: Box<Joiner>) {
         let Joiner {
             request,
-            downstream,
+            mut downstream,
             membership,
             permit: _held,
             ..
         } = *joiner;
         drop(membership);
-        let mut client = Client::new(downstream, self.write_timeout);
         let asked = tokio::select! {
             biased;
             // Nobody is left to ask for.
-            () = client.gone() => return,
+            () = poll_fn(|cx| downstream.poll_gone(cx)) => return,
             asked = self.ask() => asked,
         };
         // A client that left or stalls is nobody's loss but its own.
@@ -129,10 +120,10 @@ impl Exchange {
             // The app streams by now: by way of the channel, not beside it.
             Ok(opened) if is_stream(&opened.head) => {
                 drop(opened);
-                self.answer(&mut client, &self.come_back(&request)).await
+                self.answer(downstream, &self.come_back(&request)).await
             }
-            Ok(opened) => self.hand_on(opened, &mut client).await,
-            Err(answer) => self.answer(&mut client, &answer).await,
+            Ok(opened) => self.hand_on(opened, downstream).await,
+            Err(answer) => self.answer(downstream, &answer).await,
         };
     }
 
@@ -171,37 +162,84 @@ impl Exchange {
         )
     }
 
-    async fn answer(&self, client: &mut Client, answer: &Answer) -> io::Result<()> {
+    async fn answer(&self, downstream: Downstream, answer: &Answer) -> io::Result<()> {
         self.count(answer.status);
-        client.answer(answer).await
+        let (mut sink, head) = downstream.answer(answer).ok_or(io::ErrorKind::BrokenPipe)?;
+        self.push(&mut sink, head).await?;
+        self.push(&mut sink, answer.body.clone()).await?;
+        sink.end(EndKind::Complete, self.write_timeout).await;
+        Ok(())
     }
 
-    async fn hand_on(&self, opened: Opened, client: &mut Client) -> io::Result<()> {
+    async fn hand_on(&self, opened: Opened, downstream: Downstream) -> io::Result<()> {
         let Opened { head, mut body } = opened;
         self.count(head.status);
-        client.head(&head).await?;
+        let (mut sink, begin) = begun(&head, downstream).ok_or(io::ErrorKind::BrokenPipe)?;
+        self.push(&mut sink, begin.freeze()).await?;
         let silence_max = self.channel.route().upstream.read_timeout;
         loop {
             let part = tokio::select! {
                 biased;
-                () = client.gone() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                () = poll_fn(|cx| sink.poll_gone(cx)) => return Err(io::ErrorKind::ConnectionAborted.into()),
                 part = next(&mut body, silence_max) => part,
             };
             match part {
-                Ok(Some(data)) => client.data(data).await?,
-                Ok(None) => return client.end().await,
+                Ok(Some(_)) if !has_body(&head) => {}
+                Ok(Some(data)) => {
+                    let framed = framed(&data, sink.framing());
+                    self.push(&mut sink, framed).await?;
+                }
+                Ok(None) => {
+                    let last = sink.last_bytes();
+                    self.push(&mut sink, last).await?;
+                    sink.end(EndKind::Complete, self.write_timeout).await;
+                    return Ok(());
+                }
                 Err(error) => {
-                    client.cut();
+                    sink.end(EndKind::Cut, self.write_timeout).await;
                     return Err(error);
                 }
             }
         }
     }
 
+    async fn push(&self, sink: &mut Sink, mut bytes: Bytes) -> io::Result<()> {
+        let push = poll_fn(|cx| sink.poll_push(cx, &mut bytes));
+        timeout(self.write_timeout, push).await?
+    }
+
     /// It is a pass-through request by now.
     fn count(&self, status: StatusCode) {
         let answered = &self.channel.route_metrics.passthrough_requests;
         answered.inc(status.into());
+    }
+}
+
+/// Whether a body follows, by the status (RFC 9110, sections 15.3.5 and 15.4.5).
+fn has_body(head: &ResponseHead) -> bool {
+    !matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    )
+}
+
+/// Begins the client's response with the app's head, this client's own `Set-Cookie` included.
+fn begun(head: &ResponseHead, downstream: Downstream) -> Option<(Sink, BytesMut)> {
+    let mut headers = client_headers(&head.headers);
+    let cookies = head.headers.get_all(SET_COOKIE);
+    headers.extend(cookies.iter().map(|value| (SET_COOKIE, value.clone())));
+    headers.retain(|(name, _)| name != DATE);
+    // With both, the length says nothing (RFC 9112, section 6.3).
+    let length = head
+        .headers
+        .get(CONTENT_LENGTH)
+        .filter(|_| has_body(head) && !head.headers.contains_key(TRANSFER_ENCODING));
+    headers.extend(length.map(|length| (CONTENT_LENGTH, length.clone())));
+    let fields = headers.iter().map(|(name, value)| (name, value));
+    if length.is_some() || !has_body(head) {
+        downstream.sized(head.status, fields)
+    } else {
+        downstream.stream(head.status, fields)
     }
 }
 
@@ -218,153 +256,4 @@ async fn next(body: &mut Body, silence_max: Duration) -> io::Result<Option<Bytes
         Ok(Part::End) => Ok(None),
         Err(cut) => Err(io::Error::other(cut.to_string())),
     }
-}
-
-/// How a client sees where the body ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    /// There is none (RFC 9110, sections 15.3.5 and 15.4.5).
-    NoBody,
-    /// By the app's own length, by the stream's end over HTTP/2, or by the close over HTTP/1.0.
-    Plain,
-    /// By the last chunk.
-    Chunked,
-}
-
-/// The client's side.
-struct Client {
-    downstream: Downstream,
-    framing: Framing,
-    write_timeout: Duration,
-}
-
-impl Client {
-    const fn new(downstream: Downstream, write_timeout: Duration) -> Self {
-        Self {
-            downstream,
-            framing: Framing::Plain,
-            write_timeout,
-        }
-    }
-
-    /// Resolves when the client is gone.
-    async fn gone(&mut self) {
-        std::future::poll_fn(|context| self.downstream.poll_gone(context)).await;
-    }
-
-    /// The app's head, this client's own `Set-Cookie` included.
-    async fn head(&mut self, head: &ResponseHead) -> io::Result<()> {
-        let mut headers = client_headers(&head.headers);
-        let cookies = head.headers.get_all(SET_COOKIE);
-        headers.extend(cookies.iter().map(|value| (SET_COOKIE, value.clone())));
-        headers.retain(|(name, _)| name != DATE);
-        let has_body = !matches!(
-            head.status,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        );
-        // With both, the length says nothing (RFC 9112, section 6.3).
-        let length = head
-            .headers
-            .get(CONTENT_LENGTH)
-            .filter(|_| has_body && !head.headers.contains_key(TRANSFER_ENCODING));
-        headers.extend(length.map(|length| (CONTENT_LENGTH, length.clone())));
-        self.framing = match &self.downstream {
-            _ if !has_body => Framing::NoBody,
-            Downstream::H1 { http10: false, .. } if length.is_none() => Framing::Chunked,
-            Downstream::H1 { .. } | Downstream::H2(_) => Framing::Plain,
-        };
-        match &mut self.downstream {
-            Downstream::H1 { stream, .. } => {
-                let mut out = h1_head(&status_line(head.status), &headers, &get_cached_date());
-                if self.framing == Framing::Chunked {
-                    out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-                }
-                out.extend_from_slice(b"\r\n");
-                written(stream, &out, self.write_timeout).await
-            }
-            Downstream::H2(session) => h2_head(session, head.status, &headers, !has_body),
-        }
-    }
-
-    async fn data(&mut self, data: Bytes) -> io::Result<()> {
-        if data.is_empty() || self.framing == Framing::NoBody {
-            return Ok(());
-        }
-        match &mut self.downstream {
-            Downstream::H1 { stream, .. } if self.framing == Framing::Chunked => {
-                written(stream, Frame::raw(&data).chunked(), self.write_timeout).await
-            }
-            Downstream::H1 { stream, .. } => written(stream, &data, self.write_timeout).await,
-            Downstream::H2(session) => timeout(self.write_timeout, session.write_body(data, false))
-                .await?
-                .map_err(io::Error::other),
-        }
-    }
-
-    /// The whole answer is written.
-    async fn end(&mut self) -> io::Result<()> {
-        match &mut self.downstream {
-            Downstream::H1 { stream, .. } => {
-                if self.framing == Framing::Chunked {
-                    written(stream, b"0\r\n\r\n", self.write_timeout).await?;
-                }
-                timeout(self.write_timeout, AsyncWriteExt::shutdown(stream)).await?
-            }
-            Downstream::H2(session) => session.finish().map_err(io::Error::other),
-        }
-    }
-
-    /// The answer broke off: short of its length or its last chunk, and a reset over HTTP/2.
-    fn cut(&mut self) {
-        if let Downstream::H2(session) = &mut self.downstream {
-            session.shutdown_with_reason(h2::Reason::CANCEL);
-        }
-    }
-
-    async fn answer(&mut self, answer: &Answer) -> io::Result<()> {
-        match &mut self.downstream {
-            Downstream::H1 { stream, .. } => {
-                written(stream, &answer.to_http1_close(), self.write_timeout).await?;
-            }
-            Downstream::H2(session) => {
-                h2_head(session, answer.status, &answer.headers, false)?;
-                self.data(answer.body.clone()).await?;
-            }
-        }
-        self.end().await
-    }
-}
-
-async fn written(stream: &mut Stream, bytes: &[u8], wait: Duration) -> io::Result<()> {
-    let write = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    };
-    timeout(wait, write).await?
-}
-
-fn status_line(status: StatusCode) -> String {
-    format!(
-        "{} {}",
-        status.as_u16(),
-        status.canonical_reason().unwrap_or_default()
-    )
-}
-
-fn h2_head(
-    session: &mut H2Session,
-    status: StatusCode,
-    headers: &[(HeaderName, HeaderValue)],
-    is_all: bool,
-) -> io::Result<()> {
-    let mut response =
-        ResponseHeader::build(status, Some(headers.len())).map_err(io::Error::other)?;
-    for (name, value) in headers {
-        response
-            .append_header(name, value)
-            .map_err(io::Error::other)?;
-    }
-    session
-        .write_response_header(Box::new(response), is_all)
-        .map_err(io::Error::other)
 }

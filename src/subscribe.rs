@@ -69,6 +69,7 @@ impl Hub {
             rand::random(),
             clock::now(),
         );
-        shard.answer(downstream, Arc::new(answer));
+        let patience = request.settings.slow.stall_max;
+        shard.answer(downstream, Arc::new(answer), patience);
     }
 }

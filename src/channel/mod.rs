@@ -1,5 +1,6 @@
 //! Channels: bounded replay, the life of one upstream stream, and who shares it.
 
+mod budget;
 pub mod head;
 pub mod id;
 pub mod registry;

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{
+    budget::Budget,
     id::Epoch,
     shared::Channel,
     state::{Joined, Outcome},
@@ -26,9 +27,6 @@ use crate::{
     route::key::ChannelKey,
 };
 
-/// Entries that a ring with subscribers keeps whatever the budget says.
-const RING_FLOOR_EVENTS: usize = 16;
-
 /// Starts the reader of a channel.
 pub trait Opener: Send + Sync {
     /// Runs `channel`'s upstream until it is over or idle. Must not block.
@@ -42,7 +40,7 @@ pub struct Registry {
     metrics: Arc<Metrics>,
     /// The configuration in force.
     config: Arc<ArcSwap<Config>>,
-    ring_bytes_max: AtomicUsize,
+    budget: Budget,
     /// No new channels: we are leaving.
     draining: AtomicBool,
 }
@@ -79,13 +77,12 @@ impl Registry {
         config: Arc<ArcSwap<Config>>,
         ring_bytes_max: usize,
     ) -> Self {
-        metrics.ring_bytes_max.set(ring_bytes_max);
         Self {
             channels: Mutex::new(HashMap::new()),
             opener,
+            budget: Budget::new(metrics.clone(), ring_bytes_max),
             metrics,
             config,
-            ring_bytes_max: AtomicUsize::new(ring_bytes_max),
             draining: AtomicBool::new(false),
         }
     }
@@ -132,6 +129,9 @@ impl Registry {
         if channels.len() - usize::from(before.is_some()) >= config.limits.channels_max {
             return Err(RefuseReason::ChannelsMax);
         }
+        if self.budget.is_exhausted() {
+            return Err(RefuseReason::RingBytesMax);
+        }
         // One that is seen treats the channel as it would have, had it been made just before.
         let named = |route: &&Arc<Route>| route.name == request.key.route;
         let (route, settings) = heir(
@@ -163,7 +163,7 @@ impl Registry {
         self.channels
             .lock()
             .retain(|_, channel| !channel.tick(now) || !channel.is_released());
-        self.keep_budget();
+        self.budget.keep(|| self.list(usize::MAX));
     }
 
     /// From now on no channel is made.
@@ -173,8 +173,7 @@ impl Registry {
 
     /// Brings the live channels in line with the configuration that has come into force.
     pub fn reload(&self, ring_bytes_max: usize, now: Millis) {
-        self.ring_bytes_max.store(ring_bytes_max, Ordering::Relaxed);
-        self.metrics.ring_bytes_max.set(ring_bytes_max);
+        self.budget.set_max(ring_bytes_max);
         let mut retired = Vec::new();
         {
             let channels = self.channels.lock();
@@ -217,32 +216,6 @@ impl Registry {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// All rings together stay within the budget: rings without subscribers go first, then the
-    /// largest are trimmed, down to a floor.
-    fn keep_budget(&self) {
-        let held = usize::try_from(self.metrics.ring_bytes.get()).unwrap_or(0);
-        let mut excess = held.saturating_sub(self.ring_bytes_max.load(Ordering::Relaxed));
-        if excess == 0 {
-            return;
-        }
-        let mut rings: Vec<(bool, usize, Arc<Channel>)> = self
-            .list(usize::MAX)
-            .into_iter()
-            .map(|channel| {
-                let row = channel.row();
-                (row.subscribers > 0, row.ring_bytes, channel)
-            })
-            .collect();
-        rings.sort_by_key(|(used, bytes, _)| (*used, std::cmp::Reverse(*bytes)));
-        for (used, _, channel) in rings {
-            if excess == 0 {
-                return;
-            }
-            let keep = if used { RING_FLOOR_EVENTS } else { 0 };
-            excess = excess.saturating_sub(channel.trim(excess, keep));
-        }
     }
 }
 

@@ -244,11 +244,18 @@ impl Ring {
         self.evict(now);
     }
 
-    /// Frees `wanted` bytes, oldest entries first, but keeps the newest `keep` entries; returns the
-    /// bytes freed.
+    /// Frees `wanted` bytes, oldest entries first, but keeps the newest `keep` entries and what is
+    /// not yet swept; returns the bytes freed.
     pub fn trim(&mut self, wanted: usize, keep: usize) -> usize {
         let before = self.bytes;
-        while before - self.bytes < wanted && self.entries.len() > keep {
+        let swept = self.swept;
+        while before - self.bytes < wanted
+            && self.entries.len() > keep
+            && self
+                .entries
+                .front()
+                .is_some_and(|entry| entry.sequence <= swept)
+        {
             self.evict_one();
         }
         before - self.bytes

@@ -309,6 +309,12 @@ impl Channel {
         true
     }
 
+    /// The app's own reconnect time, if it sent one.
+    #[must_use]
+    pub fn app_retry(&self) -> Option<Duration> {
+        self.inner.lock().app_retry
+    }
+
     /// How far a reader at `cursor` is behind, in entries and bytes. `None`: beyond the ring.
     #[must_use]
     pub fn lag(&self, cursor: u64) -> Option<(u64, u64)> {
@@ -523,10 +529,13 @@ impl Channel {
         self.news.notify_waiters();
     }
 
-    /// Frees `wanted` bytes of ring memory, down to `keep` entries; returns the bytes freed.
+    /// Frees `wanted` bytes of ring memory, down to `keep` entries and to what shards have not yet
+    /// taken; returns the bytes freed.
     pub(super) fn trim(&self, wanted: usize, keep: usize) -> usize {
+        let swept = self.swept();
         let mut guard = self.inner.lock();
         let before = guard.ring.bytes();
+        guard.ring.set_swept(swept);
         let freed = guard.ring.trim(wanted, keep);
         self.account(before, &guard.ring);
         freed

@@ -35,6 +35,14 @@ pub struct View {
     pub refusal: Option<Refusal>,
 }
 
+impl View {
+    /// The stream that readers were on is lost, and another is asked for.
+    #[must_use]
+    pub const fn is_lost(&self) -> bool {
+        matches!(self.phase, Phase::Opening) && self.joiners_head.is_some()
+    }
+}
+
 /// Where a joiner starts, and what its opening block says.
 #[derive(Debug, Clone)]
 pub struct Placement {

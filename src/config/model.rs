@@ -113,9 +113,7 @@ impl Upstream {
     /// Timeouts and bounds are not part of that; they change under a stream that is open.
     #[must_use]
     pub fn is_same_app(&self, other: &Self) -> bool {
-        self.address == other.address
-            && self.tls == other.tls
-            && self.host == other.host
+        self.address == other.address && self.tls == other.tls && self.host == other.host
     }
 }
 

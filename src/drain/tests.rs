@@ -15,7 +15,7 @@ fn closings(slope: &mut Slope, members: usize, seconds: usize, steps: &[u64]) ->
         if let Some(count) = per_second.get_mut(second) {
             *count += closed;
         }
-        if slope.is_over(Millis(now)) {
+        if now >= u64::try_from(seconds).unwrap() * 1_000 {
             break;
         }
     }
@@ -97,19 +97,15 @@ fn time_that_stands_still_or_steps_back_closes_nobody() {
 }
 
 #[test]
-fn a_lost_upstream_hastens_the_end_and_the_retries_spread_what_is_left() {
+fn a_hastened_slope_ends_earlier_and_never_later() {
     let mut slope = Slope::new(Millis(0), Duration::from_secs(20), 0.0);
+    assert_eq!(slope.hastened(), Duration::ZERO);
     slope.hasten(Millis(4_000), Duration::from_secs(2));
-    assert!(slope.is_over(Millis(6_000)));
-    let [min, max] = [Duration::from_secs(1), Duration::from_secs(5)];
-    assert_eq!(slope.retry(min, max, 0.0), min);
-    let longest = slope.retry(min, max, 0.999_999);
-    assert!(
-        longest > Duration::from_secs(18),
-        "{longest:?}: the 14 s that were taken off return"
-    );
+    assert_eq!(slope.hastened(), Duration::from_secs(14));
     slope.hasten(Millis(5_000), Duration::from_secs(60));
-    assert!(slope.is_over(Millis(6_000)), "never later than before");
+    assert_eq!(slope.hastened(), Duration::from_secs(14));
+    assert!(slope.due(Millis(5_000), 100) < 100);
+    assert_eq!(slope.due(Millis(6_000), 100), 100);
 }
 
 proptest! {
@@ -140,13 +136,5 @@ proptest! {
             }
         }
         assert_even(&sum, members);
-    }
-
-    #[test]
-    fn retries_stay_in_range(random in 0.0..1.0_f64) {
-        let slope = Slope::new(Millis(0), Duration::from_secs(20), 0.0);
-        let [min, max] = [Duration::from_secs(1), Duration::from_secs(5)];
-        let told = slope.retry(min, max, random);
-        prop_assert!(told >= min && told <= max, "{:?}", told);
     }
 }

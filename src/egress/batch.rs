@@ -10,9 +10,6 @@ use crate::{
     sse::encode::Frame,
 };
 
-/// Bytes gathered at most for one write; a single larger event still goes as a whole.
-pub const BATCH_BYTES_MAX: usize = 256 * 1024;
-
 /// How bytes are framed for a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -114,14 +111,14 @@ pub struct Place {
 }
 
 impl Batch {
-    /// The entries of `channel` after `after` and up to `until`, at most [`BATCH_BYTES_MAX`]; ends
-    /// early at the app's end. `None`: evicted, or nothing there.
+    /// The entries of `channel` after `after` and up to `until`. It is full with the entry that
+    /// reaches `bytes_max`, and ends early at the app's end.
     #[must_use]
-    pub fn gather(channel: &Channel, after: u64, until: u64) -> Gathered {
+    pub fn gather(channel: &Channel, after: u64, until: u64, bytes_max: usize) -> Gathered {
         let mut entries = Vec::new();
         let (mut size, mut last, mut received, mut ends) = (0, after, None, false);
         let held = channel.visit_after(after, |entry| {
-            if entry.sequence > until || size >= BATCH_BYTES_MAX {
+            if entry.sequence > until || size >= bytes_max {
                 return false;
             }
             received.get_or_insert(entry.at);

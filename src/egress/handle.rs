@@ -17,7 +17,7 @@ use crate::{
     admission::Permit,
     answer::Answer,
     channel::{registry::Membership, shared::ShardWake},
-    clock::Millis,
+    clock::{self, Millis},
     decide::FanOut,
 };
 
@@ -38,14 +38,14 @@ pub(super) struct Shared {
 /// What has come in since the shard last looked.
 #[derive(Default)]
 pub(super) struct Inbox {
+    /// The last order. It stands: a shard that starts anew after a panic finds it here.
+    pub(super) order: Option<Order>,
     /// Clients handed over.
     pub(super) arrivals: Vec<Arrival>,
     /// Slots of channels that changed.
     pub(super) changed: Vec<u32>,
     /// Subscribers whose socket or stream moved.
     pub(super) woken: Vec<Token>,
-    /// Orders.
-    pub(super) orders: Vec<Order>,
 }
 
 /// A subscriber's place in a shard; a later user of the same index has another generation.
@@ -59,8 +59,8 @@ pub(super) struct Token {
 pub(super) enum Arrival {
     /// It joins a channel.
     Join(Box<Joiner>),
-    /// It is answered and done with.
-    Answer(Downstream, Arc<Answer>),
+    /// It is answered and done with, within this time.
+    Answer(Downstream, Arc<Answer>, Duration),
 }
 
 /// A client that is to join, as long as it has not been answered.
@@ -84,10 +84,10 @@ pub trait Relay: Send + Sync {
 }
 
 /// What a shard is told to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Close everybody, evenly over the window.
-    Drain(Duration),
+    /// Close everybody, evenly until then.
+    Drain(Millis),
     /// The drain deadline: cut what is left.
     Cut,
 }
@@ -109,20 +109,21 @@ impl ShardHandle {
             .put(|inbox| inbox.arrivals.push(Arrival::Join(joiner)));
     }
 
-    /// Hands over a client that is answered and done with.
-    pub fn answer(&self, downstream: Downstream, answer: Arc<Answer>) {
-        self.0
-            .put(|inbox| inbox.arrivals.push(Arrival::Answer(downstream, answer)));
+    /// Hands over a client that is answered and done with. It may take `patience` to take it.
+    pub fn answer(&self, downstream: Downstream, answer: Arc<Answer>, patience: Duration) {
+        let arrival = Arrival::Answer(downstream, answer, patience);
+        self.0.put(|inbox| inbox.arrivals.push(arrival));
     }
 
     /// Closes every subscriber, evenly over `window`.
     pub fn drain(&self, window: Duration) {
-        self.0.put(|inbox| inbox.orders.push(Order::Drain(window)));
+        let end = clock::now().after(window);
+        self.0.put(|inbox| inbox.order = Some(Order::Drain(end)));
     }
 
     /// Cuts what is left.
     pub fn cut(&self) {
-        self.0.put(|inbox| inbox.orders.push(Order::Cut));
+        self.0.put(|inbox| inbox.order = Some(Order::Cut));
     }
 
     /// Subscribers, waiting joiners and answers under way.
@@ -140,7 +141,13 @@ impl Shared {
 
     /// Everything that came in.
     pub(super) fn take(&self) -> Inbox {
-        std::mem::take(&mut *self.inbox.lock())
+        let mut inbox = self.inbox.lock();
+        let order = inbox.order;
+        let fresh = Inbox {
+            order,
+            ..Inbox::default()
+        };
+        std::mem::replace(&mut *inbox, fresh)
     }
 
     /// Resolves when something came in since the last call.

@@ -4,12 +4,11 @@
 use std::{fmt::Write as _, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::batch::{Form, Framing, GapForm};
 use crate::{
     channel::{
-        head::JoinersHead,
         ring::{gap_comment, gap_event},
         view::Placement,
     },
@@ -104,39 +103,25 @@ pub fn heartbeat(form: Form) -> Bytes {
 
 /// Head of a stream over HTTP/1. The connection is closed at its end, so it says so.
 #[must_use]
-pub fn h1_stream_head(
-    head: &JoinersHead,
-    set_cookie: &[HeaderValue],
+pub fn h1_head<'a>(
+    status: StatusCode,
+    fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
     date: &HeaderValue,
     framing: Framing,
 ) -> BytesMut {
-    let mut out = h1_head("200 OK", &head.headers, date);
-    for value in set_cookie {
-        header(&mut out, "Set-Cookie", value.as_bytes());
+    let mut out = BytesMut::with_capacity(512);
+    let reason = status.canonical_reason().unwrap_or_default();
+    // Writing to a BytesMut does not fail: it grows.
+    let _grown = write!(out, "HTTP/1.1 {} {reason}\r\n", status.as_u16());
+    header(&mut out, "Date", date.as_bytes());
+    for (name, value) in fields {
+        header(&mut out, name.as_str(), value.as_bytes());
     }
+    header(&mut out, "Connection", b"close");
     if framing == Framing::Chunked {
         header(&mut out, "Transfer-Encoding", b"chunked");
     }
     out.extend_from_slice(b"\r\n");
-    out
-}
-
-/// Status line and header fields over HTTP/1, without the blank line: framing may follow. The
-/// connection is closed at the answer's end, so it says so.
-#[must_use]
-pub fn h1_head(
-    status: &str,
-    headers: &[(HeaderName, HeaderValue)],
-    date: &HeaderValue,
-) -> BytesMut {
-    let mut out = BytesMut::with_capacity(512);
-    // Writing to a BytesMut does not fail: it grows.
-    let _grown = write!(out, "HTTP/1.1 {status}\r\n");
-    header(&mut out, "Date", date.as_bytes());
-    for (name, value) in headers {
-        header(&mut out, name.as_str(), value.as_bytes());
-    }
-    header(&mut out, "Connection", b"close");
     out
 }
 
@@ -149,6 +134,8 @@ fn header(out: &mut BytesMut, name: &str, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use http::header::{CONTENT_TYPE, SET_COOKIE};
+
     use super::*;
     use crate::{channel::ring::Hole, config::testing::fanout, error::GapReason};
 
@@ -214,17 +201,21 @@ mod tests {
 
     #[test]
     fn a_stream_head_frames_by_version() {
-        let head = JoinersHead::early(&fanout());
         let date = HeaderValue::from_static("D");
-        let cookie = [HeaderValue::from_static("a=1")];
-        assert_eq!(
-            text(&h1_stream_head(&head, &cookie, &date, Framing::Chunked)),
-            "HTTP/1.1 200 OK\r\nDate: D\r\ncontent-type: text/event-stream\r\n\
-             cache-control: no-store, no-transform, private\r\nx-accel-buffering: no\r\n\
-             Connection: close\r\nSet-Cookie: a=1\r\nTransfer-Encoding: chunked\r\n\r\n"
-        );
-        let plain = h1_stream_head(&head, &[], &date, Framing::Plain);
-        assert!(!text(&plain).contains("Transfer-Encoding"));
+        let fields = [
+            (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+            (SET_COOKIE, HeaderValue::from_static("a=1")),
+        ];
+        let head = |framing| {
+            let fields = fields.iter().map(|(name, value)| (name, value));
+            let head = h1_head(StatusCode::OK, fields, &date, framing);
+            text(&head).to_owned()
+        };
+        let plain = "HTTP/1.1 200 OK\r\nDate: D\r\ncontent-type: text/event-stream\r\n\
+                     set-cookie: a=1\r\nConnection: close\r\n";
+        assert_eq!(head(Framing::Plain), format!("{plain}\r\n"));
+        let chunked = format!("{plain}Transfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(head(Framing::Chunked), chunked);
     }
 
     #[test]

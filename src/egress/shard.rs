@@ -5,27 +5,30 @@
 //! it writes, and yields to the connections of its thread every so many sockets.
 
 mod arrive;
+mod close;
 mod leave;
 #[cfg(test)]
 mod simulation;
+mod slot;
 mod sweep;
+#[cfg(test)]
+mod testing;
 mod tick;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use slab::Slab;
 
+use self::{close::Closing, slot::Slot};
 pub use super::handle::{Joiner, Relay, ShardHandle};
 use super::{
-    handle::{Order, Shared, SlotWake, Token},
+    handle::{Order, Shared, Token},
     subscriber::{Delivered, Pace, Stage, Subscriber},
     wheel::Wheel,
 };
 use crate::{
     admission::Admission,
-    channel::shared::Channel,
     clock::{self, Millis},
-    drain::Slope,
     error::EndReason,
     lifecycle::Pulse,
     metrics::{Metrics, labels::PanicPlace},
@@ -35,7 +38,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(250);
 
 /// Sockets written in one go before the other tasks of the thread get their turn.
-const SLICE: usize = 512;
+const SLICE: usize = if cfg!(test) { 2 } else { 512 };
 
 /// What a shard needs of the process.
 #[derive(Clone)]
@@ -61,62 +64,28 @@ pub struct Shard {
     wheel: Wheel<Token>,
     /// Readers that may be behind, looked at on each tick.
     behind: Vec<Token>,
-    /// Closings under way.
+    /// Those that get their last bytes, likewise.
+    endings: Vec<Token>,
+    /// Closings under way, of one channel each.
     closings: Vec<Closing>,
-    /// From now on whoever joins is closed as well.
-    draining: bool,
+    /// The closing of everybody, whoever joins included.
+    drain: Option<Closing>,
+    /// The order that was followed.
+    order: Option<Order>,
     generation: u32,
     /// Counted here and added to the metrics once per round.
     delivered: Delivered,
 }
 
-/// A channel as this shard knows it.
-struct Slot {
-    shard: u32,
-    channel: Arc<Channel>,
-    wake: Arc<SlotWake>,
-    /// Level readers have everything up to here.
-    swept: u64,
-    /// When level readers were last written to.
-    wrote: Millis,
-    /// Indices of level readers, dense: the sweep runs over it.
-    level: Vec<usize>,
-    waiting: Vec<Token>,
-    ahead: Vec<Token>,
-    /// Readers and waiting joiners.
-    members: usize,
-    /// The readers were told that the channel is over.
-    over: bool,
-}
-
-impl Drop for Slot {
-    /// Also when the shard panicked: the channel must not wake what is gone.
-    fn drop(&mut self) {
-        self.channel.detach(self.shard);
-    }
-}
-
 impl Drop for Shard {
-    /// Also when it panicked: gauges do not drift, and every end is counted.
+    /// Also when it panicked: every end is counted.
     fn drop(&mut self) {
         for (_, subscriber) in &self.subscribers {
-            if subscriber.listed_behind {
-                self.context.metrics.behind_subscribers.dec();
-            }
-            match &subscriber.stage {
-                Stage::Waiting(_) => self.context.metrics.waiting_joiners.dec(),
-                Stage::Reading(reading) => reading.count_end(EndReason::Internal),
-                Stage::Ending(_) | Stage::Gone => {}
+            if let Stage::Reading(reading) = &subscriber.stage {
+                reading.count_end(EndReason::Internal);
             }
         }
     }
-}
-
-/// Readers that are being closed evenly.
-struct Closing {
-    readers: Vec<Token>,
-    slope: Slope,
-    reason: EndReason,
 }
 
 /// Runs shard `id` for ever and returns its handle first. A panic costs the shard's readers their
@@ -159,8 +128,10 @@ impl Shard {
             by_channel: HashMap::new(),
             wheel: Wheel::new(tick_of(clock::now())),
             behind: Vec::new(),
+            endings: Vec::new(),
             closings: Vec::new(),
-            draining: false,
+            drain: None,
+            order: None,
             generation: 0,
             delivered: Delivered::default(),
         }
@@ -199,11 +170,8 @@ impl Shard {
             self.woken(token);
             breathe(done).await;
         }
-        for order in inbox.orders {
-            match order {
-                Order::Drain(window) => self.drain(window),
-                Order::Cut => self.cut(),
-            }
+        if let Some(order) = inbox.order {
+            self.follow(order).await;
         }
     }
 
@@ -225,10 +193,8 @@ impl Shard {
             Stage::Reading(reading) if matches!(reading.pace, Pace::Behind(_)) => {
                 self.drive(token, now);
             }
-            Stage::Ending(ending) => {
-                if ending.step(&subscriber.waker, now) {
-                    self.remove(token, EndReason::ClientLeft);
-                }
+            Stage::Ending(_) => {
+                self.step_ending(token, now);
             }
             Stage::Waiting(_) | Stage::Reading(_) | Stage::Gone => {}
         }

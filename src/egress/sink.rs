@@ -4,67 +4,155 @@
 //! take bytes without waiting, say whether all taken bytes have left, say whether the client is
 //! still there, end in one of two ways.
 
+mod h1;
+mod h2;
+
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use h2::{Reason, SendStream};
-use pingora::protocols::{Stream, http::v2::server::HttpSession as H2Session};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ::h2::SendStream;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, StatusCode};
+use pingora::{
+    http::ResponseHeader,
+    protocols::{
+        Stream,
+        http::{date::get_cached_date, v2::server::HttpSession as H2Session},
+    },
+};
+use tokio::time::timeout;
 
-use super::batch::Framing;
-use crate::metrics::labels::Protocol;
+pub use self::h1::ClientSocket;
+use self::{h1::H1Sink, h2::H2Sink};
+use super::{batch::Framing, opening};
+use crate::{answer::Answer, metrics::labels::Protocol};
 
-/// Over TLS no more than one record's worth is handed down at a time: rustls takes all it is given
-/// and would hold the ciphertext of a stalled reader in memory.
-const TLS_WRITE_BYTES_MAX: usize = 16 * 1024;
+/// How long a client that has been told everything may take to close its side. Closing a socket
+/// with unread bytes resets the connection, and the client would lose our last words.
+pub const LINGER: Duration = Duration::from_secs(2);
 
-/// What a client may send after its request before we stop humouring it. Nothing is expected.
-const STRAY_BYTES_MAX: usize = 64 * 1024;
+/// How often an end is looked at that nobody will wake us for.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A client's connection or stream, taken over from pingora before anything was answered.
-pub enum Downstream {
+pub struct Downstream(Taken);
+
+enum Taken {
     /// A whole HTTP/1 connection.
-    H1 {
-        /// The hijacked stream.
-        stream: Stream,
-        /// HTTP/1.0: unframed body, closed at the end.
-        http10: bool,
-    },
+    H1(H1Sink),
     /// One HTTP/2 stream; its response head is not yet sent.
     H2(Box<H2Session>),
 }
 
 impl Downstream {
-    /// HTTP version.
+    /// A hijacked connection, whose bytes go by way of `socket` in the end.
     #[must_use]
-    pub const fn protocol(&self) -> Protocol {
-        match self {
-            Self::H1 { .. } => Protocol::H1,
-            Self::H2(_) => Protocol::H2,
-        }
+    pub fn h1(stream: Stream, http10: bool, socket: Arc<dyn ClientSocket>) -> Self {
+        Self(Taken::H1(H1Sink::new(stream, http10, socket)))
+    }
+
+    /// A stream whose response head is not yet sent.
+    #[must_use]
+    pub fn h2(session: H2Session) -> Self {
+        Self(Taken::H2(Box::new(session)))
     }
 
     /// Ready when the client is gone. Registers the waker, also in place of the one that pingora's
     /// finished task left behind (which would keep that task's memory).
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::H1 { stream, .. } => poll_closed(stream, cx, &mut 0),
-            Self::H2(session) => Pin::new(&mut session.idle()).poll(cx).map(|_| ()),
+        match &mut self.0 {
+            Taken::H1(sink) => sink.poll_gone(cx),
+            Taken::H2(session) => Pin::new(&mut session.idle()).poll(cx).map(|_| ()),
         }
     }
+
+    /// Begins a response without a known length. The head is sent, or stands in the bytes returned.
+    /// `None`: the client is gone.
+    #[must_use]
+    pub fn stream<'a>(
+        self,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) -> Option<(Sink, BytesMut)> {
+        self.respond(status, fields, Extent::Open)
+    }
+
+    /// Begins a response whose fields say how long its body is, or whose status that it has none.
+    /// Otherwise as [`stream`](Self::stream).
+    #[must_use]
+    pub fn sized<'a>(
+        self,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) -> Option<(Sink, BytesMut)> {
+        self.respond(status, fields, Extent::Told)
+    }
+
+    fn respond<'a>(
+        self,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+        extent: Extent,
+    ) -> Option<(Sink, BytesMut)> {
+        match self.0 {
+            Taken::H1(mut sink) => {
+                sink.begin(extent);
+                let head = opening::h1_head(status, fields, &get_cached_date(), sink.framing());
+                Some((Sink::H1(sink), head))
+            }
+            Taken::H2(session) => Some((h2_begun(*session, status, fields)?, BytesMut::new())),
+        }
+    }
+
+    /// Begins an answer that says how long it is; its body is the caller's to push. Otherwise as
+    /// [`stream`](Self::stream).
+    #[must_use]
+    pub fn answer(self, answer: &Answer) -> Option<(Sink, Bytes)> {
+        match self.0 {
+            Taken::H1(sink) => Some((Sink::H1(sink), answer.http1_close_head())),
+            Taken::H2(session) => {
+                let fields = answer.headers.iter().map(|(name, value)| (name, value));
+                Some((h2_begun(*session, answer.status, fields)?, Bytes::new()))
+            }
+        }
+    }
+}
+
+fn h2_begun<'a>(
+    mut session: H2Session,
+    status: StatusCode,
+    fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> Option<Sink> {
+    let mut head = ResponseHeader::build(status, None).ok()?;
+    for (name, value) in fields {
+        head.append_header(name, value).ok()?;
+    }
+    session.write_response_header(Box::new(head), false).ok()?;
+    session.take_response_body_writer().map(Sink::h2)
+}
+
+/// Whether the head tells where the body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// By its length, or because there is none.
+    Told,
+    /// It ends where it ends.
+    Open,
 }
 
 /// How a stream ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndKind {
-    /// Last chunk, END_STREAM: the answer is whole.
+    /// Last chunk, END_STREAM, FIN over HTTP/1.0: the answer is whole.
     Complete,
-    /// No last chunk, RST_STREAM CANCEL: a clean end would tell a fetch client that the answer is
-    /// whole.
+    /// No last chunk, RST_STREAM CANCEL, RST over HTTP/1.0: a clean end would tell a fetch client
+    /// that the answer is whole.
     Cut,
 }
 
@@ -76,46 +164,18 @@ pub enum Sink {
     H2(H2Sink),
 }
 
-/// A hijacked connection.
-pub struct H1Sink {
-    stream: Stream,
-    framing: Framing,
-    tls: bool,
-    /// Bytes are handed down but may not have left.
-    unflushed: bool,
-    stray: usize,
-}
-
-/// The sending half of a stream.
-pub struct H2Sink {
-    send: SendStream<Bytes>,
-}
-
 impl Sink {
-    /// A connection whose response head is about to be written as bytes.
-    #[must_use]
-    pub fn h1(stream: Stream, framing: Framing) -> Self {
-        let tls = stream.get_ssl_digest().is_some();
-        Self::H1(H1Sink {
-            stream,
-            framing,
-            tls,
-            unflushed: false,
-            stray: 0,
-        })
-    }
-
     /// A stream whose response head is sent.
     #[must_use]
     pub const fn h2(send: SendStream<Bytes>) -> Self {
-        Self::H2(H2Sink { send })
+        Self::H2(H2Sink::new(send))
     }
 
-    /// How bytes for this sink are framed.
+    /// How the bytes of a stream are framed for this sink.
     #[must_use]
     pub const fn framing(&self) -> Framing {
         match self {
-            Self::H1(sink) => sink.framing,
+            Self::H1(sink) => sink.framing(),
             Self::H2(_) => Framing::Plain,
         }
     }
@@ -141,8 +201,8 @@ impl Sink {
     /// Ready when the client is gone.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::H1(sink) => poll_closed(&mut sink.stream, cx, &mut sink.stray),
-            Self::H2(sink) => sink.send.poll_reset(cx).map(|_| ()),
+            Self::H1(sink) => sink.poll_gone(cx),
+            Self::H2(sink) => sink.poll_gone(cx),
         }
     }
 
@@ -155,83 +215,39 @@ impl Sink {
         }
     }
 
-    /// Ends the stream; every byte before is pushed already. Pending: call again when woken.
+    /// Says the end; every byte before is pushed already. Ready: it has gone out behind them, or
+    /// the client is gone. Pending: call again when woken, and every now and then: nobody tells
+    /// when a client's kernel has everything, which a reset over HTTP/1.0 waits for.
     pub fn poll_end(&mut self, cx: &mut Context<'_>, kind: EndKind) -> Poll<()> {
-        match (self, kind) {
-            (Self::H1(sink), _) => Pin::new(&mut sink.stream).poll_shutdown(cx).map(|_| ()),
-            (Self::H2(sink), EndKind::Complete) => {
-                // An error means that the stream is closed already, which is what we want.
-                let _closed = sink.send.send_data(Bytes::new(), true);
-                Poll::Ready(())
-            }
-            (Self::H2(sink), EndKind::Cut) => {
-                sink.send.send_reset(Reason::CANCEL);
-                Poll::Ready(())
-            }
+        match self {
+            Self::H1(sink) => sink.poll_end(cx, kind),
+            Self::H2(sink) => sink.poll_end(cx, kind),
+        }
+    }
+
+    /// After [`poll_end`](Self::poll_end): ready when dropping the sink costs the client nothing.
+    /// Not to be waited for longer than [`LINGER`].
+    pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::H1(sink) => sink.poll_closed(cx),
+            Self::H2(_) => Poll::Ready(()),
+        }
+    }
+
+    /// The end of a response outside of a shard: says it within `patience`, and lets the client
+    /// close.
+    pub async fn end(mut self, kind: EndKind, patience: Duration) {
+        let said = async {
+            while timeout(LOOK, poll_fn(|cx| self.poll_end(cx, kind)))
+                .await
+                .is_err()
+            {}
+        };
+        if timeout(patience, said).await.is_ok() {
+            let _in_time = timeout(LINGER, poll_fn(|cx| self.poll_closed(cx))).await;
         }
     }
 }
 
-impl H1Sink {
-    fn poll_push(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<()>> {
-        loop {
-            if self.unflushed {
-                ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-                self.unflushed = false;
-            }
-            if bytes.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            let limit = if self.tls {
-                TLS_WRITE_BYTES_MAX
-            } else {
-                usize::MAX
-            };
-            let chunk = bytes.get(..bytes.len().min(limit)).unwrap_or_default();
-            let taken = ready!(Pin::new(&mut self.stream).poll_write(cx, chunk))?;
-            if taken == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            bytes::Buf::advance(bytes, taken);
-            // Plain TCP is unbuffered: what is taken is in the kernel.
-            self.unflushed = self.tls;
-        }
-    }
-}
-
-impl H2Sink {
-    fn poll_push(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<()>> {
-        while !bytes.is_empty() {
-            // The h2 crate queues without limit what it is given, so it gets only what fits.
-            self.send.reserve_capacity(bytes.len());
-            let mut room = self.send.capacity();
-            if room == 0 {
-                room = match ready!(self.send.poll_capacity(cx)) {
-                    Some(room) => room.map_err(io::Error::other)?,
-                    None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                };
-                if room == 0 {
-                    // What was promised is taken again: no empty frame, wait on.
-                    continue;
-                }
-            }
-            let part = bytes.split_to(room.min(bytes.len()));
-            self.send.send_data(part, false).map_err(io::Error::other)?;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Reads and discards; ready when the peer closed, failed, or sent more than it should.
-fn poll_closed(stream: &mut Stream, cx: &mut Context<'_>, stray: &mut usize) -> Poll<()> {
-    let mut space = [0_u8; 256];
-    loop {
-        let mut buffer = ReadBuf::new(&mut space);
-        match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
-            Ok(()) if !buffer.filled().is_empty() && *stray < STRAY_BYTES_MAX => {
-                *stray += buffer.filled().len();
-            }
-            Ok(()) | Err(_) => return Poll::Ready(()),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -10,11 +10,16 @@ use bytes::Bytes;
 use super::{
     batch::{Batch, Form},
     handle::{Joiner, SubscriberWake},
-    sink::{EndKind, Sink},
+    sink::{EndKind, LINGER, Sink},
 };
 use crate::{
-    admission::Permit, channel::registry::Membership, clock::Millis, config::model::Fanout,
-    decide::Reader, error::EndReason, metrics::cell::Held,
+    admission::Permit,
+    channel::{registry::Membership, shared::Channel},
+    clock::Millis,
+    config::model::Fanout,
+    decide::Reader,
+    error::EndReason,
+    metrics::cell::Held,
 };
 
 /// A place in a shard's table.
@@ -29,14 +34,14 @@ pub(super) struct Subscriber {
     pub(super) waker: Waker,
     /// Last time that bytes of its own were taken; for level ones see the channel's slot too.
     pub(super) wrote: Millis,
-    /// Stands in the shard's list of those that may be behind.
-    pub(super) listed_behind: bool,
+    /// Stands in the shard's list of those that may be behind, and counts as one.
+    pub(super) behind: Option<Held>,
 }
 
 /// Where a subscriber stands.
 pub(super) enum Stage {
     /// Not answered yet: the channel has no head.
-    Waiting(Box<Joiner>),
+    Waiting(Waiting),
     /// Reads the channel.
     Reading(Reading),
     /// Gets its last bytes.
@@ -45,11 +50,22 @@ pub(super) enum Stage {
     Gone,
 }
 
+/// A joiner that is not answered yet.
+pub(super) struct Waiting {
+    pub(super) joiner: Box<Joiner>,
+    /// Slot of its channel in the shard.
+    pub(super) slot: u32,
+    /// Held for its `Drop`.
+    pub(super) _counted: Held,
+}
+
 /// An answered subscriber.
 pub(super) struct Reading {
     pub(super) sink: Sink,
     /// Slot of its channel in the shard.
     pub(super) slot: u32,
+    /// Its index among the slot's readers.
+    pub(super) seat: u32,
     /// It has everything up to here, once `out` has left.
     pub(super) cursor: u64,
     /// Bytes that come before anything else: head, opening block, the rest of one event.
@@ -57,19 +73,20 @@ pub(super) struct Reading {
     pub(super) form: Form,
     pub(super) reader: Reader,
     pub(super) pace: Pace,
-    /// Held for their `Drop`.
     pub(super) holds: Holds,
 }
 
-/// What a subscriber holds while it is one.
+/// The places that a subscriber takes in the process and in its channel, until its last byte has
+/// left.
 pub(super) struct Holds {
     pub(super) membership: Membership,
     _permit: Permit,
-    _level: Held,
+    /// Counts it among the answered ones.
+    _level: Option<Held>,
 }
 
 impl Holds {
-    pub(super) const fn new(membership: Membership, permit: Permit, level: Held) -> Self {
+    pub(super) const fn new(membership: Membership, permit: Permit, level: Option<Held>) -> Self {
         Self {
             membership,
             _permit: permit,
@@ -77,17 +94,21 @@ impl Holds {
         }
     }
 
+    pub(super) const fn channel(&self) -> &Arc<Channel> {
+        self.membership.channel()
+    }
+
     /// The channel's settings as of now.
     pub(super) fn settings(&self) -> Arc<Fanout> {
-        self.membership.channel().settings()
+        self.channel().settings()
     }
 }
 
 /// How a subscriber keeps up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// Has everything that was swept; its index in the slot's list.
-    Level(u32),
+    /// Has everything that was swept.
+    Level,
     /// Driven from the ring by its own write waker, without progress since.
     Behind(Millis),
     /// Resumed at what is not swept yet: waits for the sweep.
@@ -97,10 +118,14 @@ pub(super) enum Pace {
 /// A subscriber that gets its last bytes.
 pub(super) struct Ending {
     pub(super) sink: Sink,
-    pub(super) out: Bytes,
+    /// What is still to be written, in order. Two parts, so that what many clients get is shared
+    /// by them and never copied for one.
+    pub(super) out: [Bytes; 2],
     pub(super) kind: EndKind,
-    /// Without progress since.
-    pub(super) since: Millis,
+    /// When it is given up.
+    pub(super) deadline: Millis,
+    /// It counts against its caps until it is done. Whom we shed holds nothing.
+    pub(super) _holds: Option<Holds>,
 }
 
 /// What has left, for the metrics.
@@ -175,8 +200,8 @@ impl Reading {
 
     /// Counts the end of this stream.
     pub(super) fn count_end(&self, reason: EndReason) {
-        let channel = self.holds.membership.channel();
-        channel.route_metrics.subscribers_ended.inc(reason);
+        let route = &self.holds.channel().route_metrics;
+        route.subscribers_ended.inc(reason);
     }
 
     /// How this stream ends for `reason`: whole when the app said so, or to a native EventSource,
@@ -210,18 +235,23 @@ impl Reading {
 }
 
 impl Ending {
-    /// Pushes the last bytes and ends. `true`: done, one way or the other.
+    /// Pushes the last bytes, ends, and lets the client close. `true`: done, one way or the other.
     pub(super) fn step(&mut self, waker: &Waker, now: Millis) -> bool {
+        if now >= self.deadline {
+            return true;
+        }
         let mut context = Context::from_waker(waker);
-        let before = self.out.len();
-        let pushed = self.sink.poll_push(&mut context, &mut self.out);
-        if self.out.len() < before {
-            self.since = now;
+        for part in &mut self.out {
+            match self.sink.poll_push(&mut context, part) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => return false,
+            }
         }
-        match pushed {
-            Poll::Ready(Ok(())) => self.sink.poll_end(&mut context, self.kind).is_ready(),
-            Poll::Ready(Err(_)) => true,
-            Poll::Pending => false,
+        if self.sink.poll_end(&mut context, self.kind).is_pending() {
+            return false;
         }
+        self.deadline = self.deadline.min(now.after(LINGER));
+        self.sink.poll_closed(&mut context).is_ready()
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn serve(accepted: Accepted, core: Arc<Core>) {
     match opened {
         Ok((Protocol::H1, stream, received)) => {
             permit.show(core.metrics.connections.hold(Protocol::H1));
-            let turnstile = Box::new(Turnstile::new(stream, client, received));
+            let turnstile = Box::new(Turnstile::new(stream, permit, client, received));
             core.contained(h1::serve(turnstile, at, core.clone()));
         }
         Ok((Protocol::H2, stream, received)) => {

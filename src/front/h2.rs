@@ -251,7 +251,7 @@ fn take(session: HttpSession, client: Client, core: &Arc<Core>) -> Verdict {
     match decision {
         Decision::FanOut(request) => {
             core.hub
-                .subscribe(request, Downstream::H2(Box::new(session)), &core.shard);
+                .subscribe(request, Downstream::h2(session), &core.shard);
         }
         Decision::Refuse(refusal) => {
             core.metrics.refused.inc(refusal.reason);

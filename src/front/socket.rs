@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -27,7 +27,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::{admission, config::model::Limits, metrics::cell::Held};
+use crate::{admission, config::model::Limits, egress::sink::ClientSocket, metrics::cell::Held};
 
 /// Probes of a silent peer before it counts as gone.
 const PROBES: u32 = 4;
@@ -80,6 +80,8 @@ fn keepalive(within: Duration) -> TcpKeepalive {
 pub(super) struct Permit {
     _place: admission::Permit,
     worker: Arc<AtomicUsize>,
+    /// Closing resets the connection.
+    reset: AtomicBool,
     /// The connection in the metrics, from the moment on at which its protocol is known.
     by_protocol: OnceLock<Held>,
 }
@@ -92,6 +94,7 @@ impl Permit {
         Self {
             _place: place,
             worker,
+            reset: AtomicBool::new(false),
             by_protocol: OnceLock::new(),
         }
     }
@@ -99,6 +102,12 @@ impl Permit {
     /// The protocol was found out.
     pub(super) fn show(&self, held: Held) {
         let _ = self.by_protocol.set(held);
+    }
+}
+
+impl ClientSocket for Permit {
+    fn reset_on_close(&self, reset: bool) {
+        self.reset.store(reset, Ordering::Relaxed);
     }
 }
 
@@ -117,7 +126,7 @@ enum Io {
 pub(super) struct Socket {
     io: Io,
     /// None for a connection that is only told to go away.
-    _permit: Option<Arc<Permit>>,
+    permit: Option<Arc<Permit>>,
 }
 
 impl Socket {
@@ -130,10 +139,19 @@ impl Socket {
             RawSocket::Tcp(stream) => Io::Tcp(TcpStream::from_std(stream)?),
             RawSocket::Unix(stream) => Io::Unix(UnixStream::from_std(stream)?),
         };
-        Ok(Self {
-            io,
-            _permit: permit,
-        })
+        Ok(Self { io, permit })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let reset = |permit: &Arc<Permit>| permit.reset.load(Ordering::Relaxed);
+        if let Io::Tcp(stream) = &self.io
+            && self.permit.as_ref().is_some_and(reset)
+        {
+            // It fails when the connection is gone already.
+            let _gone = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 

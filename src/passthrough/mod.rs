@@ -174,10 +174,8 @@ impl PassThrough {
             return;
         };
         if let Some(turnstile) = Turnstile::recover(taken.into_inner()) {
-            let downstream = Downstream::H1 {
-                stream: turnstile.into_stream(),
-                http10,
-            };
+            let socket = turnstile.socket();
+            let downstream = Downstream::h1(turnstile.into_stream(), http10, socket);
             self.hub.subscribe(request, downstream, &self.shard);
         }
     }

@@ -36,6 +36,7 @@ impl From<RefuseReason> for Connection {
             | RefuseReason::ChannelMax
             | RefuseReason::ChannelsMax
             | RefuseReason::UpstreamConnectionsMax
+            | RefuseReason::RingBytesMax
             | RefuseReason::UpstreamUnreachable
             | RefuseReason::Reloaded => Self::Keep,
         }

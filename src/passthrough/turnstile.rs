@@ -30,7 +30,7 @@ use super::{
     linger::{Linger, Rest},
     pace::{TooSlow, Wait},
 };
-use crate::{config::model::Limits, route::key::Scheme};
+use crate::{config::model::Limits, egress::sink::ClientSocket, route::key::Scheme};
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,7 @@ const WAITING_BYTES_MAX: usize = 16 * 1024;
 /// A client's HTTP/1 stream that ends, for the reader, with the current request.
 pub struct Turnstile {
     stream: Stream,
+    socket: Arc<dyn ClientSocket>,
     client: Client,
     /// Read from the stream and not yet handed out.
     waiting: BytesMut,
@@ -67,11 +68,17 @@ pub struct Turnstile {
 }
 
 impl Turnstile {
-    /// Wraps a fresh connection; `waiting` was already read from it.
+    /// Wraps a fresh connection over `socket`; `waiting` was already read from it.
     #[must_use]
-    pub fn new(stream: Stream, client: Client, waiting: BytesMut) -> Self {
+    pub fn new(
+        stream: Stream,
+        socket: Arc<dyn ClientSocket>,
+        client: Client,
+        waiting: BytesMut,
+    ) -> Self {
         Self {
             stream,
+            socket,
             client,
             waiting,
             meter: Meter::new(Framing::None),
@@ -87,6 +94,12 @@ impl Turnstile {
     #[must_use]
     pub const fn client(&self) -> Client {
         self.client
+    }
+
+    /// The socket at the bottom of the stream.
+    #[must_use]
+    pub fn socket(&self) -> Arc<dyn ClientSocket> {
+        self.socket.clone()
     }
 
     /// What was received and not yet taken by a request.
@@ -337,6 +350,12 @@ mod tests {
 
     use super::*;
 
+    struct NoSocket;
+
+    impl ClientSocket for NoSocket {
+        fn reset_on_close(&self, _: bool) {}
+    }
+
     #[test]
     fn the_last_waiting_byte_takes_the_buffer_with_it() {
         let client = Client {
@@ -345,7 +364,7 @@ mod tests {
         };
         let waiting = BytesMut::from(&b"\r\nGET / HTTP/1.1\r\n\r\nGET"[..]);
         let stream = Box::new(Cursor::new(Vec::<u8>::new()));
-        let mut turnstile = Turnstile::new(stream, client, waiting);
+        let mut turnstile = Turnstile::new(stream, Arc::new(NoSocket), client, waiting);
         assert_eq!(turnstile.take_waiting(2), "\r\n");
         assert_eq!(turnstile.take_waiting(18), "GET / HTTP/1.1\r\n\r\n");
         assert_eq!(turnstile.waiting(), "GET");

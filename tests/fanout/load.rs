@@ -6,7 +6,7 @@ use crate::rig::{
     Settings, Side,
     app::{App, Exchange, chunk},
     reader::{End, H2, Reader, event_source, get, h1, h1_over, h1_pending, narrow, tls},
-    soon,
+    soon, until,
     wire::Item,
 };
 
@@ -275,6 +275,42 @@ async fn caps_turn_clients_away_until_a_place_is_free() {
             assert_eq!(next.data(1).await, ["x"]);
         }
     }
+}
+
+/// A live channel keeps 16 events whatever the budget says.
+#[tokio::test]
+async fn no_channel_is_made_while_the_rings_are_over_their_budget() {
+    let app = App::start().await;
+    let side = Side::with(
+        app.port(),
+        &Settings {
+            fanout: "ring: { bytes_max: 8MiB }\nlinger: 50ms",
+            limits: "ring_bytes_max: 1MiB",
+            ..Settings::default()
+        },
+    );
+    let (mut exchange, mut reader) = opened(&side, &app).await;
+    let large = "x".repeat(100_000);
+    for _ in 0..30 {
+        exchange.event(&large).await;
+        assert_eq!(reader.data(1).await, [large.as_str()]);
+    }
+    until("the ring is at its least", || {
+        (1..1_700_000).contains(&side.metric("ring_bytes"))
+    })
+    .await;
+    is_turned_away(&side, "/feed/other").await;
+    let refused = "refused_total{reason=\"ring_bytes_max\"}";
+    assert_eq!(side.metric(refused), 5);
+    assert_eq!(app.requests(), 1);
+    let mut second = h1(side.plain(), &get("/feed/a")).await;
+    exchange.event("still here").await;
+    for reader in [&mut reader, &mut second] {
+        assert_eq!(reader.data(1).await, ["still here"]);
+    }
+    drop((reader, second));
+    side.until_metric("ring_bytes", 0).await;
+    opened(&side, &app).await;
 }
 
 #[tokio::test]

@@ -126,10 +126,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Reads at most `max` bytes into what is there; 0 at the end, be it clean or a reset.
     pub(crate) async fn sip(&mut self, max: usize) -> usize {
+        self.try_sip(max).await.unwrap_or(0)
+    }
+
+    /// As [`Client::sip`], but tells a reset from a clean end.
+    pub(crate) async fn try_sip(&mut self, max: usize) -> std::io::Result<usize> {
         let mut space = vec![0; max];
-        let n = soon("read", self.io.read(&mut space)).await.unwrap_or(0);
+        let n = soon("read", self.io.read(&mut space)).await?;
         self.rest.extend_from_slice(&space[..n]);
-        n
+        Ok(n)
     }
 
     /// What was read and not looked at.

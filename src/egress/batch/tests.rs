@@ -55,7 +55,7 @@ fn channel() -> Channel {
 }
 
 fn batch(after: u64, until: u64) -> Box<Batch> {
-    match Batch::gather(&channel(), after, until) {
+    match Batch::gather(&channel(), after, until, usize::MAX) {
         Gathered::Batch(batch) => batch,
         Gathered::Nothing | Gathered::Evicted => panic!("nothing after {after}"),
     }
@@ -92,7 +92,17 @@ fn a_batch_is_laid_out_for_each_form() {
 fn a_batch_stops_where_it_is_told() {
     assert_eq!(batch(0, 1).last, 1);
     assert_eq!(batch(3, 4).last, 4);
-    assert!(matches!(Batch::gather(&channel(), 5, 9), Gathered::Nothing));
+    let gather = |after, bytes_max| Batch::gather(&channel(), after, 9, bytes_max);
+    assert!(matches!(gather(5, usize::MAX), Gathered::Nothing));
+    for (bytes_max, last) in [(1, 1), (14, 1), (15, 2), (30, 3)] {
+        let Gathered::Batch(batch) = gather(0, bytes_max) else {
+            panic!("there is something");
+        };
+        assert_eq!(
+            batch.last, last,
+            "the entry that reaches {bytes_max} bytes is the last"
+        );
+    }
 }
 
 #[test]

@@ -6,13 +6,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::StatusCode;
-use pingora::{
-    http::ResponseHeader,
-    protocols::http::{date::get_cached_date, v2::server::HttpSession as H2Session},
-};
+use http::{StatusCode, header::SET_COOKIE};
 
-use super::{Shard, Slot, breathe, tick_of};
+use super::{Shard, breathe, slot::number, tick::jittered, tick_of};
 use crate::{
     answer::Answer,
     channel::{
@@ -25,11 +21,11 @@ use crate::{
     config::model::Fanout,
     decide::Reader,
     egress::{
-        batch::{Form, Framing},
-        handle::{Arrival, Joiner, SlotWake, SubscriberWake, Token},
+        batch::Form,
+        handle::{Arrival, Joiner, SubscriberWake, Token},
         opening,
         sink::{Downstream, EndKind, Sink},
-        subscriber::{Ending, Holds, Pace, Reading, Stage, Subscriber},
+        subscriber::{Ending, Holds, Pace, Reading, Stage, Subscriber, Waiting},
     },
     error::EndReason,
     metrics::labels::ReplayOutcome,
@@ -40,11 +36,10 @@ impl Shard {
         let now = clock::now();
         match arrival {
             Arrival::Join(joiner) => self.arrive_joiner(joiner, now),
-            Arrival::Answer(downstream, answer) => {
-                let Some(token) = self.insert(Stage::Gone, now) else {
-                    return;
-                };
-                self.answer(token, downstream, &answer, now);
+            Arrival::Answer(downstream, answer, patience) => {
+                if let Some(token) = self.insert(Stage::Gone, now) {
+                    self.answer(token, downstream, &answer, now.after(patience), None);
+                }
             }
         }
     }
@@ -52,14 +47,18 @@ impl Shard {
     fn arrive_joiner(&mut self, joiner: Box<Joiner>, now: Millis) {
         let channel = joiner.membership.channel().clone();
         let slot = self.slot_of(&channel, now);
-        let Some(token) = self.insert(Stage::Waiting(joiner), now) else {
+        let waiting = Waiting {
+            joiner,
+            slot: number(slot),
+            _counted: self.context.metrics.waiting_joiners.hold(),
+        };
+        let Some(token) = self.insert(Stage::Waiting(waiting), now) else {
             return;
         };
         if let Some(slot) = self.slots.get_mut(slot) {
             slot.members += 1;
             slot.waiting.push(token);
         }
-        self.context.metrics.waiting_joiners.inc();
         // At once: detects who is gone already, and replaces the waker of pingora's task.
         if self.subscriber(token).is_some_and(Subscriber::poll_gone) {
             self.remove(token, EndReason::ClientLeft);
@@ -83,38 +82,9 @@ impl Shard {
             wake,
             waker,
             wrote: now,
-            listed_behind: false,
+            behind: None,
         });
         Some(token)
-    }
-
-    fn slot_of(&mut self, channel: &Arc<Channel>, now: Millis) -> usize {
-        let address = Arc::as_ptr(channel) as usize;
-        if let Some(slot) = self.by_channel.get(&address) {
-            return *slot;
-        }
-        let entry = self.slots.vacant_entry();
-        let index = entry.key();
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
-        let wake = Arc::new(SlotWake::new(self.shared.clone(), number, channel.head()));
-        channel.attach(self.shared.id, wake.clone());
-        // Looked at once the channel knows us: what comes later wakes us.
-        let swept = channel.head();
-        wake.set_swept(swept);
-        entry.insert(Slot {
-            shard: self.shared.id,
-            channel: channel.clone(),
-            wake,
-            swept,
-            wrote: now,
-            level: Vec::new(),
-            waiting: Vec::new(),
-            ahead: Vec::new(),
-            members: 0,
-            over: false,
-        });
-        self.by_channel.insert(address, index);
-        index
     }
 
     /// Everyone who waits in `slot` is looked at again.
@@ -145,16 +115,24 @@ impl Shard {
         };
         match (view.phase, &view.joiners_head) {
             (Phase::Over(outcome), _) => {
-                let Some(joiner) = self.take_waiting(token) else {
+                let Stage::Waiting(waiting) = self.take(token, EndReason::UpstreamRefused) else {
                     return;
                 };
-                self.forget_member(joiner.membership.channel());
+                let joiner = waiting.joiner;
                 if let (Outcome::Refused, Some(Refusal::TooLong)) = (outcome, &view.refusal) {
                     self.remove(token, EndReason::UpstreamRefused);
                     return self.context.relay.relay(joiner);
                 }
                 let answer = self.turned_away(&joiner, outcome, view, now);
-                self.answer(token, joiner.downstream, &answer, now);
+                let Joiner {
+                    downstream,
+                    membership,
+                    permit,
+                    ..
+                } = *joiner;
+                let deadline = now.after(settings.slow.stall_max);
+                let holds = Holds::new(membership, permit, None);
+                self.answer(token, downstream, &answer, deadline, Some(holds));
             }
             (_, Some(head)) => self.admit(token, &settings, head, now),
             (_, None) => {
@@ -170,7 +148,7 @@ impl Shard {
 
     fn waiting_settings(&mut self, token: Token) -> Option<Arc<Fanout>> {
         match &self.subscriber(token)?.stage {
-            Stage::Waiting(joiner) => Some(joiner.membership.channel().settings()),
+            Stage::Waiting(waiting) => Some(waiting.joiner.membership.channel().settings()),
             Stage::Reading(_) | Stage::Ending(_) | Stage::Gone => None,
         }
     }
@@ -179,38 +157,8 @@ impl Shard {
     /// word would end a native EventSource for good, so such a client waits on.
     fn waits_for_cors(&mut self, token: Token) -> bool {
         self.subscriber(token).is_some_and(|subscriber| {
-            matches!(&subscriber.stage, Stage::Waiting(joiner) if joiner.request.origin.is_some())
+            matches!(&subscriber.stage, Stage::Waiting(w) if w.joiner.request.origin.is_some())
         })
-    }
-
-    /// Takes a joiner out of the waiting ones; it stays counted as a member of its slot.
-    pub(super) fn take_waiting(&mut self, token: Token) -> Option<Box<Joiner>> {
-        let subscriber = self.subscriber(token)?;
-        if !matches!(subscriber.stage, Stage::Waiting(_)) {
-            return None;
-        }
-        let Stage::Waiting(joiner) = std::mem::replace(&mut subscriber.stage, Stage::Gone) else {
-            return None;
-        };
-        self.context.metrics.waiting_joiners.dec();
-        let address = Arc::as_ptr(joiner.membership.channel()) as usize;
-        if let Some(index) = self.by_channel.get(&address)
-            && let Some(slot) = self.slots.get_mut(*index)
-        {
-            slot.waiting.retain(|other| *other != token);
-        }
-        Some(joiner)
-    }
-
-    /// One member less in the slot of `channel`.
-    pub(super) fn forget_member(&mut self, channel: &Arc<Channel>) {
-        let address = Arc::as_ptr(channel) as usize;
-        if let Some(index) = self.by_channel.get(&address).copied()
-            && let Some(slot) = self.slots.get_mut(index)
-        {
-            slot.members -= 1;
-            self.release_if_empty(index);
-        }
     }
 
     fn turned_away(
@@ -242,40 +190,32 @@ impl Shard {
         })
     }
 
-    /// Answers `token`'s client and is done with it.
-    pub(super) fn answer(
+    /// Answers the client of a place and is done with it.
+    fn answer(
         &mut self,
         token: Token,
         downstream: Downstream,
         answer: &Answer,
-        now: Millis,
+        deadline: Millis,
+        holds: Option<Holds>,
     ) {
-        let ending = match downstream {
-            Downstream::H1 { stream, .. } => Some(Ending {
-                sink: Sink::h1(stream, Framing::Plain),
-                out: answer.to_http1_close(),
-                kind: EndKind::Complete,
-                since: now,
-            }),
-            Downstream::H2(session) => h2_answer(*session, answer).map(|sink| Ending {
-                sink,
-                out: answer.body.clone(),
-                kind: EndKind::Complete,
-                since: now,
-            }),
+        let Some((sink, head)) = downstream.answer(answer) else {
+            return self.remove(token, EndReason::ClientLeft);
         };
-        match (ending, self.subscriber(token)) {
-            (Some(ending), Some(subscriber)) => {
-                subscriber.stage = Stage::Ending(ending);
-                self.step_ending(token, now);
-            }
-            _ => self.remove(token, EndReason::ClientLeft),
-        }
+        let ending = Ending {
+            sink,
+            out: [head, answer.body.clone()],
+            kind: EndKind::Complete,
+            deadline,
+            _holds: holds,
+        };
+        self.see_off(token, ending, clock::now());
     }
 
     /// Answers a joiner with the stream.
     fn admit(&mut self, token: Token, settings: &Fanout, head: &JoinersHead, now: Millis) {
-        let Some(joiner) = self.take_waiting(token) else {
+        // It stays a member of its slot.
+        let Some(Waiting { joiner, slot, .. }) = self.take_waiting(token) else {
             return;
         };
         let Joiner {
@@ -297,30 +237,27 @@ impl Shard {
             Vec::new()
         };
         let Some((sink, out)) = open_stream(downstream, head, &cookies, &block) else {
-            self.forget_member(&channel);
-            self.remove(token, EndReason::ClientLeft);
-            return;
+            self.forget_member(slot);
+            return self.remove(token, EndReason::ClientLeft);
         };
         let route = &channel.route_metrics;
         route.subscribers_started.inc(sink.protocol());
-        self.context
-            .metrics
-            .subscribe_seconds
-            .observe(now.since(asked));
-        let holds = Holds::new(membership, permit, route.subscribers.hold(sink.protocol()));
-        let slot = self.slot_of(&channel, now);
+        let metrics = &self.context.metrics;
+        metrics.subscribe_seconds.observe(now.since(asked));
+        let counted = route.subscribers.hold(sink.protocol());
         let reading = Reading {
             form: Form {
                 framing: sink.framing(),
                 gap,
             },
             sink,
-            slot: u32::try_from(slot).unwrap_or(u32::MAX),
+            slot,
+            seat: self.seat(slot as usize, token.index as usize),
             cursor: placement.cursor,
             out,
             reader: request.reader,
             pace: Pace::Behind(now),
-            holds,
+            holds: Holds::new(membership, permit, Some(counted)),
         };
         let Some(subscriber) = self.subscriber(token) else {
             return;
@@ -329,10 +266,19 @@ impl Shard {
         subscriber.wrote = now;
         let beat = now.after(jittered(settings.heartbeat));
         self.wheel.schedule(token, tick_of(beat));
-        if self.draining {
-            self.close_too(token);
-        }
+        self.close_too(token);
         self.drive(token, now);
+    }
+
+    fn take_waiting(&mut self, token: Token) -> Option<Waiting> {
+        let subscriber = self.subscriber(token)?;
+        match std::mem::replace(&mut subscriber.stage, Stage::Gone) {
+            Stage::Waiting(waiting) => Some(waiting),
+            other => {
+                subscriber.stage = other;
+                None
+            }
+        }
     }
 
     fn note_replay(&self, channel: &Channel, resumed: bool, placement: &Placement) {
@@ -355,7 +301,7 @@ impl Subscriber {
     pub(super) fn poll_gone(&mut self) -> bool {
         let mut context = Context::from_waker(&self.waker);
         match &mut self.stage {
-            Stage::Waiting(joiner) => joiner.downstream.poll_gone(&mut context).is_ready(),
+            Stage::Waiting(waiting) => waiting.joiner.downstream.poll_gone(&mut context).is_ready(),
             Stage::Reading(reading) => reading.sink.poll_gone(&mut context).is_ready(),
             Stage::Ending(ending) => ending.sink.poll_gone(&mut context).is_ready(),
             Stage::Gone => true,
@@ -363,56 +309,16 @@ impl Subscriber {
     }
 }
 
-/// +-10 %, so that a crowd that joined at once does not beat at once.
-pub(super) fn jittered(interval: std::time::Duration) -> std::time::Duration {
-    interval.mul_f64(0.9 + 0.2 * rand::random::<f64>())
-}
-
-/// The sink of a stream whose head is sent or stands in the bytes returned. `None`: gone.
+/// The sink of a stream that is begun, and the bytes it begins with. `None`: gone.
 fn open_stream(
     downstream: Downstream,
     head: &JoinersHead,
     cookies: &[http::HeaderValue],
     block: &[u8],
 ) -> Option<(Sink, Bytes)> {
-    match downstream {
-        Downstream::H1 { stream, http10 } => {
-            let framing = if http10 {
-                Framing::Plain
-            } else {
-                Framing::Chunked
-            };
-            let mut out = opening::h1_stream_head(head, cookies, &get_cached_date(), framing);
-            out.extend_from_slice(&opening::framed(block, framing));
-            Some((Sink::h1(stream, framing), out.freeze()))
-        }
-        Downstream::H2(mut session) => {
-            let mut response = ResponseHeader::build(200, Some(head.headers.len())).ok()?;
-            for (name, value) in &head.headers {
-                response.append_header(name, value).ok()?;
-            }
-            for value in cookies {
-                response
-                    .append_header(http::header::SET_COOKIE, value)
-                    .ok()?;
-            }
-            session
-                .write_response_header(Box::new(response), false)
-                .ok()?;
-            let send = session.take_response_body_writer()?;
-            Some((Sink::h2(send), opening::framed(block, Framing::Plain)))
-        }
-    }
-}
-
-/// Sends the head of an answer. `None`: the client is gone.
-fn h2_answer(mut session: H2Session, answer: &Answer) -> Option<Sink> {
-    let mut response = ResponseHeader::build(answer.status, Some(answer.headers.len())).ok()?;
-    for (name, value) in &answer.headers {
-        response.append_header(name, value).ok()?;
-    }
-    session
-        .write_response_header(Box::new(response), false)
-        .ok()?;
-    session.take_response_body_writer().map(Sink::h2)
+    let fields = head.headers.iter().map(|(name, value)| (name, value));
+    let cookies = cookies.iter().map(|value| (&SET_COOKIE, value));
+    let (sink, mut out) = downstream.stream(StatusCode::OK, fields.chain(cookies))?;
+    out.extend_from_slice(&opening::framed(block, sink.framing()));
+    Some((sink, out.freeze()))
 }

@@ -1,6 +1,6 @@
 //! Streams end.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,123 +11,130 @@ use crate::{
         handle::Token,
         opening,
         sink::EndKind,
-        subscriber::{Ending, Pace, Reading, Stage},
+        subscriber::{Ending, Reading, Stage, Subscriber},
     },
     error::EndReason,
 };
 
 impl Shard {
-    pub(super) fn end_index(&mut self, reader: usize, reason: EndReason, now: Millis) {
-        if let Some(token) = self.token(reader) {
-            self.end(token, reason, now);
-        }
-    }
-
     /// Ends a reader's stream at an event boundary: what it is owed of an event, when to come back,
     /// and the end that suits the reason.
     pub(super) fn end(&mut self, token: Token, reason: EndReason, now: Millis) {
-        let Some(reading) = self.take_reading(token, reason) else {
+        self.end_ahead(token, reason, Duration::ZERO, now);
+    }
+
+    /// As [`end`](Self::end), for one who leaves up to `ahead` of its time: that much longer may it
+    /// stay away.
+    pub(super) fn end_ahead(
+        &mut self,
+        token: Token,
+        reason: EndReason,
+        ahead: Duration,
+        now: Millis,
+    ) {
+        if !self.is_reading(token) {
             return;
-        };
+        }
         if matches!(
             reason,
             EndReason::ClientLeft | EndReason::WriteError | EndReason::Slow
         ) {
             // Nothing more can be written to it.
-            self.remove(token, reason);
-            return;
+            return self.remove(token, reason);
         }
-        let kind = reading.end_kind(reason);
-        let ending = Ending {
-            out: self.last_words(&reading, reason, kind),
-            sink: reading.sink,
-            kind,
-            since: now,
+        let Stage::Reading(reading) = self.take(token, reason) else {
+            return;
         };
+        let kind = reading.end_kind(reason);
+        let last = last_words(&reading, reason, kind, ahead);
+        // A reader that does not take its last words is slow like any other.
+        let patience = reading.holds.settings().slow.stall_max;
+        let ending = Ending {
+            sink: reading.sink,
+            out: [reading.out, last],
+            kind,
+            deadline: now.after(patience),
+            _holds: Some(reading.holds),
+        };
+        self.see_off(token, ending, now);
+    }
+
+    pub(super) fn is_reading(&self, token: Token) -> bool {
+        self.subscribers
+            .get(token.index as usize)
+            .filter(|subscriber| subscriber.generation == token.generation)
+            .is_some_and(|subscriber| matches!(subscriber.stage, Stage::Reading(_)))
+    }
+
+    /// Lets a place's user have its last bytes.
+    pub(super) fn see_off(&mut self, token: Token, ending: Ending, now: Millis) {
         if let Some(subscriber) = self.subscriber(token) {
             subscriber.stage = Stage::Ending(ending);
         }
-        self.step_ending(token, now);
+        if self.step_ending(token, now) {
+            return;
+        }
+        if self.subscriber(token).is_some_and(Subscriber::poll_gone) {
+            return self.remove(token, EndReason::ClientLeft);
+        }
+        self.endings.push(token);
     }
 
-    fn last_words(&self, reading: &Reading, reason: EndReason, kind: EndKind) -> Bytes {
-        let mut out = BytesMut::from(&reading.out[..]);
-        if reading.wants_retry(reason) {
-            let range = reading.holds.settings().retry;
-            let retry = match self
-                .closings
-                .iter()
-                .find(|closing| closing.reason == reason)
-            {
-                Some(closing) => closing.slope.retry(range.min, range.max, rand::random()),
-                None => opening::retry(range, None, rand::random()),
-            };
-            let line = opening::parting_line(retry);
-            out.extend_from_slice(&opening::framed(&line, reading.form.framing));
-        }
-        if kind == EndKind::Complete {
-            out.extend_from_slice(&reading.sink.last_bytes());
-        }
-        out.freeze()
-    }
-
-    /// Pushes an ending on; its place is free when that is done.
-    pub(super) fn step_ending(&mut self, token: Token, now: Millis) {
+    /// Pushes an ending on. `true`: that is done, and its place is free.
+    pub(super) fn step_ending(&mut self, token: Token, now: Millis) -> bool {
         let Some(subscriber) = self.subscriber(token) else {
-            return;
+            return true;
         };
-        let Stage::Ending(ending) = &mut subscriber.stage else {
-            return;
+        let done = match &mut subscriber.stage {
+            Stage::Ending(ending) => ending.step(&subscriber.waker, now),
+            Stage::Waiting(_) | Stage::Reading(_) | Stage::Gone => true,
         };
-        if ending.step(&subscriber.waker, now) {
+        if done {
             self.remove(token, EndReason::ClientLeft);
         }
+        done
     }
 
     /// Gives up a place, whatever stood there. `reason` counts when it was a reader.
     pub(super) fn remove(&mut self, token: Token, reason: EndReason) {
-        if let Some(joiner) = self.take_waiting(token) {
-            self.forget_member(joiner.membership.channel());
-        }
-        drop(self.take_reading(token, reason));
+        drop(self.take(token, reason));
         if self.subscriber(token).is_some() {
-            let subscriber = self.subscribers.remove(token.index as usize);
-            if subscriber.listed_behind {
-                self.context.metrics.behind_subscribers.dec();
-            }
+            self.subscribers.remove(token.index as usize);
         }
     }
 
-    /// Takes a reader out of its channel and counts its end.
-    fn take_reading(&mut self, token: Token, reason: EndReason) -> Option<Reading> {
-        let subscriber = self.subscriber(token)?;
-        if !matches!(subscriber.stage, Stage::Reading(_)) {
-            return None;
-        }
-        let Stage::Reading(reading) = std::mem::replace(&mut subscriber.stage, Stage::Gone) else {
-            return None;
+    /// Takes whoever has a place out of its channel, but leaves the place; counts a reader's end.
+    pub(super) fn take(&mut self, token: Token, reason: EndReason) -> Stage {
+        let Some(subscriber) = self.subscriber(token) else {
+            return Stage::Gone;
         };
-        let index = reading.slot as usize;
-        if let Pace::Level(place) = reading.pace {
-            self.unlevel(index, place as usize, Pace::Ahead);
+        let stage = std::mem::replace(&mut subscriber.stage, Stage::Gone);
+        match &stage {
+            Stage::Waiting(waiting) => self.forget_member(waiting.slot),
+            Stage::Reading(reading) => {
+                reading.count_end(reason);
+                self.unseat(reading.slot, reading.seat);
+                self.forget_member(reading.slot);
+            }
+            Stage::Ending(_) | Stage::Gone => {}
         }
-        reading.count_end(reason);
-        if let Some(slot) = self.slots.get_mut(index) {
-            slot.ahead.retain(|other| *other != token);
-            slot.members -= 1;
-        }
-        self.release_if_empty(index);
-        Some(reading)
+        stage
     }
+}
 
-    /// A slot without members is given up; the channel no longer wakes this shard.
-    pub(super) fn release_if_empty(&mut self, index: usize) {
-        if self.slots.get(index).is_some_and(|slot| slot.members == 0) {
-            let slot = self.slots.remove(index);
-            debug_assert!(slot.level.is_empty(), "an empty slot has no level readers");
-            debug_assert!(slot.waiting.is_empty(), "an empty slot has nobody waiting");
-            self.by_channel
-                .remove(&(Arc::as_ptr(&slot.channel) as usize));
-        }
+/// When to come back, where that is of use, and what the framing puts at a whole stream's end.
+fn last_words(reading: &Reading, reason: EndReason, kind: EndKind, ahead: Duration) -> Bytes {
+    let mut out = BytesMut::new();
+    if reading.wants_retry(reason) {
+        let channel = reading.holds.channel();
+        let random = rand::random();
+        let retry = opening::retry(channel.settings().retry, channel.app_retry(), random)
+            + ahead.mul_f64(random);
+        let line = opening::parting_line(retry);
+        out.extend_from_slice(&opening::framed(&line, reading.form.framing));
     }
+    if kind == EndKind::Complete {
+        out.extend_from_slice(&reading.sink.last_bytes());
+    }
+    out.freeze()
 }

@@ -1,51 +1,41 @@
 //! The seam of replay and live, simulated by seeds: a real registry, channel and shard, with sinks
 //! over small pipes. The app publishes, breaks, ends and comes back; clients join, resume, read by
-//! bits, stop reading and leave; the shard works at moments of chance's choosing. Whatever happens,
-//! a client sees each event after its start once and in order, or is told of a gap.
+//! bits, stop reading and leave; the shard works at moments of chance's choosing, and wherever it
+//! gives way the others act. Whatever happens, a client sees each event after its start once and in
+//! order, or is told of a gap.
 //!
 //! A failure prints its seed; `SIDESTREAM_SEED=<seed>` plays it again.
 
 mod client;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, pin::pin};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use self::client::{Client, Left};
-use super::*;
+use super::{
+    testing::{Ask, Rig},
+    *,
+};
 use crate::{
-    admission::{Places, fd::Caps},
     channel::{
-        registry::{Opener, Registry},
-        state::Next,
+        shared::Channel,
+        state::{Next, Outcome},
     },
     config::{
-        model::{Action, Fanout, GapNotice, Ids, LateJoin, RingLimits, SlowReader},
+        model::{Fanout, GapNotice, Ids, LateJoin, RingLimits, SlowReader},
         testing,
     },
-    decide::{FanOut, Reader},
-    egress::sink::Downstream,
-    lifecycle::Lifecycle,
+    decide::Reader,
     metrics::labels::Protocol,
-    route::key::{ChannelKey, Scheme},
     sse::event::Event,
 };
 
 const RUNS: u64 = 50;
 const JOINS: usize = 200;
-
-/// Instead of a reader: remembers whom the simulated app has to answer.
-#[derive(Default)]
-struct Asked(Mutex<Vec<Arc<Channel>>>);
-
-impl Opener for Asked {
-    fn open(&self, channel: Arc<Channel>) {
-        self.0.lock().push(channel);
-    }
-}
+/// Those of them who come last: life is hard on clients here, and the end wants a few.
+const LATECOMERS: usize = 20;
 
 /// The app's stream, as its reader would drive it.
 enum App {
@@ -58,14 +48,10 @@ enum App {
 
 struct World {
     random: StdRng,
-    settings: Arc<Fanout>,
-    registry: Registry,
-    asked: Arc<Asked>,
+    rig: Rig,
     app: App,
-    shard: Shard,
-    handle: ShardHandle,
-    metrics: Arc<Metrics>,
-    places: Places,
+    /// None while it works.
+    shard: Option<Shard>,
     clients: Vec<Client>,
     /// Clients that left, and may come back.
     left: VecDeque<Left>,
@@ -88,6 +74,12 @@ struct Tally {
     /// Times that a client was found behind.
     behind: usize,
     slow: u64,
+    /// Times that the shard gave way to the others.
+    yields: usize,
+    /// Clients whose stream a drain ended.
+    drained: u64,
+    /// Clients who had all at the end.
+    settled: usize,
 }
 
 fn settings(random: &mut StdRng) -> Fanout {
@@ -122,44 +114,14 @@ fn settings(random: &mut StdRng) -> Fanout {
     settings
 }
 
-/// No app of the simulation answers at length.
-struct NoRelay;
-
-impl Relay for NoRelay {
-    fn relay(&self, _joiner: Box<Joiner>) {
-        panic!("nothing to relay");
-    }
-}
-
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let metrics = Arc::new(Metrics::new());
-        let asked = Arc::new(Asked::default());
-        let context = ShardContext {
-            metrics: metrics.clone(),
-            admission: Arc::new(Admission::new(&Caps {
-                connections_max: 1,
-                subscribers_max: 1,
-                upstreams: std::collections::BTreeMap::new(),
-                warnings: Vec::new(),
-            })),
-            relay: Arc::new(NoRelay),
-        };
-        let handle = ShardHandle::new(0);
-        let pulse = Lifecycle::new().pulse(clock::now());
-        let settings = Arc::new(settings(&mut random));
-        let route = testing::route("r", "/", Action::Fanout(settings.clone()));
-        let config = Arc::new(ArcSwap::from_pointee(testing::config(vec![route])));
+        let rig = Rig::new(settings(&mut random), JOINS);
         Self {
-            settings,
-            registry: Registry::new(asked.clone(), metrics.clone(), config, usize::MAX),
-            asked,
             app: App::Quiet,
-            shard: Shard::new(handle.0.clone(), context, pulse),
-            handle,
-            metrics,
-            places: Places::new(JOINS),
+            shard: Some(rig.shard()),
+            rig,
             clients: Vec::new(),
             left: VecDeque::new(),
             next: 1,
@@ -177,19 +139,60 @@ impl World {
 
     async fn step(&mut self) {
         match self.random.random_range(0..100) {
-            0..=19 => self.publish(),
-            20..=34 => self.join(),
-            35..=69 => self.read_some(),
-            70..=73 => self.leave(),
-            74..=88 => {
-                self.shard.work().await;
-                self.tally.behind += self.shard.behind.len();
-            }
-            89..=91 => self.pass_time().await,
-            92..=95 => self.app_opens(),
-            96..=97 => self.app_breaks(),
-            _ => self.app_ends(),
+            0..=14 => self.work().await,
+            15..=17 => self.pass_time().await,
+            _ => self.outside(),
         }
+    }
+
+    /// What happens outside of the shard, also while it works.
+    fn outside(&mut self) {
+        match self.random.random_range(0..1_000) {
+            0..=119 => self.publish(),
+            120..=219 => self.join(),
+            220..=884 => self.read_some(),
+            885..=894 => self.leave(),
+            895..=944 => self.app_opens(),
+            945..=971 => self.app_breaks(),
+            972..=994 => self.app_ends(),
+            _ => self.channel_ends(),
+        }
+    }
+
+    fn shard(&mut self) -> &mut Shard {
+        self.shard.as_mut().expect("it does not work in itself")
+    }
+
+    async fn work(&mut self) {
+        let mut shard = self.shard.take().expect("it does not work in itself");
+        self.beside(shard.work()).await;
+        self.tally.behind += shard.behind.len();
+        self.shard = Some(shard);
+    }
+
+    async fn tick(&mut self) {
+        let now = self.now();
+        let mut shard = self.shard.take().expect("it does not work in itself");
+        self.beside(shard.tick(now)).await;
+        self.shard = Some(shard);
+    }
+
+    /// Runs `work` of the shard; whenever it gives way, something happens outside.
+    async fn beside(&mut self, work: impl Future<Output = ()>) {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| {
+            let done = work.as_mut().poll(cx);
+            if done.is_pending() {
+                self.tally.yields += 1;
+                // Not each time: whoever outpaces the shard throughout sees none but slow readers.
+                if self.random.random_ratio(1, 4) {
+                    self.outside();
+                }
+                cx.waker().wake_by_ref();
+            }
+            done
+        })
+        .await;
     }
 
     // --- the app -------------------------------------------------------------------------------
@@ -215,7 +218,7 @@ impl World {
     }
 
     fn app_opens(&mut self) {
-        if let Some(channel) = self.asked.0.lock().pop() {
+        if let Some(channel) = self.rig.asked.0.lock().pop() {
             let before = std::mem::replace(&mut self.app, App::Opening(channel));
             assert!(matches!(before, App::Quiet), "one upstream at a time");
         }
@@ -256,10 +259,25 @@ impl World {
         }
     }
 
+    /// The life of the channel ends under its readers.
+    fn channel_ends(&mut self) {
+        let channel = match std::mem::replace(&mut self.app, App::Quiet) {
+            App::Opening(channel) | App::Live(channel) => channel,
+            App::Quiet => return,
+        };
+        let outcomes = [Outcome::Broken, Outcome::Refused, Outcome::Retired];
+        channel.finish(*outcomes.choose(&mut self.random).expect("some"));
+        // Those who come back by themselves get a whole end.
+        for client in &mut self.clients {
+            client.may_end_whole();
+        }
+        self.next += self.random.random_range(0..3);
+    }
+
     // --- clients -------------------------------------------------------------------------------
 
     fn join(&mut self) {
-        if self.joins == JOINS {
+        if self.joins >= JOINS {
             return;
         }
         self.joins += 1;
@@ -277,46 +295,23 @@ impl World {
             Reader::Other
         };
         let http10 = self.random.random();
-        let (ours, theirs) = tokio::io::duplex(16 << self.random.random_range(0..10));
-        let now = self.now();
-        let request = self.request(id, reader);
-        let membership = self.registry.join(&request, now).expect("there is room");
-        self.handle.join(Box::new(Joiner {
-            request: Box::new(request),
-            downstream: Downstream::H1 {
-                stream: Box::new(ours),
-                http10,
-            },
-            membership,
-            permit: self.places.try_take().expect("there is room"),
-            asked: now,
-        }));
-        let close_is_silent =
-            reader == Reader::EventSource && self.settings.gap_notice == GapNotice::Close;
-        self.clients
-            .push(Client::new(theirs, start, http10, close_is_silent));
-    }
-
-    fn request(&self, last_event_id: Option<Bytes>, reader: Reader) -> FanOut {
-        FanOut {
-            route: testing::route("r", "/", Action::Fanout(self.settings.clone())),
-            settings: self.settings.clone(),
-            key: ChannelKey {
-                route: "r".to_owned(),
-                scheme: Scheme::Http,
-                host: "h".to_owned(),
-                target: "/".to_owned(),
-                headers: Vec::new(),
-            },
-            last_event_id,
+        let ask = Ask {
             reader,
-            origin: None,
-            client: None,
+            last_event_id: id,
+            http10,
+            buffer: 16 << self.random.random_range(0..10),
+        };
+        let (theirs, socket) = self.rig.join(ask, self.now());
+        let bare = http10.then_some(socket);
+        let mut client = Client::new(theirs, start, bare, reader);
+        if self.rig.settings.gap_notice == GapNotice::Close {
+            client.may_end_whole();
         }
+        self.clients.push(client);
     }
 
     fn read_some(&mut self) {
-        for _ in 0..4 {
+        for _ in 0..8 {
             if self.clients.is_empty() {
                 return;
             }
@@ -350,19 +345,24 @@ impl World {
         let step = [250, 500, 1_000, 2_000, 6_000].choose(&mut self.random);
         self.passed += Duration::from_millis(step.copied().unwrap_or(250));
         let now = self.now();
-        self.registry.tick(now);
-        if self.registry.is_empty() {
+        self.rig.registry.tick(now);
+        if self.rig.registry.is_empty() {
             // Nobody came back in time: the reader would have been told to stop.
             self.app = App::Quiet;
-            self.asked.0.lock().clear();
+            self.rig.asked.0.lock().clear();
         }
-        self.shard.tick(now).await;
+        self.tick().await;
     }
 
     // --- the end -------------------------------------------------------------------------------
 
     /// Everybody reads, the app says a last word, and all who are connected have all of it.
     async fn settle(&mut self) {
+        self.everybody_reads().await;
+        // Who is on a channel that is over leaves within the range of reconnect times.
+        self.passed += self.rig.settings.retry.max;
+        let now = self.now();
+        self.shard().tick(now).await;
         self.everybody_reads().await;
         for _ in 0..100 {
             if matches!(self.app, App::Live(_)) || self.clients.is_empty() {
@@ -378,11 +378,40 @@ impl World {
         for client in &self.clients {
             client.has_all(self.next);
         }
+        self.tally.settled += self.clients.len();
+    }
+
+    /// Everybody is told to leave, some while the app is lost, and has left at the end.
+    async fn drain(&mut self) {
+        for client in &mut self.clients {
+            client.may_end_whole();
+        }
+        let window = Duration::from_secs(4);
+        self.rig.handle.drain(self.passed + window);
+        self.rig.registry.drain();
+        self.joins = JOINS;
+        for _ in 0..20 {
+            self.work().await;
+            self.outside();
+            self.passed += window / 16;
+            self.tick().await;
+            self.everybody_reads().await;
+        }
+        // Who was answered only now leaves with the next tick.
+        let now = self.now();
+        self.shard().tick(now).await;
+        self.everybody_reads().await;
+        let route = self.rig.metrics.route("r");
+        self.tally.drained += route.subscribers_ended.get(EndReason::Drained);
+        assert_eq!(route.subscribers.get(Protocol::H1), 0, "all have left");
+        self.rig.handle.cut();
+        self.everybody_reads().await;
+        assert!(self.clients.is_empty(), "nobody waits for an answer");
     }
 
     async fn everybody_reads(&mut self) {
         for _ in 0..400 {
-            self.shard.work().await;
+            self.shard().work().await;
             let mut moved = false;
             for at in (0..self.clients.len()).rev() {
                 let before = self.clients[at].received;
@@ -404,33 +433,33 @@ impl World {
         while !self.clients.is_empty() {
             self.client_leaves(0);
         }
+        let shard = self.shard();
         for _ in 0..10 {
-            self.shard.work().await;
+            shard.work().await;
         }
-        assert_eq!(self.shard.subscribers.len(), 0);
-        assert_eq!(
-            (self.shard.slots.len(), self.shard.by_channel.len()),
-            (0, 0)
-        );
-        assert_eq!(self.places.taken(), 0);
+        assert_eq!(shard.subscribers.len(), 0);
+        assert_eq!((shard.slots.len(), shard.by_channel.len()), (0, 0));
+        assert_eq!(self.rig.places.taken(), 0);
         let members: usize = self
+            .rig
             .registry
             .list(9)
             .iter()
             .map(|c| c.row().subscribers)
             .sum();
         assert_eq!(members, 0);
-        self.registry
+        self.rig
+            .registry
             .tick(self.now().after(Duration::from_secs(60)));
-        assert!(self.registry.is_empty(), "the linger is over");
+        assert!(self.rig.registry.is_empty(), "the linger is over");
         self.crash()
     }
 
     /// Registry and shard go, whoever is there, as after a panic: no gauge is off its zero.
     fn crash(mut self) -> Tally {
         self.app = App::Quiet;
-        self.asked.0.lock().clear();
-        let metrics = self.metrics.clone();
+        self.rig.asked.0.lock().clear();
+        let metrics = self.rig.metrics.clone();
         let mut tally = std::mem::take(&mut self.tally);
         tally.slow = metrics.route("r").subscribers_ended.get(EndReason::Slow);
         drop(self);
@@ -456,16 +485,21 @@ impl World {
 async fn play(seed: u64) -> Tally {
     println!("SIDESTREAM_SEED={seed}");
     let mut world = World::new(seed);
-    while world.joins < JOINS {
+    while world.joins < JOINS - LATECOMERS {
         world.step().await;
     }
-    for _ in 0..500 {
+    for _ in 0..100 {
         world.step().await;
     }
-    if world.random.random_ratio(1, 4) {
-        return world.crash();
+    for _ in 0..LATECOMERS {
+        world.join();
+        world.work().await;
     }
-    world.settle().await;
+    match world.random.random_range(0..4) {
+        0 => return world.crash(),
+        1 => world.drain().await,
+        _ => world.settle().await,
+    }
     world.vanish().await
 }
 
@@ -489,6 +523,9 @@ async fn ten_thousand_joins_at_random_moments_see_each_event_once_or_are_told() 
         all.resumed += one.resumed;
         all.behind += one.behind;
         all.slow += one.slow;
+        all.yields += one.yields;
+        all.drained += one.drained;
+        all.settled += one.settled;
     }
     println!("{all:?}");
     assert!(is_replay || all.events > 10_000, "{all:?}");
@@ -498,6 +535,10 @@ async fn ten_thousand_joins_at_random_moments_see_each_event_once_or_are_told() 
     );
     assert!(
         is_replay || (all.behind > 1_000 && all.slow > 100),
+        "{all:?}"
+    );
+    assert!(
+        is_replay || (all.yields > 10_000 && all.drained > 20 && all.settled > 100),
         "{all:?}"
     );
 }

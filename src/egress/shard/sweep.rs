@@ -1,8 +1,10 @@
 //! Events go out: one pass over the level readers of a channel, and catching up for the others.
 
-use super::{SLICE, Shard};
+use std::cmp::Ordering;
+
+use super::{Shard, breathe};
 use crate::{
-    channel::state::{Outcome, Phase},
+    channel::state::Phase,
     clock::{self, Millis},
     egress::{
         batch::{Batch, Gathered},
@@ -11,6 +13,13 @@ use crate::{
     },
     error::EndReason,
 };
+
+/// Bytes of one batch for all level readers. They share it, and it is gone when they have it.
+const SWEEP_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of one batch for a single reader that catches up: about what its socket takes at once, for
+/// what it does not take was laid out in vain.
+const CATCH_UP_BYTES_MAX: usize = 32 * 1024;
 
 impl Shard {
     /// A channel has something new: a head, an end of its life, or events.
@@ -24,8 +33,11 @@ impl Shard {
         let view = channel.view();
         self.settle_all(index, &view, clock::now()).await;
         self.sweep(index, channel.head()).await;
-        if let Phase::Over(outcome) = view.phase {
-            self.channel_over(index, outcome);
+        match view.phase {
+            Phase::Over(outcome) => self.channel_over(index, outcome).await,
+            Phase::Idle | Phase::Opening | Phase::Live => {
+                self.hasten_lost(index, &view, clock::now())
+            }
         }
     }
 
@@ -38,25 +50,25 @@ impl Shard {
             if head <= slot.swept {
                 break;
             }
-            if slot.level.is_empty() {
+            if slot.level == 0 {
                 slot.advance(head, slot.wrote);
-                self.catch_up(index);
+                self.catch_up(index).await;
                 break;
             }
-            let batch = match Batch::gather(&slot.channel, slot.swept, head) {
+            let batch = match Batch::gather(&slot.channel, slot.swept, head, SWEEP_BYTES_MAX) {
                 Gathered::Batch(batch) => batch,
                 Gathered::Nothing => break,
                 // What the app refused on reconnect took the ring with it: its readers are told so.
                 Gathered::Evicted if slot.channel.is_over() => break,
                 Gathered::Evicted => {
-                    self.outrun(index, head);
-                    self.catch_up(index);
+                    self.outrun(index, head).await;
+                    self.catch_up(index).await;
                     break;
                 }
             };
             slot.advance(batch.last, started);
             self.sweep_batch(index, &batch).await;
-            self.catch_up(index);
+            self.catch_up(index).await;
             let latency = clock::now().since(batch.received);
             self.context
                 .metrics
@@ -75,29 +87,27 @@ impl Shard {
     /// One batch to all level readers. Who cannot take it all goes behind.
     async fn sweep_batch(&mut self, index: usize, batch: &Batch) {
         let now = clock::now();
-        let mut place = 0;
-        let mut written = 0;
+        let (mut seat, mut done) = (0, 0);
         while let Some(reader) = self
             .slots
             .get(index)
-            .and_then(|slot| slot.level.get(place))
-            .copied()
+            .and_then(|slot| slot.level_reader(seat))
         {
             match self.offer_level(reader, batch) {
-                Offered::Taken => place += 1,
+                Offered::Taken => seat += 1,
                 Offered::Pending => {
-                    self.unlevel(index, place, Pace::Behind(now));
+                    self.unlevel(index, seat, Pace::Behind(now));
                     self.note_behind(reader);
                 }
                 Offered::Ends(reason) => {
-                    self.unlevel(index, place, Pace::Ahead);
-                    self.end_index(reader, reason, now);
+                    self.unlevel(index, seat, Pace::Ahead);
+                    if let Some(token) = self.token(reader) {
+                        self.end(token, reason, now);
+                    }
                 }
             }
-            written += 1;
-            if written % SLICE == 0 {
-                tokio::task::yield_now().await;
-            }
+            breathe(done).await;
+            done += 1;
         }
     }
 
@@ -114,27 +124,30 @@ impl Shard {
     }
 
     /// The ring moved on before a sweep came: level readers have lost their place.
-    fn outrun(&mut self, index: usize, head: u64) {
+    async fn outrun(&mut self, index: usize, head: u64) {
         let now = clock::now();
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
         slot.advance(head, now);
-        for reader in slot.level.clone() {
-            self.end_index(reader, EndReason::Slow, now);
+        let level = slot.level;
+        let readers = self.readers_of(index).into_iter().take(level);
+        for (done, token) in readers.enumerate() {
+            self.end(token, EndReason::Slow, now);
+            breathe(done).await;
         }
     }
 
-    /// Readers that waited for the sweep to reach them.
-    fn catch_up(&mut self, index: usize) {
+    /// Readers that waited for the sweep to reach them. Those behind wait for their sockets.
+    async fn catch_up(&mut self, index: usize) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
         let now = clock::now();
-        for token in std::mem::take(&mut slot.ahead) {
+        for (done, token) in std::mem::take(&mut slot.ahead).into_iter().enumerate() {
             self.drive(token, now);
+            breathe(done).await;
         }
-        // Behind readers wait for their sockets; the ones that were only just served are level.
     }
 
     /// Pushes what a reader that is not level is owed, as far as its socket takes it.
@@ -145,8 +158,13 @@ impl Shard {
             };
             match step {
                 Step::More => {}
-                Step::Level => return self.level(token),
-                Step::Ahead => return self.ahead(token),
+                Step::Level(slot, seat) => return self.level(slot, seat),
+                Step::Ahead(slot) => {
+                    if let Some(slot) = self.slots.get_mut(slot) {
+                        slot.ahead.push(token);
+                    }
+                    return;
+                }
                 Step::Waits => return self.note_behind(token.index as usize),
                 Step::Ends(reason) => return self.end(token, reason, now),
             }
@@ -161,7 +179,8 @@ impl Shard {
         let Stage::Reading(reading) = &mut subscriber.stage else {
             return None;
         };
-        let slot = self.slots.get(reading.slot as usize)?;
+        let index = reading.slot as usize;
+        let slot = self.slots.get(index)?;
         let owed = reading.out.len();
         match reading.push(&subscriber.waker, &mut self.delivered) {
             Offered::Taken => {}
@@ -175,11 +194,15 @@ impl Shard {
             subscriber.wrote = now;
         }
         match reading.cursor.cmp(&slot.swept) {
-            std::cmp::Ordering::Equal => return Some(Step::Level),
-            std::cmp::Ordering::Greater => return Some(Step::Ahead),
-            std::cmp::Ordering::Less => {}
+            Ordering::Equal => return Some(Step::Level(index, reading.seat)),
+            Ordering::Greater => {
+                reading.pace = Pace::Ahead;
+                return Some(Step::Ahead(index));
+            }
+            Ordering::Less => {}
         }
-        let batch = match Batch::gather(&slot.channel, reading.cursor, slot.swept) {
+        let (cursor, swept) = (reading.cursor, slot.swept);
+        let batch = match Batch::gather(&slot.channel, cursor, swept, CATCH_UP_BYTES_MAX) {
             Gathered::Batch(batch) => batch,
             Gathered::Nothing | Gathered::Evicted => return Some(Step::Ends(EndReason::Slow)),
         };
@@ -202,116 +225,16 @@ impl Shard {
         })
     }
 
-    fn level(&mut self, token: Token) {
-        let Some(subscriber) = self.subscriber(token) else {
-            return;
-        };
-        let Stage::Reading(reading) = &mut subscriber.stage else {
-            return;
-        };
-        let slot = reading.slot as usize;
-        let Some(slot) = self.slots.get_mut(slot) else {
-            return;
-        };
-        let place = slot.level.len();
-        slot.level.push(token.index as usize);
-        self.set_pace(
-            token.index as usize,
-            Pace::Level(u32::try_from(place).unwrap_or(u32::MAX)),
-        );
-    }
-
-    fn ahead(&mut self, token: Token) {
-        let Some(subscriber) = self.subscriber(token) else {
-            return;
-        };
-        let Stage::Reading(reading) = &mut subscriber.stage else {
-            return;
-        };
-        reading.pace = Pace::Ahead;
-        let slot = reading.slot as usize;
-        if let Some(slot) = self.slots.get_mut(slot) {
-            slot.ahead.push(token);
-        }
-    }
-
-    /// Takes the reader at `place` out of a slot's level list.
-    pub(super) fn unlevel(&mut self, index: usize, place: usize, pace: Pace) {
-        let Some(slot) = self.slots.get_mut(index) else {
-            return;
-        };
-        if place >= slot.level.len() {
-            return;
-        }
-        let reader = slot.level.swap_remove(place);
-        let moved = slot.level.get(place).copied();
-        self.set_pace(reader, pace);
-        if let Some(moved) = moved {
-            self.set_pace(moved, Pace::Level(u32::try_from(place).unwrap_or(u32::MAX)));
-        }
-    }
-
-    fn set_pace(&mut self, reader: usize, pace: Pace) {
-        if let Some(subscriber) = self.subscribers.get_mut(reader)
-            && let Stage::Reading(reading) = &mut subscriber.stage
-        {
-            reading.pace = pace;
-        }
-    }
-
-    fn note_behind(&mut self, reader: usize) {
+    pub(super) fn note_behind(&mut self, reader: usize) {
         let Some(token) = self.token(reader) else {
             return;
         };
         if let Some(subscriber) = self.subscribers.get_mut(reader)
-            && !std::mem::replace(&mut subscriber.listed_behind, true)
+            && subscriber.behind.is_none()
         {
+            subscriber.behind = Some(self.context.metrics.behind_subscribers.hold());
             self.behind.push(token);
-            self.context.metrics.behind_subscribers.inc();
         }
-    }
-
-    /// The channel's life is over: its readers are told, in the way that suits why.
-    fn channel_over(&mut self, index: usize, outcome: Outcome) {
-        let now = clock::now();
-        let reason = match outcome {
-            Outcome::Refused | Outcome::Unreachable => EndReason::UpstreamRefused,
-            Outcome::Retired => EndReason::Reloaded,
-            Outcome::Broken | Outcome::Lingered => EndReason::Internal,
-        };
-        let Some(slot) = self.slots.get_mut(index) else {
-            return;
-        };
-        if std::mem::replace(&mut slot.over, true) {
-            return;
-        }
-        let readers = self.readers_of(index);
-        if outcome == Outcome::Retired {
-            self.close_evenly(readers, super::tick::RETIRE_WINDOW, reason, now);
-        } else {
-            for token in readers {
-                self.end(token, reason, now);
-            }
-        }
-    }
-
-    fn readers_of(&self, index: usize) -> Vec<Token> {
-        let of_slot = |reading: &Reading| reading.slot as usize == index;
-        self.subscribers
-            .iter()
-            .filter(|(_, s)| matches!(&s.stage, Stage::Reading(reading) if of_slot(reading)))
-            .filter_map(|(reader, _)| self.token(reader))
-            .collect()
-    }
-}
-
-impl super::Slot {
-    /// Level readers are about to have everything up to `sequence`.
-    fn advance(&mut self, sequence: u64, now: Millis) {
-        debug_assert!(sequence >= self.swept, "a sweep never goes back");
-        self.swept = sequence;
-        self.wrote = now;
-        self.wake.set_swept(sequence);
     }
 }
 
@@ -319,7 +242,7 @@ impl Reading {
     fn progressed(&mut self, progress: bool, now: Millis) {
         let since = match self.pace {
             Pace::Behind(since) if !progress => since,
-            Pace::Behind(_) | Pace::Level(_) | Pace::Ahead => now,
+            Pace::Behind(_) | Pace::Level | Pace::Ahead => now,
         };
         self.pace = Pace::Behind(since);
     }
@@ -329,10 +252,10 @@ impl Reading {
 enum Step {
     /// It may take more.
     More,
-    /// It has everything that was swept.
-    Level,
-    /// It stands past the sweep.
-    Ahead,
+    /// It has everything that was swept: it is level in this slot and seat.
+    Level(usize, u32),
+    /// It stands past the sweep of this slot.
+    Ahead(usize),
     /// Its socket is full.
     Waits,
     /// Its stream ends.

@@ -356,11 +356,11 @@ impl H1Body {
             if let Some(part) = self.take()? {
                 return Ok(part);
             }
-            if self.client.sip(max).await == 0 {
-                return Err(match self.framing {
-                    Framing::Close => End::Complete,
-                    Framing::Chunked | Framing::Length(_) => End::Cut,
-                });
+            match (self.client.try_sip(max).await, &self.framing) {
+                // Without framing, only a reset tells half a body from a whole one.
+                (Ok(0), Framing::Close) => return Err(End::Complete),
+                (Ok(0) | Err(_), _) => return Err(End::Cut),
+                (Ok(_), _) => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -10,6 +11,8 @@ use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
 
 use crate::{
     config::model::EventLimits,
+    decide::Reader,
+    egress::shard::testing::PipeSocket,
     sse::{event::Item, parser::Parser},
 };
 
@@ -42,11 +45,14 @@ pub(super) struct Client {
     pipe: DuplexStream,
     state: Left,
     start: Left,
-    /// HTTP/1.0: bare bytes.
-    bare: bool,
-    /// A gap may end its stream as a whole.
-    close_is_silent: bool,
+    /// HTTP/1.0: bare bytes, and the socket that says whether they are whole.
+    bare: Option<Arc<PipeSocket>>,
+    reader: Reader,
+    /// A whole end needs no reason.
+    may_end_whole: bool,
     head_is_read: bool,
+    /// It was turned away.
+    answered: bool,
     rest: Vec<u8>,
     /// Bytes of the current chunk that are still to come.
     chunk_left: usize,
@@ -62,14 +68,21 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(pipe: DuplexStream, state: Left, bare: bool, close_is_silent: bool) -> Self {
+    pub(super) fn new(
+        pipe: DuplexStream,
+        state: Left,
+        bare: Option<Arc<PipeSocket>>,
+        reader: Reader,
+    ) -> Self {
         Self {
             pipe,
             start: state.clone(),
             state,
             bare,
-            close_is_silent,
+            reader,
+            may_end_whole: false,
             head_is_read: false,
+            answered: false,
             rest: Vec::new(),
             chunk_left: 0,
             chunk_tail: false,
@@ -83,6 +96,11 @@ impl Client {
             received: 0,
             complete: false,
         }
+    }
+
+    /// From now on its stream may end whole, which only a native EventSource takes for what it is.
+    pub(super) fn may_end_whole(&mut self) {
+        self.may_end_whole = self.reader == Reader::EventSource;
     }
 
     /// Takes at most `max` bytes. `false`: the stream is over.
@@ -112,11 +130,15 @@ impl Client {
 
     /// A whole answer ends where the app's stream did, and never within an event.
     fn ended(&self, ends: &[u64]) {
-        if !self.complete {
+        let complete = match &self.bare {
+            Some(socket) => self.head_is_read && !socket.resets(),
+            None => self.complete,
+        };
+        if self.answered || !complete {
             return;
         }
         assert!(self.line.is_empty() && self.rest.is_empty(), "torn");
-        if !self.close_is_silent {
+        if !self.may_end_whole {
             let expected = self.state.expected;
             assert!(
                 self.state.told || ends.contains(&expected),
@@ -131,10 +153,16 @@ impl Client {
                 return;
             };
             let head: Vec<u8> = self.rest.drain(..at + 4).collect();
-            assert!(head.starts_with(b"HTTP/1.1 200"));
+            let head = String::from_utf8(head).unwrap();
+            self.answered = head.contains("content-length");
+            assert!(self.answered || head.starts_with("HTTP/1.1 200"), "{head}");
             self.head_is_read = true;
         }
-        if self.bare {
+        if self.answered {
+            self.rest.clear();
+            return;
+        }
+        if self.bare.is_some() {
             let bytes = std::mem::take(&mut self.rest);
             self.payload(&bytes);
             return;

@@ -1,0 +1,244 @@
+use std::{
+    future::poll_fn,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use ::h2::{Reason, RecvStream, client, server};
+use http::{Request, Response};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+
+/// A socket that notes what is asked of it.
+#[derive(Default)]
+struct Noted(AtomicBool);
+
+impl ClientSocket for Noted {
+    fn reset_on_close(&self, reset: bool) {
+        self.0.store(reset, Ordering::Relaxed);
+    }
+}
+
+impl Noted {
+    fn resets(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+async fn push(sink: &mut Sink, bytes: Bytes) {
+    let mut bytes = bytes;
+    poll_fn(|cx| sink.poll_push(cx, &mut bytes)).await.unwrap();
+}
+
+/// Polls once.
+fn now<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    match poll(&mut Context::from_waker(std::task::Waker::noop())) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
+    }
+}
+
+// --- HTTP/2 ------------------------------------------------------------------------------------
+
+type Server = server::Connection<DuplexStream, Bytes>;
+type Answered = tokio::task::JoinHandle<Result<Response<RecvStream>, ::h2::Error>>;
+
+/// One request over a pipe: the server's side, its stream with the head queued, and the answer as
+/// the client will see it. The server's side moves only when it is polled.
+async fn h2_pair(window: u32) -> (Server, Sink, Answered) {
+    let (near, far) = duplex(1 << 20);
+    let answered = tokio::spawn(async move {
+        let mut builder = client::Builder::new();
+        builder.initial_window_size(window);
+        let (send, connection) = builder.handshake::<_, Bytes>(far).await?;
+        tokio::spawn(connection);
+        let mut send = send.ready().await?;
+        let (answer, _) = send.send_request(Request::new(()), true)?;
+        answer.await
+    });
+    let mut options = server::Builder::new();
+    options.max_send_buffer_size(16 * 1024);
+    let mut server: Server = options.handshake(near).await.unwrap();
+    let (_, mut respond) = server.accept().await.unwrap().unwrap();
+    let send = respond.send_response(Response::new(()), false).unwrap();
+    (server, Sink::h2(send), answered)
+}
+
+#[tokio::test]
+async fn everything_before_the_end_reaches_an_h2_client() {
+    for kind in [EndKind::Cut, EndKind::Complete] {
+        let (mut server, mut sink, answered) = h2_pair(65_535).await;
+        // The connection is not polled meanwhile: all of it, the head included, waits in the crate.
+        push(&mut sink, Bytes::from_static(b"one")).await;
+        push(&mut sink, Bytes::from_static(b"two")).await;
+        assert!(now(|cx| sink.poll_end(cx, kind)).is_none(), "not yet out");
+        let driver = tokio::spawn(async move { while server.accept().await.is_some() {} });
+        poll_fn(|cx| sink.poll_end(cx, kind)).await;
+        drop(sink);
+        let mut body = answered.await.unwrap().unwrap().into_body();
+        let mut read = Vec::new();
+        let end = loop {
+            match body.data().await {
+                Some(Ok(data)) => read.extend_from_slice(&data),
+                Some(Err(error)) => break error.reason(),
+                None => break None,
+            }
+        };
+        assert_eq!(read, b"onetwo", "{kind:?}");
+        let expected = (kind == EndKind::Cut).then_some(Reason::CANCEL);
+        assert_eq!(end, expected, "{kind:?}");
+        driver.abort();
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_an_h2_client_never_takes_leaves_nothing_queued() {
+    let (server, mut sink, _answered) = h2_pair(65_535).await;
+    let held = Held::default();
+    push(&mut sink, held.bytes(10)).await;
+    assert!(now(|cx| sink.poll_end(cx, EndKind::Complete)).is_none());
+    assert_eq!(held.count(), 1);
+    drop(sink);
+    assert_eq!(held.count(), 0, "the frame is out of the crate's queue");
+    drop(server);
+}
+
+/// Buffers that are still in use.
+#[derive(Clone, Default)]
+struct Held(Arc<AtomicUsize>);
+
+struct Buffer(Vec<u8>, Held);
+
+impl Held {
+    fn bytes(&self, len: usize) -> Bytes {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Bytes::from_owner(Buffer(vec![b'x'; len], self.clone()))
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.1.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn an_h2_stream_keeps_no_buffer_that_it_took_a_part_of() {
+    for (window, len) in [(65_535, 256 * 1024), (100, 101), (0, 10)] {
+        let (_server, mut sink, _answered) = h2_pair(window).await;
+        let held = Held::default();
+        let mut batch = held.bytes(len);
+        assert!(now(|cx| sink.poll_push(cx, &mut batch)).is_none());
+        drop(batch);
+        assert_eq!(held.count(), 0, "{len} bytes, a window of {window}");
+    }
+}
+
+// --- HTTP/1 ------------------------------------------------------------------------------------
+
+/// A client's socket and our side of it.
+async fn h1_pair(http10: bool) -> (TcpStream, Downstream, Arc<Noted>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let stream: pingora::protocols::l4::stream::Stream = accepted.unwrap().0.into();
+    let socket = Arc::new(Noted::default());
+    let downstream = Downstream::h1(Box::new(stream), http10, socket.clone());
+    (client.unwrap(), downstream, socket)
+}
+
+#[tokio::test]
+async fn what_a_client_still_sends_does_not_cost_it_our_answer() {
+    let (mut client, downstream, _) = h1_pair(false).await;
+    client.write_all(&[b'x'; 10_000]).await.unwrap();
+    let answer = Answer::text(StatusCode::SERVICE_UNAVAILABLE, "later");
+    let (mut sink, head) = downstream.answer(&answer).unwrap();
+    push(&mut sink, head).await;
+    push(&mut sink, answer.body.clone()).await;
+    let ended = tokio::spawn(sink.end(EndKind::Complete, LINGER));
+    // It sends on after our FIN, and only then reads. A closed socket would have reset it.
+    let mut text = String::new();
+    assert_ne!(client.peek(&mut [0; 1]).await.unwrap(), 0);
+    client.write_all(&[b'x'; 10_000]).await.unwrap();
+    client.read_to_string(&mut text).await.unwrap();
+    assert!(text.ends_with("\r\n\r\nlater\n"), "{text}");
+    assert!(!ended.is_finished(), "the client has not closed");
+    drop(client);
+    ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_sends_without_end_is_not_humoured() {
+    let (mut client, mut downstream, _) = h1_pair(false).await;
+    let sent = tokio::spawn(async move {
+        let mut sent = 0;
+        while let Ok(n) = client.write(&[b'x'; 4_096]).await {
+            sent += n;
+        }
+        sent
+    });
+    // Bit by bit, with a poll for each bit: what it may send is counted over all of them.
+    let gone = poll_fn(|cx| downstream.poll_gone(cx));
+    timeout(Duration::from_secs(30), gone).await.unwrap();
+    drop(downstream);
+    assert!(sent.await.unwrap() > 64 * 1024);
+}
+
+#[tokio::test]
+async fn only_the_whole_end_of_an_http10_stream_closes_without_reset() {
+    let begun = async |kind| {
+        let (mut client, downstream, socket) = h1_pair(true).await;
+        let (mut sink, head) = downstream.stream(StatusCode::OK, []).unwrap();
+        assert!(socket.resets(), "from the start: we may fall over");
+        push(&mut sink, head.freeze()).await;
+        push(&mut sink, Bytes::from_static(b"data: a\n\n")).await;
+        let ended = sink.end(kind, LINGER);
+        let read = async {
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.unwrap();
+            drop(client);
+            text
+        };
+        let ((), text) = tokio::join!(ended, read);
+        (text, socket.resets())
+    };
+    for (kind, resets) in [(EndKind::Complete, false), (EndKind::Cut, true)] {
+        let (text, reset) = begun(kind).await;
+        assert!(text.ends_with("\r\n\r\ndata: a\n\n"), "{text}");
+        assert_eq!(reset, resets, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_http11_stream_is_cut_by_its_missing_last_chunk() {
+    let (mut client, downstream, socket) = h1_pair(false).await;
+    let (mut sink, head) = downstream.stream(StatusCode::OK, []).unwrap();
+    push(&mut sink, head.freeze()).await;
+    let framed = opening::framed(b"data: a\n\n", sink.framing());
+    push(&mut sink, framed).await;
+    let mut text = String::new();
+    let ended = sink.end(EndKind::Cut, LINGER);
+    let read = async {
+        client.read_to_string(&mut text).await.unwrap();
+        drop(client);
+    };
+    tokio::join!(ended, read);
+    assert!(text.ends_with("\r\n9\r\ndata: a\n\n\r\n"), "{text}");
+    assert!(
+        !socket.resets(),
+        "a reset could destroy what the client has not read"
+    );
+}
