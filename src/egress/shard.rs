@@ -159,8 +159,9 @@ impl Shard {
     /// Works off what came in. Channels first: who arrives then starts where the sweep stands.
     async fn work(&mut self) {
         let inbox = self.shared.take();
-        for slot in inbox.changed {
+        for (done, slot) in inbox.changed.into_iter().enumerate() {
             self.channel_changed(slot as usize).await;
+            breathe(done).await;
         }
         for (done, arrival) in inbox.arrivals.into_iter().enumerate() {
             self.arrive(arrival);

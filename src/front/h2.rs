@@ -50,8 +50,9 @@ const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
 /// Windows for request bodies: uploads pass through, they need no megabytes in flight.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Response bytes that one stream may have queued inside the h2 crate.
-const SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// Response bytes that one stream may have queued inside the h2 crate. 10,000 streams that stand
+/// still, on connections that do, are to cost less than 160 MiB.
+const SEND_BUFFER_BYTES: usize = 12 * 1024;
 
 /// How long a client may take to answer our GOAWAY once it has no streams.
 const GOODBYE: Duration = Duration::from_secs(1);

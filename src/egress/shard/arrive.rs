@@ -57,7 +57,6 @@ impl Shard {
         };
         if let Some(slot) = self.slots.get_mut(slot) {
             slot.members += 1;
-            slot.waiting.push(token);
         }
         // At once: detects who is gone already, and replaces the waker of pingora's task.
         if self.subscriber(token).is_some_and(Subscriber::poll_gone) {
@@ -65,6 +64,11 @@ impl Shard {
             return;
         }
         self.settle(token, &channel.view(), now);
+        if self.waiting_settings(token).is_some()
+            && let Some(slot) = self.slots.get_mut(slot)
+        {
+            slot.waiting.push(token);
+        }
     }
 
     fn insert(&mut self, stage: Stage, now: Millis) -> Option<Token> {
@@ -271,13 +275,13 @@ impl Shard {
     }
 
     fn take_waiting(&mut self, token: Token) -> Option<Waiting> {
-        let subscriber = self.subscriber(token)?;
-        match std::mem::replace(&mut subscriber.stage, Stage::Gone) {
+        let stage = &mut self.subscriber(token)?.stage;
+        if !matches!(stage, Stage::Waiting(_)) {
+            return None;
+        }
+        match std::mem::replace(stage, Stage::Gone) {
             Stage::Waiting(waiting) => Some(waiting),
-            other => {
-                subscriber.stage = other;
-                None
-            }
+            Stage::Reading(_) | Stage::Ending(_) | Stage::Gone => None,
         }
     }
 

@@ -7,10 +7,7 @@ use crate::{
     channel::{state::Outcome, view::View},
     clock::{self, Millis},
     drain::Slope,
-    egress::{
-        handle::{Order, Token},
-        subscriber::Stage,
-    },
+    egress::handle::{Order, Token},
     error::EndReason,
 };
 
@@ -44,27 +41,26 @@ impl Shard {
             return;
         }
         match order {
-            Order::Drain(end) => self.drain(end),
+            Order::Drain(end) => self.drain(end).await,
             Order::Cut => self.cut().await,
         }
     }
 
     /// Closes everybody evenly until `end`, and whoever still joins.
-    fn drain(&mut self, end: Millis) {
+    async fn drain(&mut self, end: Millis) {
         let now = clock::now();
-        let is_reader = |stage: &Stage| matches!(stage, Stage::Reading(_));
-        let readers = self
-            .subscribers
-            .iter()
-            .filter(|(_, subscriber)| is_reader(&subscriber.stage))
+        let all = self.subscribers.iter();
+        let readers = all
             .filter_map(|(index, _)| self.token(index))
+            .filter(|token| self.is_reading(*token))
             .collect();
         let slope = Slope::new(now, end.since(now), rand::random());
         self.drain = Some(Closing::new(readers, slope, EndReason::Drained));
-        let slots = self.slots.iter();
-        let views: Vec<(usize, View)> = slots.map(|(i, slot)| (i, slot.channel.view())).collect();
-        for (index, view) in views {
-            self.hasten_lost(index, &view, now);
+        for index in 0..self.slots.capacity() {
+            if let Some(view) = self.slots.get(index).map(|slot| slot.channel.view()) {
+                self.hasten_lost(index, &view, now);
+            }
+            breathe(index).await;
         }
     }
 

@@ -85,10 +85,10 @@ impl Shard {
         let Some(subscriber) = self.subscriber(token) else {
             return true;
         };
-        let done = match &mut subscriber.stage {
-            Stage::Ending(ending) => ending.step(&subscriber.waker, now),
-            Stage::Waiting(_) | Stage::Reading(_) | Stage::Gone => true,
+        let Stage::Ending(ending) = &mut subscriber.stage else {
+            return true;
         };
+        let done = ending.step(&subscriber.waker, now);
         if done {
             self.remove(token, EndReason::ClientLeft);
         }

@@ -7,6 +7,7 @@
 //! A failure prints its seed; `SIDESTREAM_SEED=<seed>` plays it again.
 
 mod client;
+mod finish;
 
 use std::{collections::VecDeque, pin::pin};
 
@@ -28,7 +29,6 @@ use crate::{
         testing,
     },
     decide::Reader,
-    metrics::labels::Protocol,
     sse::event::Event,
 };
 
@@ -352,133 +352,6 @@ impl World {
             self.rig.asked.0.lock().clear();
         }
         self.tick().await;
-    }
-
-    // --- the end -------------------------------------------------------------------------------
-
-    /// Everybody reads, the app says a last word, and all who are connected have all of it.
-    async fn settle(&mut self) {
-        self.everybody_reads().await;
-        // Who is on a channel that is over leaves within the range of reconnect times.
-        self.passed += self.rig.settings.retry.max;
-        let now = self.now();
-        self.shard().tick(now).await;
-        self.everybody_reads().await;
-        for _ in 0..100 {
-            if matches!(self.app, App::Live(_)) || self.clients.is_empty() {
-                break;
-            }
-            self.app_opens();
-            self.everybody_reads().await;
-        }
-        let stranded = !self.clients.is_empty() && !matches!(self.app, App::Live(_));
-        assert!(!stranded, "clients wait, and nobody asks the app");
-        self.publish();
-        self.everybody_reads().await;
-        for client in &self.clients {
-            client.has_all(self.next);
-        }
-        self.tally.settled += self.clients.len();
-    }
-
-    /// Everybody is told to leave, some while the app is lost, and has left at the end.
-    async fn drain(&mut self) {
-        for client in &mut self.clients {
-            client.may_end_whole();
-        }
-        let window = Duration::from_secs(4);
-        self.rig.handle.drain(self.passed + window);
-        self.rig.registry.drain();
-        self.joins = JOINS;
-        for _ in 0..20 {
-            self.work().await;
-            self.outside();
-            self.passed += window / 16;
-            self.tick().await;
-            self.everybody_reads().await;
-        }
-        // Who was answered only now leaves with the next tick.
-        let now = self.now();
-        self.shard().tick(now).await;
-        self.everybody_reads().await;
-        let route = self.rig.metrics.route("r");
-        self.tally.drained += route.subscribers_ended.get(EndReason::Drained);
-        assert_eq!(route.subscribers.get(Protocol::H1), 0, "all have left");
-        self.rig.handle.cut();
-        self.everybody_reads().await;
-        assert!(self.clients.is_empty(), "nobody waits for an answer");
-    }
-
-    async fn everybody_reads(&mut self) {
-        for _ in 0..400 {
-            self.shard().work().await;
-            let mut moved = false;
-            for at in (0..self.clients.len()).rev() {
-                let before = self.clients[at].received;
-                let stays = self.clients[at].read(usize::MAX, &self.ends);
-                moved |= !stays || self.clients[at].received > before;
-                if !stays {
-                    self.client_leaves(at);
-                }
-            }
-            if !moved {
-                return;
-            }
-        }
-        panic!("it never comes to rest");
-    }
-
-    /// All are gone: nothing is held.
-    async fn vanish(mut self) -> Tally {
-        while !self.clients.is_empty() {
-            self.client_leaves(0);
-        }
-        let shard = self.shard();
-        for _ in 0..10 {
-            shard.work().await;
-        }
-        assert_eq!(shard.subscribers.len(), 0);
-        assert_eq!((shard.slots.len(), shard.by_channel.len()), (0, 0));
-        assert_eq!(self.rig.places.taken(), 0);
-        let members: usize = self
-            .rig
-            .registry
-            .list(9)
-            .iter()
-            .map(|c| c.row().subscribers)
-            .sum();
-        assert_eq!(members, 0);
-        self.rig
-            .registry
-            .tick(self.now().after(Duration::from_secs(60)));
-        assert!(self.rig.registry.is_empty(), "the linger is over");
-        self.crash()
-    }
-
-    /// Registry and shard go, whoever is there, as after a panic: no gauge is off its zero.
-    fn crash(mut self) -> Tally {
-        self.app = App::Quiet;
-        self.rig.asked.0.lock().clear();
-        let metrics = self.rig.metrics.clone();
-        let mut tally = std::mem::take(&mut self.tally);
-        tally.slow = metrics.route("r").subscribers_ended.get(EndReason::Slow);
-        drop(self);
-        for level in [
-            &metrics.waiting_joiners,
-            &metrics.behind_subscribers,
-            &metrics.ring_bytes,
-            &metrics.route("r").channels,
-        ] {
-            assert_eq!(level.get(), 0);
-        }
-        let route = metrics.route("r");
-        let ended: u64 = EndReason::ALL
-            .iter()
-            .map(|reason| route.subscribers_ended.get(*reason))
-            .sum();
-        assert_eq!(ended, route.subscribers_started.get(Protocol::H1));
-        assert_eq!(route.subscribers.get(Protocol::H1), 0);
-        tally
     }
 }
 

@@ -204,6 +204,8 @@ impl Shard {
         let (cursor, swept) = (reading.cursor, slot.swept);
         let batch = match Batch::gather(&slot.channel, cursor, swept, CATCH_UP_BYTES_MAX) {
             Gathered::Batch(batch) => batch,
+            // The channel took its ring with it. The reader is told so in its turn.
+            Gathered::Evicted if slot.channel.is_over() => return Some(Step::Waits),
             Gathered::Nothing | Gathered::Evicted => return Some(Step::Ends(EndReason::Slow)),
         };
         let before = self.delivered.bytes;

@@ -107,10 +107,11 @@ impl Shard {
             .filter(|(_, slot)| !slot.waiting.is_empty())
             .map(|(i, _)| i)
             .collect();
-        for index in waiting {
+        for (done, index) in waiting.into_iter().enumerate() {
             if let Some(channel) = self.slots.get(index).map(|slot| slot.channel.clone()) {
                 self.settle_all(index, &channel.view(), now).await;
             }
+            breathe(done).await;
         }
     }
 
@@ -129,10 +130,14 @@ impl Reading {
     /// Behind without progress since `since`: for too long, or too far.
     fn is_too_slow(&self, since: Millis, now: Millis) -> bool {
         let slow = self.holds.settings().slow;
-        let lag = self.holds.channel().lag(self.cursor);
-        let too_far = lag.is_none_or(|(events, bytes)| {
-            events > slow.events_max as u64 || bytes > slow.bytes_max as u64
-        });
+        let channel = self.holds.channel();
+        let too_far = match channel.lag(self.cursor) {
+            Some((events, bytes)) => {
+                events > slow.events_max as u64 || bytes > slow.bytes_max as u64
+            }
+            // A channel that is over may have dropped its ring, which is not the reader's fault.
+            None => !channel.is_over(),
+        };
         too_far || now.since(since) >= slow.stall_max
     }
 }
