@@ -24,6 +24,7 @@ pub mod passthrough;
 pub mod relay;
 pub mod route;
 pub mod sse;
+pub mod stream;
 pub mod subscribe;
 pub mod upstream;
 pub mod worker;

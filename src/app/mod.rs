@@ -91,13 +91,14 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let context = ShardContext {
         metrics: metrics.clone(),
         admission: admission.clone(),
-        relay: Arc::new(Relayer::new(dialer, admission)),
+        relay: Arc::new(Relayer::new(dialer.clone(), admission)),
     };
     let (shards, seeds) = seeds(threads, &context, &lifecycle);
     let shared = Shared {
         hub: hub.clone(),
         metrics,
         peers,
+        dialer,
         shutdown: shutdown_watch,
     };
     let front = front::start(listeners, seeds, &shared).map_err(|error| error.to_string())?;

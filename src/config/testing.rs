@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::model::{
     Action, Backoff, CookieIdentity, EventLimits, Fanout, GapNotice, Identity, Ids, LateJoin,
-    OnEnd, QuerySelection, RetryRange, RingLimits, Route, RouteMatch, Share, SlowReader, Upstream,
-    UpstreamAddress, UpstreamHost,
+    OnEnd, QuerySelection, RetryRange, RingLimits, Route, RouteMatch, Share, SlowReader, Stream,
+    Upstream, UpstreamAddress, UpstreamHost,
 };
 
 /// A fan-out route's settings.
@@ -53,6 +53,18 @@ pub fn fanout() -> Fanout {
         },
         channel_subscribers_max: usize::MAX,
         response_headers: Vec::new(),
+    }
+}
+
+/// A stream route's settings.
+#[must_use]
+pub fn stream() -> Stream {
+    let fanout = fanout();
+    Stream {
+        heartbeat: fanout.heartbeat,
+        stall_max: fanout.slow.stall_max,
+        upstream_silence_max: None,
+        retry: fanout.retry,
     }
 }
 

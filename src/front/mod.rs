@@ -33,8 +33,9 @@ use crate::{
     egress::shard::ShardHandle,
     metrics::{Metrics, labels::PanicPlace},
     passthrough::{self, Proxy},
+    stream::Streams,
     subscribe::Hub,
-    upstream::peer::Peers,
+    upstream::{exchange::Dialer, peer::Peers},
     worker::{Start, Worker},
 };
 
@@ -50,6 +51,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// How the pass-through reaches the apps.
     pub peers: Arc<Peers>,
+    /// How streams of a client's own reach them.
+    pub dialer: Arc<Dialer>,
     /// True: no keep-alive any more, GOAWAY on HTTP/2. What is under way goes on.
     pub shutdown: ShutdownWatch,
 }
@@ -255,9 +258,11 @@ fn intake(mut receiver: mpsc::Receiver<Accepted>, shard: ShardHandle, shared: Sh
             hub,
             metrics,
             peers,
+            dialer,
             shutdown,
         } = shared;
-        let proxy = passthrough::proxy(hub.clone(), metrics.clone(), peers, shard.clone());
+        let streams = Streams::new(hub.clone(), dialer, shutdown.clone());
+        let proxy = passthrough::proxy(hub.clone(), metrics.clone(), peers, shard.clone(), streams);
         let core = Arc::new(Core {
             hub,
             metrics,

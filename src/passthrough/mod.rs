@@ -30,11 +30,12 @@ use self::{
 };
 use crate::{
     clock,
-    config::model::Route,
+    config::model::{Action, Route},
     decide::{Decision, FanOut, decide},
     egress::shard::ShardHandle,
     metrics::Metrics,
     route::key::Scheme,
+    stream::{Served, Streams, request::is_streamed},
     subscribe::{Downstream, Hub},
     upstream::peer::{Peers, Purpose},
 };
@@ -57,6 +58,7 @@ pub struct PassThrough {
     metrics: Arc<Metrics>,
     peers: Arc<Peers>,
     shard: ShardHandle,
+    streams: Streams,
 }
 
 /// What `decide` said about an HTTP/2 request: its driver has asked already, since it alone can
@@ -97,6 +99,7 @@ pub fn proxy(
     metrics: Arc<Metrics>,
     peers: Arc<Peers>,
     shard: ShardHandle,
+    streams: Streams,
 ) -> Arc<Proxy> {
     let conf = ServerConf {
         threads: 1,
@@ -111,6 +114,7 @@ pub fn proxy(
             metrics,
             peers,
             shard,
+            streams,
         },
         Arc::new(conf),
     );
@@ -167,6 +171,28 @@ impl PassThrough {
         Ok(false)
     }
 
+    /// Serves a request of a stream route; `true` when that was done, `false` when it is for
+    /// pingora's proxy after all.
+    async fn stream(&self, session: &mut Session, passage: &Passage) -> Result<bool> {
+        let Some(Routed { route, client, .. }) = &passage.routed else {
+            return Ok(false);
+        };
+        let Action::Stream(settings) = &route.action else {
+            return Ok(false);
+        };
+        let session = &mut *session.downstream_session;
+        if !is_streamed(session.req_header()) {
+            return Ok(false);
+        }
+        let serving = self.streams.serve(session, route, settings, *client);
+        // Boxed: other requests do not pay for its state.
+        match Box::pin(serving).await? {
+            Served::Answered => {}
+            Served::TurnedAway(answer) => reply::send(session, answer, Connection::Keep).await?,
+        }
+        Ok(true)
+    }
+
     /// Takes the connection away from pingora, which goes on with a dummy, finds that done, and
     /// frees all that it holds for the request.
     fn hijack(&self, session: &mut Session, request: Box<FanOut>) {
@@ -208,9 +234,10 @@ impl ProxyHttp for PassThrough {
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
         if session.downstream_session.is_http2() {
             passage.routed = session.req_header_mut().extensions_mut().remove();
-            return Ok(false);
+        } else if self.route_h1(session, passage).await? {
+            return Ok(true);
         }
-        self.route_h1(session, passage).await
+        self.stream(session, passage).await
     }
 
     async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {

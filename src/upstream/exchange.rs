@@ -4,6 +4,8 @@
 //! each read tells data, [`Part::End`] and [`Cut`] apart. Nothing here retries, and nothing keeps
 //! time but for connecting: dropping a future or the [`Body`] closes the connection.
 
+mod duplex;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +17,7 @@ use pingora::{
     upstreams::peer::{HttpPeer, Peer},
 };
 
+pub use self::duplex::{Heard, Uplink};
 use super::{
     peer::{PeerError, Peers, Purpose},
     request::UpstreamRequest,
@@ -66,7 +69,10 @@ impl Dialer {
             .write_request_header(head)
             .await
             .map_err(OpenError::no_head)?;
-        Ok(Asked { session })
+        Ok(Asked {
+            session,
+            informational: 0,
+        })
     }
 
     /// Tries each address once, in order.
@@ -94,6 +100,8 @@ impl fmt::Debug for Dialer {
 /// A request that is with the app. Dropping it closes the connection.
 pub struct Asked {
     session: Box<Http1Session>,
+    /// Heads of status 1xx so far.
+    informational: usize,
 }
 
 impl fmt::Debug for Asked {
