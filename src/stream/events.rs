@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use pingora::{Error, ErrorType, protocols::http::ServerSession};
+use pingora::{Error, ErrorType, http::ResponseHeader, protocols::http::ServerSession};
 use tokio::time::sleep;
 
 use super::{
@@ -64,7 +64,7 @@ enum Step {
 }
 
 impl Events {
-    /// A stream whose head was just written.
+    /// A stream whose head is about to be written.
     pub(super) fn new(
         settings: Stream,
         reader: Reader,
@@ -85,22 +85,40 @@ impl Events {
         }
     }
 
-    /// Passes the body on until it ends.
+    /// Writes the head, and passes the body on until it ends.
     ///
     /// # Errors
     /// The client did not get all of it: either it is gone, or it must see that the answer broke off.
     pub(super) async fn run(
         mut self,
         session: &mut ServerSession,
+        head: Box<ResponseHeader>,
         upload: &mut Upload,
         body: &mut Body,
     ) -> pingora::Result<()> {
         session.set_write_timeout(Some(self.settings.stall_max));
+        let over = match session.write_response_header(head).await {
+            Ok(()) => self.relay(session, upload, body).await,
+            Err(error) => not_taken(error),
+        };
+        self.counted.reason = over.reason;
+        if over.error.is_some() && session.is_http2() {
+            // A reset drops what is not yet written: the connection's task goes first.
+            tokio::task::yield_now().await;
+        }
+        over.error.map_or(Ok(()), Err)
+    }
+
+    async fn relay(
+        &mut self,
+        session: &mut ServerSession,
+        upload: &mut Upload,
+        body: &mut Body,
+    ) -> Over {
         loop {
             let step = self.next(session, upload, body).await;
             if let Err(over) = self.take(step, session).await {
-                self.counted.reason = over.reason;
-                return over.error.map_or(Ok(()), Err);
+                return over;
             }
         }
     }

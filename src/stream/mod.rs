@@ -108,9 +108,9 @@ impl Streams {
         if session.req_header().version == Version::HTTP_10 {
             session.set_keepalive(None);
         }
-        session.write_response_header(head).await?;
         match form {
             Form::Plain => {
+                session.write_response_header(head).await?;
                 let silence_max = route.upstream.read_timeout;
                 pass(session, &mut upload, &mut body, silence_max).await?;
             }
@@ -127,7 +127,7 @@ impl Streams {
                 let counted = Counted::new(cells.clone(), protocol);
                 let metrics = self.hub.metrics.clone();
                 Events::new(*settings, reader, leave, metrics, counted)
-                    .run(session, &mut upload, &mut body)
+                    .run(session, head, &mut upload, &mut body)
                     .await?;
             }
         }

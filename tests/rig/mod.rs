@@ -40,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) upstream: &'static [&'static str],
     /// Of the process.
     pub(crate) limits: &'static [&'static str],
+    /// Of the stream route.
+    pub(crate) stream: &'static [&'static str],
+    /// Of leaving.
+    pub(crate) drain: &'static [&'static str],
 }
 
 /// Sidestream before one app, with a plain, a TLS and a unix listener. Paths below `/fan/` fan out,
@@ -136,9 +140,9 @@ fn yaml(upstream: &str, settings: Settings, folder: &Path) -> String {
         lines.iter().map(line).collect()
     };
     let folder = folder.display();
-    let limits = match settings.limits {
+    let section = |name: &str, keys: &[&str]| match keys {
         [] => String::new(),
-        limits => format!("limits:\n{}", lines(limits, "  ")),
+        keys => format!("{name}:\n{}", lines(keys, "  ")),
     };
     format!(
         r#"
@@ -166,10 +170,14 @@ routes:
     action: fanout
   - path: /stream/{{*rest}}
     action: stream
+{}
   - path: /{{*rest}}
     action: proxy
-{limits}
+{}{}
 "#,
         lines(settings.upstream, "    "),
+        lines(settings.stream, "    "),
+        section("limits", settings.limits),
+        section("drain", settings.drain),
     )
 }
