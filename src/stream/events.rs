@@ -133,7 +133,11 @@ impl Events {
         let silence_max = self.settings.upstream_silence_max;
         let silent = silence_max.map(|max| self.heard.after(max).since(now));
         tokio::select! {
+            // What the app has said while the client took its time comes before its silence; a
+            // moment to leave comes before more of an app that never pauses.
+            biased;
             left = upload.run(session) => Step::Left(left),
+            () = self.leave.wait(), if !self.leave.is_due() => Step::Leave,
             part = body.read() => match part {
                 Ok(Part::Data(data)) => Step::Data(Bytes::copy_from_slice(data)),
                 Ok(Part::End) => Step::End,
@@ -141,7 +145,6 @@ impl Events {
             },
             () = sleep(self.beat.since(now)), if self.boundary.is_line_start() => Step::Beat,
             () = sleep(silent.unwrap_or_default()), if silent.is_some() => Step::Silent,
-            () = self.leave.wait(), if !self.leave.is_due() => Step::Leave,
         }
     }
 

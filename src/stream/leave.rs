@@ -55,7 +55,7 @@ impl Leave {
     /// Waits for the moment. Cancel safe.
     pub(super) async fn wait(&mut self) {
         if self.state == State::Staying {
-            // An error means that the process ends, which is no later than the window.
+            // Also when the sender is gone: then nobody wants us to stay.
             let _gone = self.shutdown.wait_for(|down| *down).await.is_err();
             let window = self.hub.config.load().drain.window;
             self.state = State::At(clock::now().after(moment(window, rand::random())));

@@ -15,7 +15,7 @@ mod upload;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Version, header::ORIGIN};
+use http::{HeaderMap, Method, Version, header::ORIGIN};
 use pingora::{
     Error, ErrorType, Result, http::ResponseHeader, protocols::http::ServerSession,
     server::ShutdownWatch,
@@ -80,8 +80,10 @@ impl Streams {
         settings: &Stream,
         client: Client,
     ) -> Result<Served> {
-        let headers = &session.req_header().headers;
-        if *self.shutdown.borrow() && request::wants_events(headers) {
+        let request = session.req_header();
+        let headers = &request.headers;
+        let is_endless = request.method == Method::GET && request::wants_events(headers);
+        if is_endless && *self.shutdown.borrow() {
             return Ok(self.turn_away(headers, RefuseReason::Draining));
         }
         let Some(_permit) = self.hub.admission.subscribers.try_take() else {

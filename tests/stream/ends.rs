@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::{net::TcpStream, sync::Semaphore};
 
 use crate::{
-    reader::{BOTH, CHAT, FETCH, Next, ask, counted, http1},
+    reader::{BOTH, CHAT, FETCH, Next, Over, ask, counted, http1},
     rig::{
         Rig, Settings,
         app::{App, Conn},
@@ -150,6 +150,11 @@ async fn a_client_that_leaves_takes_its_request_along() {
         let wait = async |semaphore: &Semaphore, what| {
             soon(what, semaphore.acquire()).await.unwrap().forget();
         };
+        let streaming = async |over: Over| {
+            let label = over.label();
+            let line = format!("subscribers{{route=\"stream-rest\",protocol=\"{label}\"}} 1");
+            counted(&rig, &line).await;
+        };
 
         let mut client = Client::connect(rig.plain()).await;
         match until {
@@ -157,6 +162,9 @@ async fn a_client_that_leaves_takes_its_request_along() {
             Until::Body => client.send(UNFINISHED).await,
         }
         wait(&reached, "the request").await;
+        if until == Until::Stream {
+            streaming(Over::Http1).await;
+        }
         drop(client);
         wait(&closed, "the end over HTTP/1").await;
 
@@ -172,6 +180,9 @@ async fn a_client_that_leaves_takes_its_request_along() {
             std::future::pending::<()>().await;
         });
         wait(&reached, "the request").await;
+        if until == Until::Stream {
+            streaming(Over::Http2).await;
+        }
         asking.abort();
         wait(&closed, "the end over HTTP/2").await;
         if until == Until::Stream {

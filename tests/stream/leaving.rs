@@ -5,9 +5,47 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::{
-    reader::{BOTH, CHAT, EVENT_SOURCE, FETCH, Next, ask, counted},
-    rig::{Rig, Settings, app::App, soon},
+    reader::{BOTH, CHAT, EVENT_SOURCE, FETCH, Next, Over, ask, counted},
+    rig::{Rig, Settings, app::App, client::Client, soon},
 };
+
+#[tokio::test]
+async fn a_draining_process_opens_no_endless_stream_and_serves_the_rest() {
+    let app = App::start(|mut conn| async move {
+        let head = conn.head().await.unwrap();
+        conn.body_of(&head).await;
+        conn.send(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+             Transfer-Encoding: chunked\r\n\r\n9\r\ndata: a\n\n\r\n0\r\n\r\n",
+        )
+        .await;
+        conn.closed().await;
+    })
+    .await;
+    let settings = Settings {
+        drain: &["window: 60s"],
+        ..Settings::default()
+    };
+    let rig = Rig::with(&app.address, settings);
+    // Keeps the process from being done at once.
+    let _held = Client::connect(rig.plain()).await;
+    rig.drain();
+    soon("a refusal", async {
+        while ask(&rig, Over::Http1, FETCH).await.status != 503 {}
+    })
+    .await;
+    let answer = ask(&rig, Over::Http1, EVENT_SOURCE).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.field("content-type"), "text/event-stream");
+    assert!(
+        !answer.field("content-length").is_empty(),
+        "it ends at once"
+    );
+    let (got, end) = ask(&rig, Over::Http1, CHAT).await.rest().await;
+    assert_eq!((got.as_str(), end), ("data: a\n\n", Next::End));
+    let refused = "refused_total{reason=\"draining\"} 2";
+    counted(&rig, refused).await;
+}
 
 #[tokio::test]
 async fn endless_streams_leave_and_answers_finish() {
