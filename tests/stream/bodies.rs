@@ -58,7 +58,7 @@ async fn ten_mebibytes_each_way() {
 
     let mut client = H2::connect(TcpStream::connect(rig.plain()).await.unwrap()).await;
     let answer = client
-        .request(request("POST", "/stream/up"), &[body.clone()])
+        .request(request("POST", "/stream/up"), std::slice::from_ref(&body))
         .await;
     assert!(answer.unwrap().1 == body, "over HTTP/2");
 }

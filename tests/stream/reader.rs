@@ -77,7 +77,6 @@ pub(crate) struct Answer {
     rest: Vec<u8>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there are a few in a test")]
 enum Body {
     Http1(Client<TcpStream>),
     Http2(RecvStream),
