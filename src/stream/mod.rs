@@ -38,7 +38,7 @@ use crate::{
     metrics::labels::Protocol,
     passthrough::turnstile::Client,
     subscribe::Hub,
-    upstream::exchange::{Asked, Body, Dialer, Heard, OpenError, Part, Uplink},
+    upstream::exchange::{Body, Dialer, Downlink, Heard, OpenError, Part},
 };
 
 /// Serves the requests of stream routes.
@@ -90,22 +90,22 @@ impl Streams {
             return Ok(self.turn_away(headers, RefuseReason::SubscribersMax));
         };
         let cells = self.hub.metrics.route(&route.name);
-        let (mut asked, mut upload) = match self.ask(session, &route.upstream, client).await? {
-            Ok(asked) => asked,
+        let (mut downlink, mut upload) = match self.ask(session, &route.upstream, client).await? {
+            Ok(links) => links,
             Err(error) => {
                 cells.upstream_connects.inc(error.outcome());
                 return Err(failed(&error));
             }
         };
         let _connection = cells.upstream_connections.hold();
-        let mut head = match heard(session, &mut asked, &mut upload, &route.upstream).await? {
+        let mut head = match heard(session, &mut downlink, &mut upload, &route.upstream).await? {
             Ok(head) => head,
             Err(error) => {
                 cells.upstream_connects.inc(error.outcome());
                 return Err(failed(&error));
             }
         };
-        let mut body = asked.into_body();
+        let mut body = downlink.into_body();
         let form = answer::for_client(&mut head, session.req_header())?;
         if session.req_header().version == Version::HTTP_10 {
             session.set_keepalive(None);
@@ -154,7 +154,7 @@ impl Streams {
         session: &mut ServerSession,
         upstream: &Upstream,
         client: Client,
-    ) -> Result<Result<(Asked, Upload), OpenError>> {
+    ) -> Result<Result<(Downlink, Upload), OpenError>> {
         let has_body = !session.is_body_empty();
         let (head, framing) = request::for_app(session.req_header(), has_body, client, upstream)?;
         let body = if session.is_body_done() {
@@ -166,15 +166,14 @@ impl Streams {
             sent = self.dialer.send(upstream, head, clock::now()) => sent,
             gone = left(session, body) => return Err(gone),
         };
-        Ok(sent
-            .map(|(asked, uplink): (Asked, Uplink)| (asked, Upload::new(uplink, framing, session))))
+        Ok(sent.map(|(downlink, uplink)| (downlink, Upload::new(uplink, framing, session))))
     }
 }
 
 /// Moves the body up until the app's final head is there.
 async fn heard(
     session: &mut ServerSession,
-    asked: &mut Asked,
+    downlink: &mut Downlink,
     upload: &mut Upload,
     upstream: &Upstream,
 ) -> Result<Result<Box<ResponseHeader>, OpenError>> {
@@ -185,7 +184,7 @@ async fn heard(
             WaitsFor::Client | WaitsFor::Answer => upstream.read_timeout,
         };
         tokio::select! {
-            heard = asked.heard() => match heard {
+            heard = downlink.heard() => match heard {
                 // `100 Continue` among them, which a client may wait for.
                 Ok(Heard::Informational(head)) => session.write_response_header(head).await?,
                 Ok(Heard::Final(head)) => return Ok(Ok(head)),

@@ -17,7 +17,7 @@ use pingora::{
     upstreams::peer::{HttpPeer, Peer},
 };
 
-pub use self::duplex::{Heard, Uplink};
+pub use self::duplex::{Downlink, Heard, Uplink};
 use super::{
     peer::{PeerError, Peers, Purpose},
     request::UpstreamRequest,
@@ -69,10 +69,7 @@ impl Dialer {
             .write_request_header(head)
             .await
             .map_err(OpenError::no_head)?;
-        Ok(Asked {
-            session,
-            informational: 0,
-        })
+        Ok(Asked { session })
     }
 
     /// Tries each address once, in order.
@@ -100,8 +97,6 @@ impl fmt::Debug for Dialer {
 /// A request that is with the app. Dropping it closes the connection.
 pub struct Asked {
     session: Box<Http1Session>,
-    /// Heads of status 1xx so far.
-    informational: usize,
 }
 
 impl fmt::Debug for Asked {

@@ -27,7 +27,7 @@ use pingora::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::{Asked, Body, Dialer, INFORMATIONAL_HEADS_MAX, OpenError, checked_head};
+use super::{Body, Dialer, INFORMATIONAL_HEADS_MAX, OpenError, checked_head};
 use crate::{clock::Millis, config::model::Upstream, upstream::peer::Purpose};
 
 impl Dialer {
@@ -40,7 +40,7 @@ impl Dialer {
         upstream: &Upstream,
         head: Box<RequestHeader>,
         now: Millis,
-    ) -> Result<(Asked, Uplink), OpenError> {
+    ) -> Result<(Downlink, Uplink), OpenError> {
         let peers = self
             .peers
             .resolve(upstream, Purpose::EventStream, now)
@@ -58,11 +58,11 @@ impl Dialer {
             waiting: Bytes::new(),
             unflushed: false,
         };
-        let asked = Asked {
+        let downlink = Downlink {
             session,
             informational: 0,
         };
-        Ok((asked, uplink))
+        Ok((downlink, uplink))
     }
 }
 
@@ -75,7 +75,15 @@ pub enum Heard {
     Final(Box<ResponseHeader>),
 }
 
-impl Asked {
+/// The way down for the answer: first its heads, then its body. When it and the [`Uplink`] are
+/// dropped, the connection closes.
+pub struct Downlink {
+    session: Box<Http1Session>,
+    /// Heads of status 1xx so far.
+    informational: usize,
+}
+
+impl Downlink {
     /// Waits for the next head. Cancel safe: the session keeps what it has read of it.
     ///
     /// # Errors
@@ -109,6 +117,12 @@ impl Asked {
         Body {
             session: self.session,
         }
+    }
+}
+
+impl fmt::Debug for Downlink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Downlink").finish_non_exhaustive()
     }
 }
 
