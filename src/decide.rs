@@ -109,7 +109,7 @@ pub fn decide(request: &RequestView<'_>, config: &Config) -> Decision {
     };
     match &route.action {
         Action::Proxy => Decision::Proxy(route.clone()),
-        Action::Stream => Decision::Stream(route.clone()),
+        Action::Stream(_) => Decision::Stream(route.clone()),
         // Only a GET is one stream for all. A WebSocket handshake is a GET too, but wants a
         // connection of its own.
         Action::Fanout(_) if request.method != Method::GET || wants_websocket(request.headers) => {

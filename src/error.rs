@@ -34,6 +34,8 @@ pub enum EndReason {
     ClientLeft,
     /// The app ended the stream (`on_end: pass`).
     UpstreamEnded,
+    /// The app broke off, and the stream was this client's own.
+    UpstreamCut,
     /// On reconnect the app answered something else than the stream.
     UpstreamRefused,
     /// Too slow: events, bytes or time.
@@ -106,7 +108,8 @@ labels!(RefuseReason {
     Reloaded => "reloaded",
 });
 labels!(EndReason {
-    ClientLeft => "client_left", UpstreamEnded => "upstream_ended", UpstreamRefused => "upstream_refused",
+    ClientLeft => "client_left", UpstreamEnded => "upstream_ended",
+    UpstreamCut => "upstream_cut", UpstreamRefused => "upstream_refused",
     Slow => "slow", Gap => "gap", Drained => "drained", Reloaded => "reloaded", Internal => "internal",
     WriteError => "write_error",
 });

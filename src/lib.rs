@@ -25,6 +25,7 @@ pub mod relay;
 pub mod route;
 pub mod socket;
 pub mod sse;
+pub mod stream;
 pub mod subscribe;
 pub mod supervise;
 pub mod upstream;

@@ -92,7 +92,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
         metrics: metrics.clone(),
         admission: hub.admission.clone(),
         relay: Arc::new(Relayer::new(
-            dialer,
+            dialer.clone(),
             hub.admission.clone(),
             hub.config.clone(),
             metrics.clone(),
@@ -126,6 +126,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
         hub: hub.clone(),
         metrics,
         peers,
+        dialer,
         shutdown: shutdown_watch,
         supervisor,
     };

@@ -93,10 +93,10 @@ pub struct Upstream {
     /// Limit on connecting, TLS handshake included; and how long an app that has been asked for a
     /// stream and is silent counts as an attempt. Default 2 s.
     pub connect_timeout: Duration,
-    /// Pass-through: the longest silence of the app within a response. Event streams: the longest
-    /// wait for the response head when one is opened again. Default 60 s.
+    /// The longest silence of the app within a response that is no event stream. Event streams: the
+    /// longest wait for the response head when one is opened again. Default 60 s.
     pub read_timeout: Duration,
-    /// Pass-through only: the longest time the app may refuse to take request bytes. Default 30 s.
+    /// The longest time the app may refuse to take request bytes. Default 30 s.
     pub write_timeout: Duration,
     /// How long an unused pass-through connection is kept. Default 60 s.
     pub idle_timeout: Duration,
@@ -183,7 +183,7 @@ pub enum Action {
     /// GET requests share one upstream SSE connection per channel; other methods pass through.
     Fanout(Arc<Fanout>),
     /// One upstream connection per client, answered as it comes.
-    Stream,
+    Stream(Arc<Stream>),
     /// An ordinary reverse proxy.
     Proxy,
 }
@@ -233,6 +233,20 @@ pub struct Fanout {
     pub channel_subscribers_max: usize,
     /// Names of response headers of the app's head that go to every subscriber, beyond the built-in list.
     pub response_headers: Vec<HeaderName>,
+}
+
+/// Settings of a stream route; defaults as for [`Fanout`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stream {
+    /// A comment line goes to a client after this long without a byte of the app's. Default 15 s,
+    /// +-10 %.
+    pub heartbeat: Duration,
+    /// A client that takes nothing for this long is cut off. Default 10 s.
+    pub stall_max: Duration,
+    /// Longest silence of the app within an event stream. Default: none.
+    pub upstream_silence_max: Option<Duration>,
+    /// Range of the reconnect time told to a client that is sent away. Default 1 s to 5 s.
+    pub retry: RetryRange,
 }
 
 /// Who shares a channel.

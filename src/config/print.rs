@@ -3,7 +3,7 @@
 use super::{
     model::{
         Action, Config, CookieIdentity, Fanout, HostPattern, LateJoin, ListenAddress, Listener,
-        QuerySelection, Route, Upstream, UpstreamAddress, UpstreamHost,
+        QuerySelection, Route, Stream, Upstream, UpstreamAddress, UpstreamHost,
     },
     raw::{self, AllOr},
     units::{Count, Size},
@@ -155,10 +155,26 @@ fn limits(config: &Config) -> raw::Limits {
     }
 }
 
+fn stream(stream: &Stream) -> raw::Defaults {
+    raw::Defaults {
+        heartbeat: Some(stream.heartbeat.into()),
+        slow: Some(raw::Slow {
+            stall_max: Some(stream.stall_max.into()),
+            ..raw::Slow::default()
+        }),
+        upstream_silence_max: stream.upstream_silence_max.map(Into::into),
+        retry: Some(raw::RetryRange {
+            min: Some(stream.retry.min.into()),
+            max: Some(stream.retry.max.into()),
+        }),
+        ..raw::Defaults::default()
+    }
+}
+
 fn route(route: &Route) -> raw::Route {
     let (action, settings) = match &route.action {
         Action::Fanout(fanout) => (raw::RouteAction::Fanout, self::fanout(fanout)),
-        Action::Stream => (raw::RouteAction::Stream, raw::Defaults::default()),
+        Action::Stream(stream) => (raw::RouteAction::Stream, self::stream(stream)),
         Action::Proxy => (raw::RouteAction::Proxy, raw::Defaults::default()),
     };
     let host = route.matches.host.as_ref().map(|host| match host {

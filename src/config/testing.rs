@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     load,
-    model::{Action, Config, Fanout, Limits, Route, RouteMatch, Upstream},
+    model::{Action, Config, Fanout, Limits, Route, RouteMatch, Stream, Upstream},
 };
 
 /// What a configuration says that says no more than it must, before an app on loopback.
@@ -27,7 +27,19 @@ pub fn config(routes: Vec<Arc<Route>>) -> Config {
 pub fn fanout() -> Fanout {
     match &bare(1).routes[0].action {
         Action::Fanout(settings) => Fanout::clone(settings),
-        Action::Stream | Action::Proxy => unreachable!("the route above fans out"),
+        Action::Stream(_) | Action::Proxy => unreachable!("the route above fans out"),
+    }
+}
+
+/// A stream route's settings.
+#[must_use]
+pub fn stream() -> Stream {
+    let fanout = fanout();
+    Stream {
+        heartbeat: fanout.heartbeat,
+        stall_max: fanout.slow.stall_max,
+        upstream_silence_max: None,
+        retry: fanout.retry,
     }
 }
 

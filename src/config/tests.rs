@@ -43,7 +43,7 @@ fn fanouts(config: &Config) -> Vec<&Fanout> {
     fn fanout(action: &Action) -> Option<&Fanout> {
         match action {
             Action::Fanout(fanout) => Some(fanout),
-            Action::Stream | Action::Proxy => None,
+            Action::Stream(_) | Action::Proxy => None,
         }
     }
     config

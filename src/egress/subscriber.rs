@@ -209,7 +209,10 @@ impl Reading {
     pub(super) fn end_kind(&self, reason: EndReason) -> EndKind {
         match reason {
             EndReason::UpstreamEnded => EndKind::Complete,
-            EndReason::ClientLeft | EndReason::WriteError | EndReason::Slow => EndKind::Cut,
+            EndReason::ClientLeft
+            | EndReason::UpstreamCut
+            | EndReason::WriteError
+            | EndReason::Slow => EndKind::Cut,
             EndReason::UpstreamRefused
             | EndReason::Gap
             | EndReason::Drained

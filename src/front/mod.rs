@@ -35,9 +35,10 @@ use crate::{
     egress::shard::ShardHandle,
     metrics::{Metrics, labels::PanicPlace},
     passthrough::{self, Proxy},
+    stream::Streams,
     subscribe::Hub,
     supervise::{Supervisor, contained},
-    upstream::peer::Peers,
+    upstream::{exchange::Dialer, peer::Peers},
     worker::{Start, Worker},
 };
 
@@ -53,6 +54,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// How the pass-through reaches the apps.
     pub peers: Arc<Peers>,
+    /// How streams of a client's own reach them.
+    pub dialer: Arc<Dialer>,
     /// True: no keep-alive any more, GOAWAY on HTTP/2. What is under way goes on.
     pub shutdown: ShutdownWatch,
     /// Keeps acceptors and intakes running.
@@ -267,10 +270,12 @@ fn intake(
             hub,
             metrics,
             peers,
+            dialer,
             shutdown,
             supervisor,
         } = shared;
-        let proxy = passthrough::proxy(hub.clone(), metrics.clone(), peers, shard.clone());
+        let streams = Streams::new(hub.clone(), dialer, shutdown.clone());
+        let proxy = passthrough::proxy(hub.clone(), metrics.clone(), peers, shard.clone(), streams);
         let core = Arc::new(Core {
             hub,
             metrics,

@@ -136,7 +136,9 @@ pub fn unbuffered(head: &mut ResponseHeader) -> Result<()> {
     head.insert_header(header::CACHE_CONTROL, joined)
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+/// The answer's body is an event stream.
+#[must_use]
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
     const TYPE: &[u8] = b"text/event-stream";
     headers.get(header::CONTENT_TYPE).is_some_and(|value| {
         let essence = value

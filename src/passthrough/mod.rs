@@ -36,11 +36,13 @@ use self::{
 use crate::{
     admission::{self, fd},
     clock,
+    config::model::Action,
     decide::{Decision, FanOut, Reader, decide, reader},
     egress::shard::ShardHandle,
     error::RefuseReason,
     metrics::Metrics,
     route::key::Scheme,
+    stream::{Served, Streams, request::is_streamed},
     subscribe::{Downstream, Hub},
     upstream::peer::{Peers, Purpose},
 };
@@ -59,6 +61,7 @@ pub struct PassThrough {
     metrics: Arc<Metrics>,
     peers: Arc<Peers>,
     shard: ShardHandle,
+    streams: Streams,
 }
 
 /// Builds the proxy of one worker.
@@ -68,6 +71,7 @@ pub fn proxy(
     metrics: Arc<Metrics>,
     peers: Arc<Peers>,
     shard: ShardHandle,
+    streams: Streams,
 ) -> Arc<Proxy> {
     let threads = hub.config.load().threads;
     let conf = ServerConf {
@@ -83,6 +87,7 @@ pub fn proxy(
             metrics,
             peers,
             shard,
+            streams,
         },
         Arc::new(conf),
     );
@@ -165,6 +170,28 @@ impl PassThrough {
         Ok(true)
     }
 
+    /// Serves a request of a stream route; `true` when that was done, `false` when it is for
+    /// pingora's proxy after all.
+    async fn stream(&self, session: &mut Session, passage: &Passage) -> Result<bool> {
+        let Some(Routed { route, client, .. }) = &passage.routed else {
+            return Ok(false);
+        };
+        let Action::Stream(settings) = &route.action else {
+            return Ok(false);
+        };
+        let session = &mut *session.downstream_session;
+        if !is_streamed(session.req_header()) {
+            return Ok(false);
+        }
+        let serving = self.streams.serve(session, route, settings, *client);
+        // Boxed: other requests do not pay for its state.
+        match Box::pin(serving).await? {
+            Served::Answered => {}
+            Served::TurnedAway(answer) => reply::send(session, answer, Connection::Keep).await?,
+        }
+        Ok(true)
+    }
+
     /// Takes the connection away from pingora, which goes on with a dummy, finds that done, and
     /// frees all that it holds for the request.
     fn hijack(&self, session: &mut Session, request: Box<FanOut>) {
@@ -211,7 +238,7 @@ impl ProxyHttp for PassThrough {
         } else if self.route_h1(session, passage).await? {
             return Ok(true);
         }
-        self.admit(session, passage).await
+        Ok(self.admit(session, passage).await? || self.stream(session, passage).await?)
     }
 
     async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {

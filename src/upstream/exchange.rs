@@ -4,6 +4,8 @@
 //! each read tells data, [`Part::End`] and [`Cut`] apart. Nothing here retries, and nothing keeps
 //! time but for connecting: dropping a future or the [`Body`] closes the connection.
 
+mod duplex;
+
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
@@ -16,6 +18,7 @@ use pingora::{
     upstreams::peer::{HttpPeer, Peer},
 };
 
+pub use self::duplex::{Downlink, Heard, Uplink};
 use super::{
     gate::{Place, Turn},
     peer::{PeerError, Peers, Purpose},

@@ -264,6 +264,11 @@ impl Conn {
         let _ = self.io.flush().await;
     }
 
+    /// As `send`; says whether all of it was taken.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.io.write_all(bytes).await.is_ok() && self.io.flush().await.is_ok()
+    }
+
     /// Sends a whole answer with its length; `fields` are lines with their line ends.
     pub(crate) async fn answer(&mut self, status: u16, fields: &str, body: &[u8]) {
         self.answer_as(&format!("{status} Status"), fields, body)

@@ -45,6 +45,10 @@ pub(crate) struct Settings {
     pub(crate) upstream: &'static [&'static str],
     /// Of the process.
     pub(crate) limits: &'static [&'static str],
+    /// Of the stream route.
+    pub(crate) stream: &'static [&'static str],
+    /// Of leaving.
+    pub(crate) drain: &'static [&'static str],
 }
 
 /// Sidestream before one app. Paths below `/fan/` fan out, `/stream/` streams, all else passes
@@ -66,11 +70,15 @@ impl Rig {
              {}\
              routes:\n\
              \x20 - {{ path: '/fan/{{*rest}}', action: fanout }}\n\
-             \x20 - {{ path: '/stream/{{*rest}}', action: stream }}\n\
-             \x20 - {{ path: '/{{*rest}}', action: proxy }}\n",
+             \x20 - {{ path: '/{{*rest}}', action: proxy }}\n\
+             \x20 - path: '/stream/{{*rest}}'\n\
+             \x20   action: stream\n\
+             {}",
             indented(settings.upstream.iter(), "    "),
+            indented(settings.stream.iter(), "    "),
         );
         section(&mut yaml, "limits", &settings.limits.join("\n"));
+        section(&mut yaml, "drain", &settings.drain.join("\n"));
         Self(Process::start(&yaml))
     }
 }

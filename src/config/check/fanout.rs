@@ -107,12 +107,7 @@ pub(super) fn fanout(
         upstream_silence_max: upstream_silence_max(route, defaults, place),
         linger: time("linger", |s| s.linger, linger, Duration::ZERO..=DAY),
         retry: retry(route, defaults, place),
-        heartbeat: time(
-            "heartbeat",
-            |s| s.heartbeat,
-            defaults::HEARTBEAT,
-            SECOND..=300 * SECOND,
-        ),
+        heartbeat: heartbeat(route, defaults, place),
         slow: slow(route, defaults, &ring, &event, place),
         channel_subscribers_max: channel_subscribers_max(route, defaults, limits, place),
         response_headers: names::response_headers(
@@ -125,7 +120,15 @@ pub(super) fn fanout(
     }
 }
 
-fn upstream_silence_max(
+pub(super) fn heartbeat(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Duration {
+    place.of(&["heartbeat"]).time(
+        route.heartbeat.or(defaults.heartbeat),
+        defaults::HEARTBEAT,
+        SECOND..=300 * SECOND,
+    )
+}
+
+pub(super) fn upstream_silence_max(
     route: &Defaults,
     defaults: &Defaults,
     place: &Place<'_, '_>,
@@ -323,7 +326,7 @@ fn backoff(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Back
     Backoff { min, max }
 }
 
-fn retry(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> RetryRange {
+pub(super) fn retry(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> RetryRange {
     let (min_at, max_at) = (place.of(&["retry", "min"]), place.of(&["retry", "max"]));
     let min = nested!(route, defaults, retry.min);
     let max = nested!(route, defaults, retry.max);
@@ -395,10 +398,14 @@ fn slow(
     SlowReader {
         events_max,
         bytes_max,
-        stall_max: place.of(&["slow", "stall_max"]).time(
-            nested!(route, defaults, slow.stall_max),
-            defaults::STALL_MAX,
-            100 * MS..=HOUR,
-        ),
+        stall_max: stall_max(route, defaults, place),
     }
+}
+
+pub(super) fn stall_max(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Duration {
+    place.of(&["slow", "stall_max"]).time(
+        nested!(route, defaults, slow.stall_max),
+        defaults::STALL_MAX,
+        100 * MS..=HOUR,
+    )
 }

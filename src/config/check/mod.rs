@@ -7,6 +7,7 @@ mod fanout;
 mod names;
 mod process;
 mod routes;
+mod stream;
 mod upstreams;
 
 use self::at::At;

@@ -12,7 +12,7 @@ use super::{
     },
     address,
     at::At,
-    fanout,
+    fanout, stream,
 };
 use crate::route::table::{Table, TableError, normal_host};
 
@@ -262,27 +262,32 @@ fn action(
     at: &At<'_>,
     defaults_at: &At<'_>,
 ) -> Action {
-    let word = match raw.action {
-        RouteAction::Fanout => {
-            let place = fanout::Place {
-                route: at,
-                defaults: defaults_at,
-            };
-            let fanout = fanout::fanout(&raw.fanout(), &file.defaults, limits, &place);
-            return Action::Fanout(Arc::new(fanout));
-        }
-        RouteAction::Stream => "stream",
-        RouteAction::Proxy => "proxy",
+    let place = fanout::Place {
+        route: at,
+        defaults: defaults_at,
     };
-    for key in raw.fanout_keys() {
-        at.key(key).key_problem(&format!(
-            "`{key}` has no effect under `action: {word}`; leave it out, or write `action: fanout`"
-        ));
-    }
-    if raw.action == RouteAction::Stream {
-        Action::Stream
-    } else {
-        Action::Proxy
+    match raw.action {
+        RouteAction::Fanout => {
+            let fanout = fanout::fanout(&raw.fanout(), &file.defaults, limits, &place);
+            Action::Fanout(Arc::new(fanout))
+        }
+        RouteAction::Stream => {
+            let stream = stream::stream(&raw.fanout(), &file.defaults, &place);
+            Action::Stream(Arc::new(stream))
+        }
+        RouteAction::Proxy => {
+            for key in raw.fanout_keys() {
+                let others = if stream::KEYS.contains(&key) {
+                    "`action: fanout` or `action: stream`"
+                } else {
+                    "`action: fanout`"
+                };
+                at.key(key).key_problem(&format!(
+                    "`{key}` has no effect under `action: proxy`; leave it out, or write {others}"
+                ));
+            }
+            Action::Proxy
+        }
     }
 }
 

@@ -58,16 +58,18 @@ macro_rules! with_fanout_settings {
             /// Delays between tries to reach the app again.
             backoff: Backoff,
             /// Longest silence of the app before its connection counts as dead, for apps that send
-            /// regular events or comments. Default: none.
+            /// regular events or comments. Default: none. Also on stream routes.
             upstream_silence_max: Time,
             /// How long the app's connection is kept after the last client left. Default 30s; 5s
             /// under `share: credentials`.
             linger: Time,
-            /// Range of the reconnect time told to clients, random per client.
+            /// Range of the reconnect time told to clients, random per client. Also on stream routes.
             retry: RetryRange,
-            /// A comment goes to clients after this long without an event, 1s to 5m. Default 15s.
+            /// A comment goes to clients after this long without an event, 1s to 5m. Default 15s. Also
+            /// on stream routes.
             heartbeat: Time,
-            /// When a client is too slow and is disconnected; it resumes by id.
+            /// When a client is too slow and is disconnected; it resumes by id. On stream routes only
+            /// `stall_max` has an effect.
             slow: Slow,
             /// Clients of one channel at most. Default: `limits.subscribers_max`.
             channel_subscribers_max: Count,
@@ -119,7 +121,7 @@ macro_rules! with_fanout_settings {
 }
 
 with_fanout_settings! {
-    /// Settings of all fan-out routes that do not say otherwise.
+    /// Settings of all fan-out and stream routes that do not say otherwise.
     #[derive(Default)]
     pub struct Defaults {}
 }

@@ -36,7 +36,7 @@ pub struct File {
     /// `unix:/path`), or a mapping with an address and settings. At least one.
     #[serde(default)]
     pub upstreams: Named<Upstream>,
-    /// Settings of all fan-out routes that do not say otherwise.
+    /// Settings of all fan-out and stream routes that do not say otherwise.
     #[serde(default, skip_serializing_if = "is_default")]
     pub defaults: Defaults,
     /// What happens to which requests. The most specific path wins, whatever the order. At least
@@ -109,7 +109,7 @@ pub struct UpstreamSettings {
     /// Limit on connecting, TLS handshake included. Default 2s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Time>,
-    /// Longest silence of the app within a response that is passed through, and longest wait for
+    /// Longest silence of the app within a response that is no event stream, and longest wait for
     /// its response head when an event stream is opened again. Default 60s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_timeout: Option<Time>,

@@ -12,12 +12,14 @@ import { PYTHON } from './clients.mjs';
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const NEST_MAIN = here('results/nest/main.js');
 const FASTAPI_MAIN = here('apps/fastapi/app.py');
+const MCP_MAIN = here('apps/mcp/server.mjs');
+const LLM_MAIN = here('apps/llm/server.mjs');
 const NO_STATS = { open: 0, total: 0, heads: [] };
 
 /** An app in a process of its own, which prints where it listens. */
 class ChildApp {
-  constructor(name, command, args) {
-    Object.assign(this, { name, command, args });
+  constructor(name, command, args, env = {}) {
+    Object.assign(this, { name, command, args, env });
   }
 
   async start() {
@@ -30,7 +32,9 @@ class ChildApp {
   }
 
   async #spawn() {
-    this.child = new Child(this.name, this.command, this.args, { env: { PORT: `${this.port}` } });
+    this.child = new Child(this.name, this.command, this.args, {
+      env: { ...this.env, PORT: `${this.port}` },
+    });
     // Its own word: on a port that it did not get, somebody else would answer.
     await this.child.untilReady(() => this.child.output.includes(` on ${this.url}`));
   }
@@ -74,6 +78,11 @@ export async function startNest() {
 }
 
 export const startFastApi = () => new ChildApp('FastAPI', PYTHON, [FASTAPI_MAIN]).start();
+
+const startNode = (name, main, env) => new ChildApp(name, process.execPath, [main], env).start();
+
+export const startMcp = (env) => startNode('MCP server', MCP_MAIN, env);
+export const startLlm = () => startNode('model', LLM_MAIN);
 
 /**
  * A bare Node server: `\r\n` line ends, comments, ids of its own, fields without the space after the

@@ -1,0 +1,40 @@
+//! The settings of a stream route: those of fan-out that make sense for a stream of one client's own.
+
+use super::{
+    super::{model::Stream, raw::Defaults},
+    fanout::{Place, heartbeat, retry, stall_max, upstream_silence_max},
+};
+
+/// The settings that have an effect; of `slow` only `stall_max`.
+pub(super) const KEYS: [&str; 4] = ["heartbeat", "upstream_silence_max", "retry", "slow"];
+
+/// Checks the settings of one route. `defaults` may hold all others too, for routes that fan out.
+pub(super) fn stream(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Stream {
+    for key in route.fanout_keys() {
+        if !KEYS.contains(&key) {
+            place.route.key(key).key_problem(&format!(
+                "`{key}` has no effect under `action: stream`; leave it out, or write \
+                 `action: fanout`"
+            ));
+        }
+    }
+    if let Some(slow) = &route.slow {
+        for (key, is_written) in [
+            ("events_max", slow.events_max.is_some()),
+            ("bytes_max", slow.bytes_max.is_some()),
+        ] {
+            if is_written {
+                place.route.key("slow").key(key).key_problem(&format!(
+                    "`{key}` has no effect under `action: stream`, which keeps no events; leave it \
+                     out, or write `action: fanout`"
+                ));
+            }
+        }
+    }
+    Stream {
+        heartbeat: heartbeat(route, defaults, place),
+        stall_max: stall_max(route, defaults, place),
+        upstream_silence_max: upstream_silence_max(route, defaults, place),
+        retry: retry(route, defaults, place),
+    }
+}

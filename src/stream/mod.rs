@@ -1,0 +1,241 @@
+//! Streams of one client's own: a chat's answer to a POST, an MCP session.
+//!
+//! Each request has its own connection to the app. One task per request, that of pingora's proxy,
+//! moves the body up and the answer down, so whoever is slow makes the other side wait and nothing
+//! is queued. What the app answers with an event stream is kept alive in the app's silence; any
+//! other answer passes as it is.
+
+mod answer;
+pub mod boundary;
+mod events;
+mod leave;
+pub mod request;
+mod upload;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Version, header::ORIGIN};
+use pingora::{
+    Error, ErrorType, Result, http::ResponseHeader, protocols::http::ServerSession,
+    server::ShutdownWatch,
+};
+use tokio::time::{sleep, timeout};
+
+use self::{
+    answer::Form,
+    events::{Counted, Events},
+    leave::Leave,
+    upload::{Upload, WaitsFor, left},
+};
+use crate::{
+    admission,
+    answer::Answer,
+    clock,
+    config::model::{Route, Stream, Upstream},
+    decide::{Reader, reader},
+    error::{ConnectOutcome, RefuseReason},
+    metrics::labels::Protocol,
+    passthrough::turnstile::Client,
+    subscribe::Hub,
+    upstream::exchange::{Body, Dialer, Downlink, Heard, OpenError, Part},
+};
+
+/// Serves the requests of stream routes.
+pub struct Streams {
+    hub: Arc<Hub>,
+    dialer: Arc<Dialer>,
+    shutdown: ShutdownWatch,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Served {
+    /// The client has the app's answer, all of it.
+    Answered,
+    /// The client is to get this instead; the app was not asked.
+    TurnedAway(Answer),
+}
+
+impl Streams {
+    /// Asks apps by `dialer`; `shutdown` turns true when the process is to leave.
+    #[must_use]
+    pub const fn new(hub: Arc<Hub>, dialer: Arc<Dialer>, shutdown: ShutdownWatch) -> Self {
+        Self {
+            hub,
+            dialer,
+            shutdown,
+        }
+    }
+
+    /// Serves one request. Dropping the future closes the connection to the app.
+    ///
+    /// # Errors
+    /// The app failed, or the client is gone. When the answer had begun, the client must see that it
+    /// broke off.
+    pub async fn serve(
+        &self,
+        session: &mut ServerSession,
+        route: &Route,
+        settings: &Stream,
+        client: Client,
+    ) -> Result<Served> {
+        let request = session.req_header();
+        let headers = &request.headers;
+        let is_endless = request.method == Method::GET && request::wants_events(headers);
+        if is_endless && *self.shutdown.borrow() {
+            return Ok(self.turn_away(headers, RefuseReason::Draining));
+        }
+        let Some(_permit) = self.hub.admission.subscribers.try_take() else {
+            return Ok(self.turn_away(headers, RefuseReason::SubscribersMax));
+        };
+        let cells = self.hub.metrics.route(&route.name);
+        let (mut downlink, mut upload) = match self.ask(session, &route.upstream, client).await? {
+            Ok(links) => links,
+            Err(error) => {
+                cells.upstream_connects.inc(error.outcome());
+                return Err(failed(&error));
+            }
+        };
+        let _connection = cells.upstream_connections.hold();
+        let mut head = match heard(session, &mut downlink, &mut upload, &route.upstream).await? {
+            Ok(head) => head,
+            Err(error) => {
+                cells.upstream_connects.inc(error.outcome());
+                return Err(failed(&error));
+            }
+        };
+        let mut body = downlink.into_body();
+        let form = answer::for_client(&mut head, session.req_header())?;
+        if session.req_header().version == Version::HTTP_10 {
+            session.set_keepalive(None);
+        }
+        match form {
+            Form::Plain => {
+                session.write_response_header(head).await?;
+                let silence_max = route.upstream.read_timeout;
+                pass(session, &mut upload, &mut body, silence_max).await?;
+            }
+            Form::Events => {
+                cells.upstream_connects.inc(ConnectOutcome::Opened);
+                let protocol = if session.is_http2() {
+                    Protocol::H2
+                } else {
+                    Protocol::H1
+                };
+                let request = session.req_header();
+                let leave = Leave::new(&request.method, self.hub.clone(), self.shutdown.clone());
+                let reader = reader(&request.headers);
+                let counted = Counted::new(cells.clone(), protocol);
+                let metrics = self.hub.metrics.clone();
+                Events::new(*settings, reader, leave, metrics, counted)
+                    .run(session, head, &mut upload, &mut body)
+                    .await?;
+            }
+        }
+        Ok(Served::Answered)
+    }
+
+    fn turn_away(&self, headers: &HeaderMap, reason: RefuseReason) -> Served {
+        self.hub.metrics.refused.inc(reason);
+        self.hub.metrics.shed.inc();
+        Served::TurnedAway(admission::turn_away(
+            &self.hub.admission,
+            reader(headers) == Reader::EventSource,
+            headers.get(ORIGIN).map(|origin| origin.as_bytes()),
+            rand::random(),
+            clock::now(),
+        ))
+    }
+
+    /// Sends the request's head to the app.
+    async fn ask(
+        &self,
+        session: &mut ServerSession,
+        upstream: &Upstream,
+        client: Client,
+    ) -> Result<Result<(Downlink, Upload), OpenError>> {
+        let has_body = !session.is_body_empty();
+        let (head, framing) = request::for_app(session.req_header(), has_body, client, upstream)?;
+        let body = if session.is_body_done() {
+            upload::Body::Whole
+        } else {
+            upload::Body::UnderWay
+        };
+        let sent = tokio::select! {
+            sent = self.dialer.send(upstream, head, clock::now()) => sent,
+            gone = left(session, body) => return Err(gone),
+        };
+        Ok(sent.map(|(downlink, uplink)| (downlink, Upload::new(uplink, framing, session))))
+    }
+}
+
+/// Moves the body up until the app's final head is there.
+async fn heard(
+    session: &mut ServerSession,
+    downlink: &mut Downlink,
+    upload: &mut Upload,
+    upstream: &Upstream,
+) -> Result<Result<Box<ResponseHeader>, OpenError>> {
+    loop {
+        let waits_for = upload.waits_for();
+        let patience = match waits_for {
+            WaitsFor::Room => upstream.write_timeout,
+            WaitsFor::Client | WaitsFor::Answer => upstream.read_timeout,
+        };
+        tokio::select! {
+            heard = downlink.heard() => match heard {
+                // `100 Continue` among them, which a client may wait for.
+                Ok(Heard::Informational(head)) => session.write_response_header(head).await?,
+                Ok(Heard::Final(head)) => return Ok(Ok(head)),
+                Err(error) => return Ok(Err(error)),
+            },
+            step = upload.step(session) => step?,
+            () = sleep(patience) => {
+                let error = Error::new(ErrorType::ReadTimedout);
+                return Err(match waits_for {
+                    WaitsFor::Client => error.into_down(),
+                    WaitsFor::Room | WaitsFor::Answer => error.into_up(),
+                });
+            }
+        }
+    }
+}
+
+/// Passes an ordinary answer's body on.
+async fn pass(
+    session: &mut ServerSession,
+    upload: &mut Upload,
+    body: &mut Body,
+    silence_max: Duration,
+) -> Result<()> {
+    loop {
+        let part = tokio::select! {
+            left = upload.run(session) => return Err(left),
+            part = timeout(silence_max, body.read()) => part,
+        };
+        match part {
+            Ok(Ok(Part::Data(data))) => {
+                let data = Bytes::copy_from_slice(data);
+                session.write_response_body(data, false).await?;
+            }
+            Ok(Ok(Part::End)) => return session.write_response_body(Bytes::new(), true).await,
+            Ok(Err(cut)) => {
+                let error = Error::explain(ErrorType::ConnectionClosed, cut.to_string());
+                return Err(error.into_up());
+            }
+            Err(_) => return Err(Error::new(ErrorType::ReadTimedout).into_up()),
+        }
+    }
+}
+
+fn failed(error: &OpenError) -> Box<Error> {
+    let kind = match error {
+        OpenError::Request(_) => ErrorType::InternalError,
+        OpenError::Peer(_) | OpenError::Busy(_) | OpenError::Unreachable(_) => {
+            ErrorType::ConnectError
+        }
+        OpenError::NoHead(_) => ErrorType::ConnectionClosed,
+    };
+    Error::explain(kind, error.to_string()).into_up()
+}

@@ -1,0 +1,135 @@
+//! Request bodies: large ones, awaited ones, unwanted ones.
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+
+use crate::rig::{
+    Rig,
+    app::App,
+    client::{Client, tls},
+    h2::{H2, request},
+};
+
+/// 10 MiB that no shift of bytes leaves unnoticed.
+fn large() -> Bytes {
+    (0..10_u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect::<Vec<u8>>()
+        .into()
+}
+
+/// Answers with the request's body.
+async fn mirror() -> App {
+    App::start(|mut conn| async move {
+        while let Some(head) = conn.head().await {
+            let body = conn.body_of(&head).await;
+            conn.answer(200, "", &body).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn ten_mebibytes_each_way() {
+    let app = mirror().await;
+    let rig = Rig::start(&app.address);
+    let body = large();
+    let head = format!(
+        "POST /stream/up HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut client = Client::new(tls(rig.tls(), &rig.certificate(), &["http/1.1"]).await);
+    client.send(&head).await;
+    client.send(&body).await;
+    assert!(client.response().await.body == body, "by length");
+
+    let mut client = Client::connect(rig.plain()).await;
+    client
+        .send("POST /stream/up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    for piece in body.chunks(100_000) {
+        let size = format!("{:x}\r\n", piece.len());
+        client
+            .send([size.as_bytes(), piece, b"\r\n"].concat())
+            .await;
+    }
+    client.send("0\r\n\r\n").await;
+    assert!(client.response().await.body == body, "in chunks");
+
+    let mut client = H2::connect(TcpStream::connect(rig.plain()).await.unwrap()).await;
+    let answer = client
+        .request(request("POST", "/stream/up"), std::slice::from_ref(&body))
+        .await;
+    assert!(answer.unwrap().1 == body, "over HTTP/2");
+}
+
+#[tokio::test]
+async fn an_empty_chunked_body_is_a_body() {
+    let app = mirror().await;
+    let rig = Rig::start(&app.address);
+    let mut client = Client::connect(rig.plain()).await;
+    for _ in 0..2 {
+        let answer = client
+            .request(
+                "POST /stream/up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            )
+            .await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, ""));
+    }
+}
+
+#[tokio::test]
+async fn the_app_says_when_to_continue() {
+    let app = App::start(|mut conn| async move {
+        let head = conn.head().await.unwrap();
+        assert!(head.to_ascii_lowercase().contains("expect: 100-continue"));
+        conn.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+        let body = conn.body_of(&head).await;
+        conn.answer(200, "", &body).await;
+    })
+    .await;
+    let rig = Rig::start(&app.address);
+    let mut client = Client::connect(rig.plain()).await;
+    client
+        .send(
+            "POST /stream/up HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\
+             Content-Length: 5\r\n\r\n",
+        )
+        .await;
+    client.expect("HTTP/1.1 100 Continue\r\n\r\n").await;
+    client.send("hello").await;
+    assert_eq!(client.response().await.text(), "hello");
+}
+
+#[tokio::test]
+async fn an_app_may_answer_a_body_that_it_does_not_read() {
+    const BODY_BYTES: usize = 256 << 20;
+    let app = App::start(|mut conn| async move {
+        conn.head().await;
+        // More is on its way than all buffers hold, and nobody takes it.
+        conn.answer(413, "", b"too large").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let rig = Rig::start(&app.address);
+    let stream = TcpStream::connect(rig.plain()).await.unwrap();
+    let (read, mut write) = stream.into_split();
+    let upload = tokio::spawn(async move {
+        let head =
+            format!("POST /stream/up HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+        let _cut = tokio::io::AsyncWriteExt::write_all(&mut write, head.as_bytes()).await;
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..BODY_BYTES >> 20 {
+            if tokio::io::AsyncWriteExt::write_all(&mut write, &piece)
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    let mut client = Client::new(tokio::io::join(read, tokio::io::sink()));
+    let answer = client.response().await;
+    assert_eq!((answer.status, answer.text().as_str()), (413, "too large"));
+    upload.abort();
+}

@@ -1,0 +1,54 @@
+//! Heartbeats: what a client gets while the app thinks.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::{
+    reader::{BOTH, CHAT, FETCH, Next, ask},
+    rig::{Rig, Settings, app::App, soon},
+};
+
+/// The app says the next piece only after the client had a heartbeat.
+const PIECES: [&str; 3] = ["data: a\n", "\ndata: b\r\n", "\r\n"];
+
+#[tokio::test]
+async fn heartbeats_fill_the_apps_silence_between_lines() {
+    let next = Arc::new(Semaphore::new(0));
+    let permits = next.clone();
+    let app = App::start(move |mut conn| {
+        let next = permits.clone();
+        async move {
+            let head = conn.head().await.unwrap();
+            conn.body_of(&head).await;
+            let length: usize = PIECES.iter().map(|piece| piece.len()).sum();
+            // With a length, which heartbeats would break if it were passed on.
+            conn.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                 Content-Length: {length}\r\n\r\n"
+            ))
+            .await;
+            for piece in PIECES {
+                soon("a permit", next.acquire()).await.unwrap().forget();
+                conn.send(piece).await;
+            }
+            conn.closed().await;
+        }
+    })
+    .await;
+    let settings = Settings {
+        stream: &["heartbeat: 1s"],
+        ..Settings::default()
+    };
+    let rig = Rig::with(&app.address, settings);
+    for (over, request) in BOTH.into_iter().zip([CHAT, FETCH]) {
+        let mut answer = ask(&rig, over, request).await;
+        for piece in PIECES {
+            answer.expect(":hb\n").await;
+            next.add_permits(1);
+            answer.expect(piece).await;
+        }
+        assert_eq!(answer.next().await, Next::End, "{over:?}");
+    }
+    assert!(rig.metrics().heartbeats.get() >= 6);
+}
