@@ -19,4 +19,6 @@ fail() { echo "static-binary.sh: $binary $1" >&2; exit 1; }
 [[ $(readelf --program-headers --wide "$binary") != *INTERP* ]] || fail "asks for a loader: it is not static"
 size_mib=$(($(stat --format=%s "$binary") / 1024 / 1024))
 ((size_mib < SIZE_MIB_MAX)) || fail "has $size_mib MiB, more than $SIZE_MIB_MAX"
-"$binary" --version || fail "does not run"
+version=$("$binary" --version) || fail "does not run"
+[[ $version == "sidestream "* ]] || fail "is something else: $version"
+echo "$binary: $version, static, $size_mib MiB"
