@@ -43,6 +43,5 @@ COPY LICENSE-APACHE LICENSE-MIT /licenses/
 COPY --from=build /out/sidestream /sidestream
 # By number: there is no /etc/passwd, and Kubernetes can tell that it is not root.
 USER 65532:65532
-EXPOSE 8080
 ENTRYPOINT ["/sidestream"]
 CMD ["run"]

@@ -1,5 +1,6 @@
 """What several test files use."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,10 @@ def rendered(tmp_path_factory) -> dict[str, list[dict]]:
     objects = {}
     for folder in FOLDERS:
         objects[folder] = render(K8S / folder)
-        overlay = tmp_path_factory.mktemp("overlay", numbered=True)
-        path = "../" * len(overlay.parts[1:])
+        overlay = tmp_path_factory.mktemp("overlay").resolve()
         kustomization = {
-            "resources": [f"{path}{K8S / folder}".replace("//", "/")],
-            "components": [f"{path}{each}".replace("//", "/") for each in sorted(K8S.glob("components/*"))],
+            "resources": [os.path.relpath(K8S / folder, overlay)],
+            "components": [os.path.relpath(each, overlay) for each in sorted(K8S.glob("components/*"))],
         }
         (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
         objects[f"{folder} with components"] = render(overlay)

@@ -30,9 +30,7 @@ def number(text) -> float:
 
 def render(folder: Path) -> list[dict]:
     """What `kubectl apply -k` would send."""
-    text = subprocess.run(
-        [KUBECTL, "kustomize", folder], check=True, capture_output=True, text=True
-    ).stdout
+    text = subprocess.run([KUBECTL, "kustomize", folder], check=True, capture_output=True, text=True).stdout
     return list(yaml.safe_load_all(text))
 
 
@@ -95,8 +93,3 @@ class Deployed:
     def probes(self) -> dict[str, dict]:
         """The sidecar's probes by name; those it lacks are empty."""
         return {name: self.sidecar.get(f"{name}Probe", {}) for name in ("startup", "readiness", "liveness")}
-
-    @property
-    def drain_command(self) -> list[str]:
-        """What the sidecar's preStop hook runs."""
-        return self.sidecar.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])

@@ -59,7 +59,6 @@ class Image:
     copies: list[tuple[str | None, list[str], str]]
     user: str
     command: list[str]
-    labels: str
 
     @classmethod
     def read(cls) -> "Image":
@@ -73,7 +72,7 @@ class Image:
                 copies.append((stage, [each for each in options if not each.startswith("--")], target))
         single = {word: arguments for word, arguments in last if word != "COPY"}
         command = json.loads(single["ENTRYPOINT"]) + json.loads(single["CMD"])
-        return cls(single["FROM"], copies, single["USER"], command, single["LABEL"])
+        return cls(single["FROM"], copies, single["USER"], command)
 
     def lay_out(self, root: Path, build: Path) -> None:
         """Copies what the image holds to `root`; `build` is the root of the stage that built."""

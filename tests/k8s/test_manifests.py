@@ -17,11 +17,7 @@ VERSIONS = ["1.30", "1.33", "1.37"]
 VERSIONS_PLAIN = ["1.27", *VERSIONS]
 
 CASES = [f"{folder}{more}" for folder in FOLDERS for more in ("", " with components")]
-VERSION_CASES = [
-    (case, version)
-    for case in CASES
-    for version in (VERSIONS_PLAIN if "plain" in case else VERSIONS)
-]
+VERSION_CASES = [(case, version) for case in CASES for version in (VERSIONS_PLAIN if "plain" in case else VERSIONS)]
 
 
 @pytest.mark.parametrize(("case", "version"), VERSION_CASES)
@@ -59,11 +55,14 @@ def test_the_plain_form_differs_in_nothing_else(deployed):
     assert native == deployed["overlays/plain-container"].sidecar
 
 
-def test_the_binary_understands_what_the_probes_run(deployed):
+def test_the_binary_understands_what_the_probes_run(deployed, tmp_path):
+    # Nobody listens there: an answer that says so is one of a command that was understood.
+    file = tmp_path / "sidestream.yaml"
+    file.write_text((K8S / "base/sidestream.yaml").read_text() + "admin: {address: 127.0.0.1:1}\n")
     for name, probe in deployed["base"].probes.items():
-        arguments = probe["exec"]["command"][1:]
-        run = subprocess.run([SIDESTREAM, *arguments[:-1], "127.0.0.1:1"], capture_output=True, text=True)
-        assert (run.returncode, "no answer" in run.stderr) == (1, True), f"{name}: {run.stderr}"
+        command = [SIDESTREAM, *probe["exec"]["command"][1:]]
+        run = subprocess.run(command, env={"SIDESTREAM_CONFIG": str(file)}, capture_output=True, text=True)
+        assert (run.returncode, "127.0.0.1:1: no answer" in run.stderr) == (1, True), f"{name}: {run.stderr}"
 
 
 def test_configurations_are_read_as_they_are_shipped():
