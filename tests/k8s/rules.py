@@ -213,7 +213,7 @@ def labels(deployed: Deployed) -> Iterator[str]:
         if not selector or not selector.items() <= pods:
             yield f"{owner} does not select the pods"
     for each in deployed.objects:
-        if each["kind"] != "NetworkPolicy" and "app.kubernetes.io/name" not in each["metadata"].get("labels", {}):
+        if "app.kubernetes.io/name" not in each["metadata"].get("labels", {}):
             yield f"{each['kind']} {each['metadata']['name']} is not labelled"
 
 

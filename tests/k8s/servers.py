@@ -4,6 +4,7 @@ import socket
 import socketserver
 import ssl
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,14 @@ class App(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of a client that leaves, or that does not trust it: here that is expected."""
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 class Names(socketserver.BaseRequestHandler):
     """Answers one question of the domain name system."""
 
@@ -52,7 +61,7 @@ def serving(server: socketserver.BaseServer) -> Iterator[None]:
 @contextmanager
 def app(port: int, authority: trustme.CA | None = None, name: str = "") -> Iterator[None]:
     """An app on loopback, over TLS when there is an authority that vouches for `name`."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), App)
+    server = Server(("127.0.0.1", port), App)
     server.daemon_threads, server.block_on_close = True, False
     server.ended = threading.Event()
     if authority:
