@@ -18,9 +18,13 @@ REAL_NODE := $(REAL)/node_modules/.package-lock.json
 REAL_PYTHON := $(REAL)/.venv/installed
 REAL_NEST := $(REAL)/results/nest/main.js
 BROWSER_NODE := $(BROWSER)/node_modules/.package-lock.json
+K8S := tests/k8s
+K8S_PYTHON := $(K8S)/.venv/installed
+K8S_PYTEST := $(K8S)/.venv/bin/python -B -m pytest -p no:cacheprovider --quiet
+STATIC := $(abspath $(or $(CARGO_TARGET_DIR),target))/static
 
-.PHONY: help demo test fmt fmt-check lint unit sim e2e cargo-test real browser load deny clean
-.PHONY: ensure-build ensure-real ensure-browser
+.PHONY: help demo test fmt fmt-check lint unit sim e2e cargo-test real browser k8s static image load deny clean
+.PHONY: ensure-build ensure-real ensure-browser ensure-k8s ensure-static
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
@@ -28,7 +32,8 @@ help: ## Lists the targets
 demo: ensure-build ## Sidestream before a small app, with a page to look at (ARGS="--upstream URL" for your app)
 	cargo run --release $(LOCKED) -- demo $(ARGS)
 
-test: ensure-build ensure-real ensure-browser fmt-check lint cargo-test real browser ## All checks and tests; what CI runs
+test: ensure-build ensure-real ensure-browser ensure-k8s ensure-static
+test: fmt-check lint cargo-test real browser k8s image ## All checks and tests; what CI runs
 	@echo "all checks and tests passed"
 
 fmt: ## Formats the Rust code
@@ -60,6 +65,16 @@ browser: ensure-build ensure-browser $(BROWSER_NODE) ## Chromium
 	@$(STEP) "build the binary" $(BUILD_BINARY)
 	@$(STEP) "browser" env SIDESTREAM_BIN=$(DEV_BINARY) npm --prefix $(BROWSER) test
 
+k8s: ensure-build ensure-k8s $(K8S_PYTHON) ## Manifests: valid, and in agreement with the configuration
+	@$(STEP) "build the binary" $(BUILD_BINARY)
+	@$(STEP) "manifests" env SIDESTREAM_BIN=$(DEV_BINARY) $(K8S_PYTEST) $(K8S)/test_manifests.py $(K8S)/test_rules.py
+
+static: ensure-static ## The static binary of the container image
+	@$(STEP) "build the static binary" scripts/static-binary.sh $(STATIC)
+
+image: static ensure-k8s $(K8S_PYTHON) ## The container image's files in an empty root, without Docker
+	@$(STEP) "image" env SIDESTREAM_BIN=$(STATIC)/sidestream scripts/own-network.sh $(K8S_PYTEST) $(K8S)/test_image.py
+
 load: ensure-build ## Thousands of subscribers: correctness and latency
 	@$(STEP) "build for load" cargo build --release $(LOCKED) --workspace --bins
 	@$(STEP) "load" loadtest/run.sh core
@@ -70,9 +85,9 @@ deny: ## Advisories, licences and sources of the dependencies (needs cargo-deny)
 
 clean: ## Removes everything that was built or installed into this folder
 	cargo clean
-	rm -rf $(REAL)/{node_modules,.venv,results} $(BROWSER)/{node_modules,results}
+	rm -rf $(REAL)/{node_modules,.venv,results} $(BROWSER)/{node_modules,results} $(K8S)/.venv
 
-ensure-build ensure-real ensure-browser: ensure-%:
+ensure-build ensure-real ensure-browser ensure-k8s ensure-static: ensure-%:
 	@scripts/ensure.sh $*
 
 $(REAL_NODE): $(REAL)/package-lock.json
@@ -85,6 +100,11 @@ $(BROWSER_NODE): $(BROWSER)/package-lock.json
 
 $(REAL_PYTHON): $(REAL)/requirements.txt
 	@$(STEP) "Python packages of $(REAL)" scripts/venv.sh $(REAL)/.venv $<
+	@touch $@
+
+$(K8S_PYTHON): $(K8S)/requirements.txt $(K8S)/kubectl.txt $(K8S)/fetch_kubectl.py
+	@$(STEP) "Python packages of $(K8S)" scripts/venv.sh $(K8S)/.venv $<
+	@$(STEP) "kubectl" $(K8S)/.venv/bin/python $(K8S)/fetch_kubectl.py
 	@touch $@
 
 $(REAL_NEST): $(REAL_NODE) $(wildcard $(REAL)/apps/nest/src/*.ts) $(REAL)/apps/nest/tsconfig.json

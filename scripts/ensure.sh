@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ensure.sh build|real|browser: makes sure that the system packages a target needs are there.
+# ensure.sh build|real|browser|static|k8s: makes sure that the system packages a target needs are there.
 #
 # Each is checked by running it, so that an install of any origin counts. What is missing comes from
 # apt-get, through sudo where we are not root; what is still missing then is an error, never a skip.
@@ -8,11 +8,18 @@ set -euo pipefail
 # What the `engines` of the npm packages ask for; Debian has it from 13 on.
 NODE_VERSION_MIN='20.0.0'
 PYTHON_VERSION_MIN='3.10'
+MUSL_TARGET=$(uname -m)-unknown-linux-musl
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 has_rust() { cargo --version && cargo fmt --version && cargo clippy --version; }
+has_cargo() { cargo --version; }
+has_musl() { musl-gcc --version; }
+has_rust_musl() { echo 'fn main() {}' | rustc --target "$MUSL_TARGET" --emit metadata -o "$scratch/main" -; }
+has_authorities() { [[ -s /etc/ssl/certs/ca-certificates.crt ]]; }
+has_ip() { ip -V; }
+has_unshare() { unshare --version && setpriv --version; }
 has_cmake() { cmake --version; }
 has_cc() { printf 'int main(void) { return 0; }\n' | cc -x c -o "$scratch/a.out" - && "$scratch/a.out"; }
 has_curl() { curl --version | grep -w HTTP2; }
@@ -27,10 +34,12 @@ has_node() {
 has_python() { PYTHON_VERSION_MIN=$PYTHON_VERSION_MIN "$(dirname "$0")/find-python.sh"; }
 
 # The names of what a target needs, and the Debian packages that bring each.
-case ${1:?build, real or browser} in
+case ${1:?build, real, browser, static or k8s} in
   build) needs=(rust cmake cc) ;;
   real) needs=(curl openssl node npm python) ;;
   browser) needs=(node npm chromium) ;;
+  static) needs=(cargo cmake cc musl rust_musl authorities) ;;
+  k8s) needs=(python ip unshare) ;;
   *) echo "ensure.sh: unknown group $1" >&2; exit 2 ;;
 esac
 packages_of() {
@@ -39,6 +48,10 @@ packages_of() {
     cc) echo gcc libc6-dev ;;
     node) echo nodejs ;;
     python) echo python3 python3-venv ;;
+    musl) echo musl-tools ;;
+    authorities) echo ca-certificates ;;
+    ip) echo iproute2 ;;
+    unshare) echo util-linux ;;
     *) echo "$1" ;;
   esac
 }
@@ -52,9 +65,16 @@ missing() {
 
 mapfile -t wanted < <(missing)
 ((${#wanted[@]})) || exit 0
-if [[ " ${wanted[*]} " == *" rust "* ]]; then
+if [[ " ${wanted[*]} " =~ " rust "|" cargo " ]]; then
   echo "cargo, rustfmt or clippy is missing: install Rust with rustup (https://rustup.rs)" >&2
   exit 1
+fi
+if [[ " ${wanted[*]} " == *" rust_musl "* ]]; then
+  # Not a package of the system: it comes from where Rust itself came from.
+  echo "missing: Rust's standard library for static binaries; installing with rustup: $MUSL_TARGET"
+  rustup --quiet target add "$MUSL_TARGET"
+  mapfile -t wanted < <(missing)
+  ((${#wanted[@]})) || exit 0
 fi
 
 packages=()
