@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_yaml::Value as Yaml;
+use serde_yaml::{Mapping, Value as Yaml};
 
-use crate::{Kind, documented, keys, load};
+use crate::{Kind, Row, documented, keys, load};
 
 #[test]
 fn bounds_are_those_that_the_program_enforces() {
@@ -17,9 +17,17 @@ fn bounds_are_those_that_the_program_enforces() {
             Kind::Count => &["0", "18446744073709551615"],
             Kind::Other => continue,
         };
+        // One that is missing is told by another test.
+        let Some(Row { allowed, .. }) = rows.get(&path) else {
+            continue;
+        };
         let told: BTreeSet<String> = beyond.iter().filter_map(|v| bounds(&path, v)).collect();
         let told = Vec::from_iter(told);
-        assert_eq!(told, [rows[&path].allowed.clone()], "{path}");
+        assert_eq!(
+            told,
+            [allowed.as_str()],
+            "what the program says of {path}, and the page"
+        );
         checked += 1;
     }
     assert!(checked > 40, "{checked} keys with bounds");
@@ -27,19 +35,25 @@ fn bounds_are_those_that_the_program_enforces() {
 
 /// What the report says about the bounds of the key at `path` when it has a value beyond them.
 fn bounds(path: &str, value: &str) -> Option<String> {
-    let path = path
-        .replace("routes[]", "defaults")
-        .replace("<name>", "app");
-    let mut setting = value.to_owned();
-    for key in path.rsplit('.') {
-        setting = format!("{{{key}: {setting}}}");
-    }
     let mut file: Yaml = serde_yaml::from_str(
-        "{version: 1, listeners: [{address: '127.0.0.1:0'}], upstreams: {app: {address: 'http://a'}},
-          routes: [{path: /a, action: fanout}]}",
+        "{version: 1, listeners: [{address: '127.0.0.1:0'}], defaults: {},
+          upstreams: {app: {address: 'http://a'}}, routes: [{path: /a, action: fanout}]}",
     )
     .unwrap();
-    merge(&mut file, serde_yaml::from_str(&setting).unwrap());
+    let mut place = &mut file;
+    for step in path.replace("<name>", "app").split('.') {
+        let is_list = step.ends_with("[]");
+        let Yaml::Mapping(mapping) = place else {
+            panic!("{path}: {step}");
+        };
+        place = mapping
+            .entry(step.trim_end_matches("[]").into())
+            .or_insert_with(|| Yaml::Mapping(Mapping::new()));
+        if is_list {
+            place = &mut place[0];
+        }
+    }
+    *place = serde_yaml::from_str(value).unwrap();
     let report = load(&serde_yaml::to_string(&file).unwrap()).err()?;
     let (_, told) = report.split_once("allowed: ")?;
     let told = told.lines().next()?.trim();
@@ -48,18 +62,4 @@ fn bounds(path: &str, value: &str) -> Option<String> {
         Some(least) => format!("at least {least}"),
         None => told.to_owned(),
     })
-}
-
-fn merge(into: &mut Yaml, more: Yaml) {
-    match (into, more) {
-        (Yaml::Mapping(into), Yaml::Mapping(more)) => {
-            for (key, value) in more {
-                match into.get_mut(&key) {
-                    Some(there) => merge(there, value),
-                    None => drop(into.insert(key, value)),
-                }
-            }
-        }
-        (into, more) => *into = more,
-    }
 }
