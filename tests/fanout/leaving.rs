@@ -186,3 +186,53 @@ async fn who_joins_while_we_leave_joins_what_is_there_and_nothing_new() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_drain_by_command_moves_clients_away_and_stays_for_the_rest() {
+    let app = App::start().await;
+    let side = Side::with(
+        app.port(),
+        &Settings {
+            drain: "{ window: 1s, margin: 1h, listen_min: 0 }",
+            ..Settings::default()
+        },
+    );
+    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
+    let _exchange = app.opens().await;
+    let mut readers = vec![pending.head().await];
+    for _ in 0..20 {
+        readers.push(h1(side.plain(), &event_source("/feed/a")).await);
+    }
+    side.until_members(21).await;
+    side.drain_by_command().await;
+    side.drain_by_command().await;
+    for reader in &mut readers {
+        assert_eq!(reader.end().await, End::Complete);
+    }
+    let drained = async { while !side.admin("/readyz").await.contains("\"drained\"") {} };
+    soon("drained", drained).await;
+
+    // The app lives, and its channel lingers.
+    let mut late = h1(side.plain(), &event_source("/feed/a")).await;
+    assert_eq!((late.status, late.end().await), (200, End::Complete));
+    assert_eq!(h1(side.plain(), &get("/feed/new")).await.status, 503);
+    let ask = get("/pass/x");
+    let passing = h1(side.plain(), &ask);
+    let serve = async {
+        let mut exchange = app.asked().await;
+        exchange.send_answer("200 OK", "", b"passed").await;
+        exchange
+    };
+    let (mut passed, _exchange) = tokio::join!(passing, serve);
+    assert_eq!(
+        (passed.status, passed.body().await),
+        (200, b"passed".to_vec())
+    );
+    assert_eq!(passed.header("connection"), Some("close"));
+
+    side.until_empty().await;
+    let leave = tokio::task::spawn_blocking(move || side.leave_now());
+    soon("nobody is left, so it ends at once", leave)
+        .await
+        .unwrap();
+}

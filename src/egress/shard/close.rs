@@ -1,5 +1,7 @@
 //! Many readers are closed: along a slope, so that they do not all come back in the same second.
 
+use std::time::Duration;
+
 use rand::seq::SliceRandom;
 
 use super::{Shard, breathe};
@@ -68,8 +70,13 @@ impl Shard {
         }
     }
 
-    /// The deadline: cuts what is left.
+    /// The deadline: cuts what is left. Who still joins is closed at once.
     async fn cut(&mut self) {
+        // A shard that started anew has not heard of the drain.
+        self.drain.get_or_insert_with(|| {
+            let over = Slope::new(clock::now(), Duration::ZERO, 0.0);
+            Closing::new(Vec::new(), over, EndReason::Drained)
+        });
         for index in 0..self.subscribers.capacity() {
             if let Some(token) = self.token(index) {
                 self.remove(token, EndReason::Drained);
@@ -104,12 +111,12 @@ impl Shard {
 
     /// The channel's life is over: its readers are told, in the way that suits why. A crowd leaves
     /// over the time in which its route has clients come back. So does each of the channels that a
-    /// reload retired, for there may be many of them at once.
+    /// reload retired, for there may be many of them at once; but who may no longer share goes now.
     pub(super) async fn channel_over(&mut self, index: usize, outcome: Outcome) {
         let now = clock::now();
         let reason = match outcome {
             Outcome::Refused | Outcome::Unreachable => EndReason::UpstreamRefused,
-            Outcome::Retired => EndReason::Reloaded,
+            Outcome::Retired | Outcome::Revoked => EndReason::Reloaded,
             Outcome::Broken | Outcome::Lingered => EndReason::Internal,
         };
         let Some(slot) = self.slots.get_mut(index) else {
@@ -120,7 +127,8 @@ impl Shard {
         }
         let window = slot.channel.settings().retry.max;
         let readers = self.readers_of(index);
-        if outcome == Outcome::Retired || readers.len() > CROWD {
+        let is_crowd = readers.len() > CROWD && outcome != Outcome::Revoked;
+        if outcome == Outcome::Retired || is_crowd {
             let slope = Slope::new(now, window, rand::random());
             self.closings.push(Closing::new(readers, slope, reason));
         } else {
