@@ -19,8 +19,8 @@ REAL_PYTHON := $(REAL)/.venv/installed
 REAL_NEST := $(REAL)/results/nest/main.js
 BROWSER_NODE := $(BROWSER)/node_modules/.package-lock.json
 
-.PHONY: help demo test fmt fmt-check lint unit sim e2e cargo-test real browser load deny clean
-.PHONY: ensure-build ensure-real ensure-browser
+.PHONY: help demo test fmt fmt-check lint unit sim e2e cargo-test pod real browser load deny clean
+.PHONY: ensure-build ensure-pod ensure-real ensure-browser
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
@@ -28,7 +28,7 @@ help: ## Lists the targets
 demo: ensure-build ## Sidestream before a small app, with a page to look at (ARGS="--upstream URL" for your app)
 	cargo run --release $(LOCKED) -- demo $(ARGS)
 
-test: ensure-build ensure-real ensure-browser fmt-check lint cargo-test real browser ## All checks and tests; what CI runs
+test: ensure-build ensure-pod ensure-real ensure-browser fmt-check lint cargo-test pod real browser ## All checks and tests; what CI runs
 	@echo "all checks and tests passed"
 
 fmt: ## Formats the Rust code
@@ -52,6 +52,10 @@ e2e: ensure-build ## End-to-end tests written in Rust
 cargo-test: ensure-build
 	@$(STEP) "unit, property and end-to-end tests" cargo test $(LOCKED) --workspace
 
+pod: ensure-build ensure-pod ## The end of a pod and its mounted files, played in namespaces
+	@$(STEP) "build the binary" $(BUILD_BINARY)
+	@$(STEP) "a pod in namespaces" env SIDESTREAM_BIN=$(DEV_BINARY) tests/pod/run.sh
+
 real: ensure-build ensure-real $(REAL_NODE) $(REAL_PYTHON) $(REAL_NEST) ## Real apps and real clients
 	@$(STEP) "build the binary" $(BUILD_BINARY)
 	@$(STEP) "real apps and real clients" env SIDESTREAM_BIN=$(DEV_BINARY) npm --prefix $(REAL) test
@@ -72,7 +76,7 @@ clean: ## Removes everything that was built or installed into this folder
 	cargo clean
 	rm -rf $(REAL)/{node_modules,.venv,results} $(BROWSER)/{node_modules,results}
 
-ensure-build ensure-real ensure-browser: ensure-%:
+ensure-build ensure-pod ensure-real ensure-browser: ensure-%:
 	@scripts/ensure.sh $*
 
 $(REAL_NODE): $(REAL)/package-lock.json
