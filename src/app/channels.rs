@@ -80,6 +80,7 @@ const fn word(phase: Phase) -> &'static str {
         Phase::Over(Outcome::Refused) => "over: refused",
         Phase::Over(Outcome::Unreachable) => "over: unreachable",
         Phase::Over(Outcome::Retired) => "over: retired",
+        Phase::Over(Outcome::Revoked) => "over: revoked",
         Phase::Over(Outcome::Broken) => "over: broken",
     }
 }

@@ -174,7 +174,7 @@ impl Registry {
     /// Brings the live channels in line with the configuration that has come into force.
     pub fn reload(&self, ring_bytes_max: usize, now: Millis) {
         self.budget.set_max(ring_bytes_max);
-        let mut retired = Vec::new();
+        let mut ended = Vec::new();
         {
             let channels = self.channels.lock();
             let config = self.config.load();
@@ -191,12 +191,12 @@ impl Registry {
                     Some((new, settings)) => {
                         channel.reconfigure(new.clone(), settings.clone(), now);
                     }
-                    None => retired.push(channel.clone()),
+                    None => ended.push((channel.clone(), without_heir(named, &settings))),
                 }
             }
         }
-        for channel in retired {
-            channel.finish(Outcome::Retired);
+        for (channel, outcome) in ended {
+            channel.finish(outcome);
         }
     }
 
@@ -232,6 +232,16 @@ fn heir<'c>(
     };
     let lives_on = Arc::ptr_eq(old, new) || compatible(old, old_settings, new, settings);
     lives_on.then_some((new, settings))
+}
+
+/// What becomes of a channel that does not live on under the route that has its name now.
+fn without_heir(named: Option<&Arc<Route>>, old: &Fanout) -> Outcome {
+    match named.map(|new| &new.action) {
+        Some(Action::Fanout(new)) if new.share != old.share || new.identity != old.identity => {
+            Outcome::Revoked
+        }
+        _ => Outcome::Retired,
+    }
 }
 
 /// The same app, the same sharing, the same ids on the wire.

@@ -565,7 +565,7 @@ impl Channel {
             let over = matches!(inner.state.phase(), Phase::Over(_));
             let dropped = matches!(
                 inner.state.phase(),
-                Phase::Over(Outcome::Refused | Outcome::Lingered)
+                Phase::Over(Outcome::Refused | Outcome::Lingered | Outcome::Revoked)
             );
             if dropped {
                 let before = inner.ring.bytes();

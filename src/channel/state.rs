@@ -41,6 +41,8 @@ pub enum Outcome {
     Unreachable,
     /// A reload removed or changed the route.
     Retired,
+    /// A reload changed who may share it: nobody stays with others any longer.
+    Revoked,
     /// Its reader panicked.
     Broken,
 }

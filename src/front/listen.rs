@@ -76,10 +76,7 @@ impl Listeners {
     /// Names and addresses, in the order of the configuration.
     #[must_use]
     pub fn addresses(&self) -> Vec<(String, Address)> {
-        self.bound
-            .iter()
-            .map(|bound| (bound.name.clone(), bound.address.clone()))
-            .collect()
+        self.bound.iter().map(Bound::name_and_address).collect()
     }
 }
 
@@ -93,6 +90,10 @@ pub(super) struct Bound {
 }
 
 impl Bound {
+    pub(super) fn name_and_address(&self) -> (String, Address) {
+        (self.name.clone(), self.address.clone())
+    }
+
     fn new(listener: &Listener) -> Result<Self, BindError> {
         let opened = Listening::open(&listener.address)
             .and_then(|socket| Ok((socket.tcp_address()?, socket)));

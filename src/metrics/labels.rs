@@ -169,6 +169,16 @@ closed_set! {
 }
 
 closed_set! {
+    /// What became of changed certificate files.
+    RotationOutcome, "outcome" {
+        /// In use.
+        Applied => "applied",
+        /// No usable pair: the old one stays.
+        Rejected => "rejected",
+    }
+}
+
+closed_set! {
     /// What became of a changed configuration file.
     ReloadOutcome, "outcome" {
         /// In force.

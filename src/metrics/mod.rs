@@ -6,6 +6,7 @@
 
 pub mod cell;
 pub mod labels;
+pub mod listener;
 pub mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::AtomicU64, time::Duration};
@@ -29,6 +30,7 @@ use self::{
         CutReason, HandshakeFailure, Label, PanicPlace, ParseError, Protocol, ReloadOutcome,
         ReplayOutcome, StatusClass,
     },
+    listener::{ListenerFamilies, ListenerMetrics},
     upstream::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::error::{ConnectOutcome, EndReason, GapReason, RefuseReason};
@@ -55,6 +57,7 @@ pub struct Metrics {
     routes: Mutex<BTreeMap<String, Arc<RouteMetrics>>>,
     upstream_families: UpstreamFamilies,
     upstreams: Mutex<BTreeMap<String, Arc<UpstreamMetrics>>>,
+    listener_families: ListenerFamilies,
 
     /// Client connections now.
     pub connections: By<Protocol, Level>,
@@ -187,6 +190,7 @@ impl Metrics {
             routes: Mutex::default(),
             upstream_families: UpstreamFamilies::new(&mut r),
             upstreams: Mutex::default(),
+            listener_families: ListenerFamilies::new(&mut r),
             connections: r.level_by("connections", "Client connections now"),
             connections_max: r.level("connections_max", "Client connections at most"),
             subscribers_max: r.level("subscribers_max", "Subscribers at most"),
@@ -273,6 +277,12 @@ impl Metrics {
         named(&self.upstreams, name, |name| {
             self.upstream_families.resolve(name)
         })
+    }
+
+    /// The handles of a listener. Their number is that of the listeners the process started with.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Arc<ListenerMetrics> {
+        Arc::new(self.listener_families.resolve(name))
     }
 
     /// Notes when the configuration in force was loaded, as time since 1970.

@@ -10,12 +10,14 @@
 
 #[path = "../rig/mod.rs"]
 mod base;
+mod certificates;
 mod crowd;
 mod ends;
 mod leaving;
 mod load;
 mod opening;
 mod refusals;
+mod reloads;
 mod resuming;
 mod rig;
 mod seam;

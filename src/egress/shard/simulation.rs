@@ -265,7 +265,12 @@ impl World {
             App::Opening(channel) | App::Live(channel) => channel,
             App::Quiet => return,
         };
-        let outcomes = [Outcome::Broken, Outcome::Refused, Outcome::Retired];
+        let outcomes = [
+            Outcome::Broken,
+            Outcome::Refused,
+            Outcome::Retired,
+            Outcome::Revoked,
+        ];
         channel.finish(*outcomes.choose(&mut self.random).expect("some"));
         // Those who come back by themselves get a whole end.
         for client in &mut self.clients {

@@ -7,6 +7,7 @@ pub(crate) mod wire;
 
 use std::ops::Deref;
 
+pub(crate) use crate::base::process::make_certificate;
 use crate::base::{process::Process, section};
 pub(crate) use crate::base::{soon, until};
 
@@ -58,6 +59,11 @@ impl Side {
         Self(Process::start(&yaml))
     }
 
+    /// On a file that may be rewritten; `rest` is all that is not common to all tests.
+    pub(crate) fn watching(rest: &str) -> Self {
+        Self(Process::watching(rest))
+    }
+
     /// Clients in all channels, waiting ones included.
     pub(crate) fn members(&self) -> usize {
         let channels = self.hub().registry.list(usize::MAX);
@@ -70,6 +76,11 @@ impl Side {
     /// Waits until so many clients are in all channels.
     pub(crate) async fn until_members(&self, wanted: usize) {
         until(&format!("{wanted} members"), || self.members() == wanted).await;
+    }
+
+    /// Is told to end, and does.
+    pub(crate) fn leave_now(self) {
+        self.0.leave_now();
     }
 
     /// Waits until the drain is over, and ends.
