@@ -15,6 +15,7 @@ mod ends;
 mod leaving;
 mod load;
 mod opening;
+mod pace;
 mod refusals;
 mod resuming;
 mod rig;
