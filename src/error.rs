@@ -11,6 +11,8 @@ pub enum RefuseReason {
     ConnectionsMax,
     /// The process-wide subscriber cap.
     SubscribersMax,
+    /// The process uses all the memory that it may.
+    MemoryMax,
     /// The channel's subscriber cap.
     ChannelMax,
     /// The channel-count cap.
@@ -42,6 +44,8 @@ pub enum EndReason {
     Slow,
     /// `gap_notice: close` met a gap.
     Gap,
+    /// `connection_age_max`.
+    Age,
     /// Drain.
     Drained,
     /// A reload removed or tightened the route.
@@ -84,6 +88,8 @@ pub enum GapReason {
     AmbiguousId,
     /// An event of the app broke a limit of `event`.
     Oversized,
+    /// The reader was too far behind, under `slow.policy: skip`.
+    Skipped,
 }
 
 macro_rules! labels {
@@ -102,7 +108,7 @@ macro_rules! labels {
 
 labels!(RefuseReason {
     BadRequest => "bad_request", NoRoute => "no_route", ConnectionsMax => "connections_max",
-    SubscribersMax => "subscribers_max", ChannelMax => "channel_max", ChannelsMax => "channels_max",
+    SubscribersMax => "subscribers_max", MemoryMax => "memory_max", ChannelMax => "channel_max", ChannelsMax => "channels_max",
     UpstreamConnectionsMax => "upstream_connections_max", RingBytesMax => "ring_bytes_max",
     UpstreamUnreachable => "upstream_unreachable", Draining => "draining",
     Reloaded => "reloaded",
@@ -110,12 +116,13 @@ labels!(RefuseReason {
 labels!(EndReason {
     ClientLeft => "client_left", UpstreamEnded => "upstream_ended",
     UpstreamCut => "upstream_cut", UpstreamRefused => "upstream_refused",
-    Slow => "slow", Gap => "gap", Drained => "drained", Reloaded => "reloaded", Internal => "internal",
+    Slow => "slow", Gap => "gap", Age => "age", Drained => "drained", Reloaded => "reloaded", Internal => "internal",
     WriteError => "write_error",
 });
 labels!(GapReason {
     UpstreamCut => "upstream_cut", Evicted => "evicted", UnknownId => "unknown_id",
     OtherEpoch => "other_epoch", AmbiguousId => "ambiguous_id", Oversized => "oversized",
+    Skipped => "skipped",
 });
 labels!(ConnectOutcome {
     Opened => "opened", Busy => "busy", Unreachable => "unreachable", NoHead => "no_head", Retryable => "retryable",

@@ -38,8 +38,9 @@ impl Hub {
         shard: &ShardHandle,
     ) {
         let now = clock::now();
-        let Some(permit) = self.admission.subscribers.try_take() else {
-            return self.shed(&request, downstream, shard, RefuseReason::SubscribersMax);
+        let permit = match self.admission.admit() {
+            Ok(permit) => permit,
+            Err(reason) => return self.shed(&request, downstream, shard, reason),
         };
         match self.registry.join(&request, now) {
             Ok(membership) => shard.join(Box::new(Joiner {

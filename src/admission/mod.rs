@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod fd;
+mod memory;
 mod shed;
 
 use std::{
@@ -14,8 +15,8 @@ use std::{
 
 use parking_lot::Mutex;
 
-use self::shed::ShedEstimate;
-use crate::{answer::Answer, clock::Millis};
+use self::{memory::Memory, shed::ShedEstimate};
+use crate::{answer::Answer, clock::Millis, error::RefuseReason};
 
 /// A bounded number of places. Cheap to clone; all clones share the places.
 ///
@@ -90,6 +91,8 @@ pub struct Admission {
     pub connections: Places,
     /// Subscribers.
     pub subscribers: Places,
+    /// Memory: what is short of it takes no new subscribers.
+    pub memory: Memory,
     shed: Mutex<ShedEstimate>,
 }
 
@@ -100,8 +103,22 @@ impl Admission {
         Self {
             connections: Places::new(caps.connections_max),
             subscribers: Places::new(caps.subscribers_max),
+            memory: Memory::default(),
             shed: Mutex::default(),
         }
+    }
+
+    /// A place for one more subscriber.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn admit(&self) -> Result<Permit, RefuseReason> {
+        if self.memory.is_short() {
+            return Err(RefuseReason::MemoryMax);
+        }
+        self.subscribers
+            .try_take()
+            .ok_or(RefuseReason::SubscribersMax)
     }
 
     /// Follows a reload.

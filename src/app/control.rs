@@ -37,6 +37,10 @@ use crate::{
 /// Grain of lingers, ring ages and the memory budget.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How often the process looks at its memory. It grows by what joins, and a second's joiners at the
+/// rate that shed clients are told of take some megabytes.
+const MEMORY_LOOK: Duration = Duration::from_secs(1);
+
 /// How often the drain looks whether everybody is gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
@@ -81,6 +85,10 @@ impl Control {
                 control.keep("the upkeep of channels", {
                     let control = control.clone();
                     move || control.clone().tick()
+                }),
+                control.keep("the watch over memory", {
+                    let control = control.clone();
+                    move || control.clone().watch_memory()
                 }),
                 control.keep("the watch over the configuration file", {
                     let control = control.clone();
@@ -152,6 +160,15 @@ impl Control {
         loop {
             ticks.tick().await;
             self.hub.registry.tick(clock::now());
+        }
+    }
+
+    async fn watch_memory(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(MEMORY_LOOK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            memory::look(&self.hub);
         }
     }
 
@@ -295,6 +312,7 @@ impl Control {
         for route in &new.routes {
             let _cells = self.hub.metrics.route(&route.name);
         }
+        memory::bound(&self.hub, &new.limits);
         let ring_bytes_max = memory::ring_bytes_max(&new.limits);
         self.hub.registry.reload(ring_bytes_max, clock::now());
     }

@@ -232,7 +232,8 @@ fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Diale
         // Its cells exist at zero from the start, so that a rate over them is right.
         let _cells = metrics.route(&route.name);
     }
-    let ring_bytes_max = memory::ring_bytes_max(&config.limits);
+    let limits = config.limits;
+    let ring_bytes_max = memory::ring_bytes_max(&limits);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let registry = Registry::new(
         Arc::new(Readers::new(dialer.clone(), metrics.clone())),
@@ -240,12 +241,14 @@ fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Diale
         config.clone(),
         ring_bytes_max,
     );
-    Hub {
+    let hub = Hub {
         admission: Arc::new(Admission::new(&caps)),
         registry: Arc::new(registry),
         config,
         metrics: metrics.clone(),
-    }
+    };
+    memory::bound(&hub, &limits);
+    hub
 }
 
 /// Raises the limit on open files, and fits the caps to it.

@@ -3,10 +3,13 @@
 //! Everything that readers must see in order is an entry with its own sequence: events, gaps and
 //! the app's end. So live and replayed readers meet the same things at the same places.
 
+mod skip;
+
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
+pub use self::skip::Skip;
 use super::id::{self, Epoch};
 use crate::{
     clock::Millis,
@@ -107,6 +110,8 @@ pub struct Ring {
     /// [`UNSWEPT_FACTOR`] times the bounds, so that one read of the app that holds more than the
     /// ring does not cost every reader its place.
     swept: u64,
+    /// Sequence of the app's last end, held or not; 0: none yet.
+    last_end: u64,
     /// `ids: unique` only: where each id of the ring stands.
     index: HashMap<Bytes, u64>,
     /// `ids: unique` only: the last numeric id, to notice an app that counts from 1 again.
@@ -128,6 +133,7 @@ impl Ring {
             bytes: 0,
             bytes_total: 0,
             swept: u64::MAX,
+            last_end: 0,
             index: HashMap::new(),
             last_number: None,
             ids_broken: false,
@@ -229,7 +235,8 @@ impl Ring {
 
     /// Appends the app's end; returns its sequence.
     pub fn push_end(&mut self, now: Millis) -> u64 {
-        self.append(EntryKind::End, now)
+        self.last_end = self.append(EntryKind::End, now);
+        self.last_end
     }
 
     /// Drops everything but the count: resumes into what was here are announced as gaps.

@@ -3,6 +3,8 @@
 //! The reader is the one writer; shards take what they need and let go. Nothing awaits under the
 //! lock, and shards are woken after it is released.
 
+mod skip;
+
 use std::{
     net::IpAddr,
     sync::{

@@ -227,8 +227,11 @@ pub struct Fanout {
     pub retry: RetryRange,
     /// A comment line goes to subscribers without a write for this long. Default 15 s, +-10 %.
     pub heartbeat: Duration,
-    /// When a reader is too slow.
+    /// When a reader is too slow, and what then.
     pub slow: SlowReader,
+    /// Age at which a stream is closed at the latest, so that clients spread over pods anew; each
+    /// one at 80 to 100 % of it. Default: none.
+    pub connection_age_max: Option<Duration>,
     /// Subscribers of one channel at most. Default: `limits.subscribers_max`.
     pub channel_subscribers_max: usize,
     /// Names of response headers of the app's head that go to every subscriber, beyond the built-in list.
@@ -371,15 +374,28 @@ pub struct RetryRange {
     pub max: Duration,
 }
 
-/// When a reader is too slow, and what then. The policy is to disconnect it: it resumes by id.
+/// When a reader is too slow, and what then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlowReader {
+    /// What happens to a reader that is too far behind. Default: it is disconnected.
+    pub policy: SlowPolicy,
     /// Events behind the newest. Default: the ring's `events_max`.
     pub events_max: usize,
     /// Bytes behind the newest. Default: the ring's `bytes_max`.
     pub bytes_max: usize,
-    /// Time without taking a byte while there is something to take. Default 10 s.
+    /// Time without taking a byte while there is something to take: under every policy it is
+    /// disconnected then. Default 10 s.
     pub stall_max: Duration,
+}
+
+/// What happens to a reader that is too far behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SlowPolicy {
+    /// It is disconnected, and resumes by id (default).
+    Disconnect,
+    /// It goes on with the newest event, after word of how many it missed.
+    Skip,
 }
 
 /// Process-wide bounds.
@@ -395,6 +411,9 @@ pub struct Limits {
     pub streams_per_connection_max: u32,
     /// All rings together. `None`: 25 % of the cgroup's memory limit (or of the machine's memory).
     pub ring_bytes_max: Option<usize>,
+    /// Memory of the process and of its sockets, beyond which no new subscribers come in. `None`: 90 %
+    /// of the cgroup's memory limit, and without one no bound.
+    pub memory_max: Option<usize>,
     /// Request head, request line included. Default 32 KiB.
     pub head_bytes_max: usize,
     /// Header fields of a request. Default 100.

@@ -142,6 +142,7 @@ fn limits(config: &Config) -> raw::Limits {
         channels_max: Some(limits.channels_max.into()),
         streams_per_connection_max: Some(Count(limits.streams_per_connection_max.into())),
         ring_bytes_max: limits.ring_bytes_max.map(Size::from),
+        memory_max: limits.memory_max.map(Size::from),
         head_bytes_max: Some(limits.head_bytes_max.into()),
         head_fields_max: Some(limits.head_fields_max.into()),
         head_timeout: Some(limits.head_timeout.into()),
@@ -245,10 +246,12 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
         }),
         heartbeat: Some(fanout.heartbeat.into()),
         slow: Some(raw::Slow {
+            policy: Some(fanout.slow.policy),
             events_max: Some(fanout.slow.events_max.into()),
             bytes_max: Some(fanout.slow.bytes_max.into()),
             stall_max: Some(fanout.slow.stall_max.into()),
         }),
+        connection_age_max: fanout.connection_age_max.map(Into::into),
         channel_subscribers_max: (!unlimited).then(|| fanout.channel_subscribers_max.into()),
         response_headers: Some(names(&fanout.response_headers)),
     }

@@ -68,6 +68,10 @@ pub(super) struct Reading {
     pub(super) seat: u32,
     /// It has everything up to here, once `out` has left.
     pub(super) cursor: u64,
+    /// Where its replay ends. It was promised that: up to there only what is evicted is lost.
+    pub(super) replay: u64,
+    /// When it is closed for its age.
+    pub(super) retires: Option<Millis>,
     /// Bytes that come before anything else: head, opening block, the rest of one event.
     pub(super) out: Bytes,
     pub(super) form: Form,
@@ -215,6 +219,7 @@ impl Reading {
             | EndReason::Slow => EndKind::Cut,
             EndReason::UpstreamRefused
             | EndReason::Gap
+            | EndReason::Age
             | EndReason::Drained
             | EndReason::Reloaded
             | EndReason::Internal => match self.reader {
@@ -230,6 +235,7 @@ impl Reading {
             && matches!(
                 reason,
                 EndReason::UpstreamRefused
+                    | EndReason::Age
                     | EndReason::Drained
                     | EndReason::Reloaded
                     | EndReason::Internal

@@ -7,6 +7,7 @@
 pub mod cell;
 pub mod labels;
 pub mod listener;
+pub mod memory;
 pub mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::AtomicU64, time::Duration};
@@ -31,6 +32,7 @@ use self::{
         ReplayOutcome, StatusClass,
     },
     listener::{ListenerFamilies, ListenerMetrics},
+    memory::MemoryMetrics,
     upstream::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::error::{ConnectOutcome, EndReason, GapReason, RefuseReason};
@@ -71,6 +73,8 @@ pub struct Metrics {
     pub ring_bytes: Level,
     /// The budget of all replay rings.
     pub ring_bytes_max: Level,
+    /// Memory of the process and of its sockets.
+    pub memory: MemoryMetrics,
     /// Clients that wait for the head of a channel that is being opened.
     pub waiting_joiners: Level,
     /// Subscribers that have not yet taken everything.
@@ -135,6 +139,8 @@ pub struct RouteMetrics {
     pub event_bytes_received: Count,
     /// Gaps announced.
     pub gaps: By<GapReason, Count>,
+    /// Events that readers too far behind passed over, each reader counted.
+    pub events_skipped: Count,
     /// Where joiners started.
     pub replays: By<ReplayOutcome, Count>,
     /// Tries to open an upstream.
@@ -161,6 +167,7 @@ struct RouteFamilies {
     events_received: CountFamily,
     event_bytes_received: CountFamily,
     gaps: CountFamily,
+    events_skipped: CountFamily,
     replays: CountFamily,
     upstream_connects: CountFamily,
     upstream_cuts: CountFamily,
@@ -197,6 +204,7 @@ impl Metrics {
             channels_max: r.level("channels_max", "Channels at most"),
             ring_bytes: r.level("ring_bytes", "Bytes of all replay rings now, as accounted"),
             ring_bytes_max: r.level("ring_bytes_max", "Budget of all replay rings together"),
+            memory: MemoryMetrics::new(&mut r),
             waiting_joiners: r.level(
                 "waiting_joiners",
                 "Clients that wait for the head of a channel that is being opened",
@@ -321,6 +329,10 @@ impl RouteFamilies {
                 "Bytes of the events received, as encoded",
             ),
             gaps: r.family("gaps", "Gaps announced"),
+            events_skipped: r.family(
+                "events_skipped",
+                "Events that slow readers passed over, each reader counted",
+            ),
             replays: r.family("replays", "Where joiners started"),
             upstream_connects: r.family("upstream_connects", "Tries to open an upstream"),
             upstream_cuts: r.family(
@@ -353,6 +365,7 @@ impl RouteFamilies {
                     .get_or_create_owned(&labels_of(route)),
             ),
             gaps: counts(&self.gaps, route),
+            events_skipped: Count(self.events_skipped.get_or_create_owned(&labels_of(route))),
             replays: counts(&self.replays, route),
             upstream_connects: counts(&self.upstream_connects, route),
             upstream_cuts: counts(&self.upstream_cuts, route),

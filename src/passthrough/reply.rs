@@ -33,6 +33,7 @@ impl From<RefuseReason> for Connection {
             RefuseReason::NoRoute
             | RefuseReason::ConnectionsMax
             | RefuseReason::SubscribersMax
+            | RefuseReason::MemoryMax
             | RefuseReason::ChannelMax
             | RefuseReason::ChannelsMax
             | RefuseReason::UpstreamConnectionsMax

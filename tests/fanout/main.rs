@@ -16,6 +16,7 @@ mod ends;
 mod leaving;
 mod load;
 mod opening;
+mod pace;
 mod refusals;
 mod reloads;
 mod resuming;

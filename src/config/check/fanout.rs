@@ -9,7 +9,7 @@ use super::{
         defaults, event_cost,
         model::{
             Backoff, CookieIdentity, EventLimits, Fanout, GapNotice, Identity, Ids, LateJoin,
-            Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, SlowReader,
+            Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, SlowPolicy, SlowReader,
         },
         raw::{self, AllOr, Defaults},
         units::Time,
@@ -109,6 +109,7 @@ pub(super) fn fanout(
         retry: retry(route, defaults, place),
         heartbeat: heartbeat(route, defaults, place),
         slow: slow(route, defaults, &ring, &event, place),
+        connection_age_max: connection_age_max(route, defaults, place),
         channel_subscribers_max: channel_subscribers_max(route, defaults, limits, place),
         response_headers: names::response_headers(
             route
@@ -138,6 +139,16 @@ pub(super) fn upstream_silence_max(
         .or(defaults.upstream_silence_max)?;
     let at = place.of(&["upstream_silence_max"]);
     Some(at.time(Some(value), DAY, SECOND..=DAY))
+}
+
+fn connection_age_max(
+    route: &Defaults,
+    defaults: &Defaults,
+    place: &Place<'_, '_>,
+) -> Option<Duration> {
+    let value = route.connection_age_max.or(defaults.connection_age_max)?;
+    let at = place.of(&["connection_age_max"]);
+    Some(at.time(Some(value), DAY, SECOND..=30 * DAY))
 }
 
 fn channel_subscribers_max(
@@ -396,6 +407,7 @@ fn slow(
         ));
     }
     SlowReader {
+        policy: nested!(route, defaults, slow.policy).unwrap_or(SlowPolicy::Disconnect),
         events_max,
         bytes_max,
         stall_max: stall_max(route, defaults, place),

@@ -7,7 +7,7 @@ use super::{
         defaults,
         model::{Admin, Drain, Limits, ListenAddress, Listener, ListenerTls, Log, LogFormat},
         raw,
-        units::{Count, Time},
+        units::{Count, Size, Time},
     },
     address,
     at::At,
@@ -101,6 +101,12 @@ pub(super) fn limits(raw: &raw::Limits, at: &At<'_>) -> Limits {
     let many = |key: &str, value: Option<Count>| {
         value.map(|value| at.key(key).count(Some(value), usize::MAX, 1..=usize::MAX))
     };
+    let budget = |key: &str, value: Option<Size>| {
+        value.map(|value| {
+            at.key(key)
+                .size(Some(value), usize::MAX, 1 << 20..=usize::MAX)
+        })
+    };
     let time = |key: &str, value, default| at.key(key).time(value, default, 100 * MS..=HOUR);
     let streams = at.key("streams_per_connection_max").count(
         raw.streams_per_connection_max,
@@ -117,10 +123,8 @@ pub(super) fn limits(raw: &raw::Limits, at: &At<'_>) -> Limits {
         connections_max: many("connections_max", raw.connections_max),
         channels_max: many("channels_max", raw.channels_max).unwrap_or(defaults::CHANNELS_MAX),
         streams_per_connection_max: u32::try_from(streams).unwrap_or(u32::MAX),
-        ring_bytes_max: raw.ring_bytes_max.map(|value| {
-            at.key("ring_bytes_max")
-                .size(Some(value), usize::MAX, 1 << 20..=usize::MAX)
-        }),
+        ring_bytes_max: budget("ring_bytes_max", raw.ring_bytes_max),
+        memory_max: budget("memory_max", raw.memory_max),
         head_bytes_max: at.key("head_bytes_max").size(
             raw.head_bytes_max,
             defaults::HEAD_BYTES_MAX,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        model::{GapNotice, Ids, OnEnd, Share},
+        model::{GapNotice, Ids, OnEnd, Share, SlowPolicy},
         units::{Count, Size, Time},
     },
     forms::{AllOr, LateJoin},
@@ -68,9 +68,12 @@ macro_rules! with_fanout_settings {
             /// A comment goes to clients after this long without an event, 1s to 5m. Default 15s. Also
             /// on stream routes.
             heartbeat: Time,
-            /// When a client is too slow and is disconnected; it resumes by id. On stream routes only
-            /// `stall_max` has an effect.
+            /// When a client is too slow, and what then. On stream routes only `stall_max` has an
+            /// effect.
             slow: Slow,
+            /// Streams are closed at 80 to 100 % of this age, each at random, and their clients
+            /// come back: so they spread over pods that were added. Default: none.
+            connection_age_max: Time,
             /// Clients of one channel at most. Default: `limits.subscribers_max`.
             channel_subscribers_max: Count,
             /// Further headers of the app's response that go to every client. Default: none.
@@ -228,17 +231,23 @@ pub struct RetryRange {
     pub max: Option<Time>,
 }
 
-/// When a client is too slow.
+/// When a client is too slow, and what then.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Slow {
+    /// What happens to a client that is too far behind: `disconnect` (the default): it resumes by
+    /// id; `skip`: it goes on with the newest event, after a gap notice that says how many it
+    /// missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<SlowPolicy>,
     /// Events behind the newest. Default: the ring's `events_max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_max: Option<Count>,
     /// Bytes behind the newest; at least what one event may take. Default: the ring's `bytes_max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_max: Option<Size>,
-    /// Time without taking a byte while there is something to take. Default 10s.
+    /// Time without taking a byte while there is something to take. It is disconnected then,
+    /// whatever the policy. Default 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stall_max: Option<Time>,
 }

@@ -166,6 +166,10 @@ pub struct Limits {
     /// Memory of all replay rings together. Default: a quarter of the container's memory limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring_bytes_max: Option<Size>,
+    /// Memory of the process and of its sockets beyond which new subscribers are turned away; those
+    /// who are there stay. Default: 90 % of the container's memory limit, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_max: Option<Size>,
     /// Size of a request head. Default 32KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_bytes_max: Option<Size>,

@@ -8,7 +8,12 @@ use std::{
 use bytes::Bytes;
 use http::{StatusCode, header::SET_COOKIE};
 
-use super::{Shard, breathe, slot::number, tick::jittered, tick_of};
+use super::{
+    Shard, breathe,
+    slot::number,
+    tick::{age, jittered},
+    tick_of,
+};
 use crate::{
     answer::Answer,
     channel::{
@@ -258,17 +263,19 @@ impl Shard {
             slot,
             seat: self.seat(slot as usize, token.index as usize),
             cursor: placement.cursor,
+            replay: placement.head,
+            retires: settings.connection_age_max.map(|max| now.after(age(max))),
             out,
             reader: request.reader,
             pace: Pace::Behind(now),
             holds: Holds::new(membership, permit, Some(counted)),
         };
+        let beat = reading.next_look(now.after(jittered(settings.heartbeat)));
         let Some(subscriber) = self.subscriber(token) else {
             return;
         };
         subscriber.stage = Stage::Reading(reading);
         subscriber.wrote = now;
-        let beat = now.after(jittered(settings.heartbeat));
         self.wheel.schedule(token, tick_of(beat));
         self.close_too(token);
         self.drive(token, now);
