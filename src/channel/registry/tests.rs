@@ -104,8 +104,11 @@ fn roomy(settings: &mut crate::config::model::Fanout) {
     };
 }
 
+/// What it is, the routes after it, and how channels end.
+type Change = (&'static str, Vec<Arc<Route>>, Option<Outcome>);
+
 /// Changes of a route, and how its channels end; `None`: they live on.
-fn changes() -> Vec<(&'static str, Vec<Arc<Route>>, Option<Outcome>)> {
+fn changes() -> Vec<Change> {
     let old = route(|_| {});
     let moved = |upstream: &mut Upstream| {
         upstream.address = UpstreamAddress::Unix("/run/app.sock".into());
