@@ -31,6 +31,9 @@ use crate::{
 pub trait Opener: Send + Sync {
     /// Runs `channel`'s upstream until it is over or idle. Must not block.
     fn open(&self, channel: Arc<Channel>);
+
+    /// Asks the app whether `channel`'s credentials still hold. Must not block.
+    fn prove(&self, channel: Arc<Channel>);
 }
 
 /// All live channels.
@@ -106,6 +109,8 @@ impl Registry {
         let opener = entry.joined == Joined::MustOpen;
         if opener {
             self.opener.open(channel.clone());
+        } else if entry.must_prove {
+            self.opener.prove(channel.clone());
         }
         Ok(Membership {
             channel,

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use super::{
     head::{JoinersHead, marked_private},
     id::Epoch,
+    proof::Proof,
     ring::{self, Ring},
     state::{Joined, Next, Opened, Outcome, Phase, Policy, State},
     view::{Entry, Placement, Refusal, Row, View},
@@ -32,6 +33,8 @@ use crate::{
     route::key::ChannelKey,
     sse::event::Event,
 };
+
+mod proving;
 
 /// How a channel tells a shard that something changed. Called by the reader: must be cheap.
 pub trait ShardWake: Send + Sync {
@@ -87,6 +90,7 @@ struct Inner {
     live_since: Option<Millis>,
     /// Since when a request is with the app that it has not answered.
     asked_since: Option<Millis>,
+    proof: Proof,
 }
 
 impl Channel {
@@ -117,6 +121,7 @@ impl Channel {
                 app_retry: None,
                 live_since: None,
                 asked_since: None,
+                proof: Proof::default(),
             }),
             route: ArcSwap::new(route),
             settings: ArcSwap::new(settings),
@@ -207,6 +212,7 @@ impl Channel {
 
     pub(crate) fn join(&self, now: Millis) -> Result<Entry, RefuseReason> {
         let subscribers_max = self.settings.load().channel_subscribers_max;
+        let reauth = self.reauth();
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let is_over = matches!(inner.state.phase(), Phase::Over(_));
@@ -225,9 +231,14 @@ impl Channel {
                 self.push_gap(inner, GapReason::UpstreamCut, now);
             }
         }
+        // A reader at work to open the stream brings the same answer.
+        let must_prove = inner.state.phase() == Phase::Live
+            && !inner.proof.holds_for(now, reauth)
+            && inner.proof.want(now);
         let entry = Entry {
             joined,
             at: inner.ring.head(),
+            must_prove,
         };
         drop(guard);
         if announced {
@@ -291,6 +302,7 @@ impl Channel {
             asked_since: inner.asked_since,
             joiners_head: inner.joiners_head.clone(),
             refusal: inner.refusal.clone(),
+            proof: inner.proof,
         }
     }
 
@@ -392,6 +404,7 @@ impl Channel {
         }
         inner.joiners_head = Some(Arc::new(JoinersHead::from_app(app, &settings)));
         inner.live_since = Some(now);
+        inner.proof.give(now);
         drop(guard);
         self.wake_shards();
         true

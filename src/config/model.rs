@@ -223,6 +223,9 @@ pub struct Fanout {
     /// How long the upstream is kept after the last subscriber left.
     /// Default 30 s; 5 s under `share: credentials`.
     pub linger: Duration,
+    /// For how long the app's last 200 to a channel's credentials lets joiners in. `None`: for ever,
+    /// and always under `share: public`. Default 60 s.
+    pub reauth: Option<Duration>,
     /// Range of the reconnect time told to clients, uniform per client. Default 1 s to 5 s.
     pub retry: RetryRange,
     /// A comment line goes to subscribers without a write for this long. Default 15 s, +-10 %.

@@ -192,6 +192,7 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
     raw::Defaults {
         share: Some(fanout.share),
         identity,
+        reauth: (fanout.share == super::model::Share::Credentials).then(|| fanout.reauth.into()),
         query: Some(match &fanout.query {
             QuerySelection::All => AllOr::All,
             QuerySelection::Only(names) => AllOr::Names(names.clone()),

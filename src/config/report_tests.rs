@@ -96,6 +96,7 @@ snapshot!(
     "routes: [{path: /a, action: fanout, late_join: last}]",
     "routes: [{path: /a, action: fanout, late_join: -1}]",
     "routes: [{path: /a, action: fanout, query: none}]",
+    "routes: [{path: /a, action: fanout, reauth: never}]",
     "routes: [{path: /a, action: fanout, query: {a: b}}]",
     "routes: [{path: /a, action: fanout, ring: 5}]",
     "routes: [{path: /a, action: fanout, ring: {event_max: 5}}]",
@@ -233,6 +234,8 @@ snapshot!(
     "defaults: {query: [a, last_event_id]}",
     "defaults: {last_event_id_query: ''}",
     "routes: [{path: /a, action: fanout, share: public, identity: {cookies: [a]}}]",
+    "routes: [{path: /a, action: fanout, share: public, reauth: 1m}]",
+    "defaults: {reauth: 10ms}",
 );
 
 snapshot!(

@@ -6,6 +6,7 @@
 
 pub mod cell;
 pub mod labels;
+mod sharing;
 pub mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::AtomicU64, time::Duration};
@@ -29,6 +30,7 @@ use self::{
         CutReason, HandshakeFailure, Label, PanicPlace, ParseError, Protocol, ReloadOutcome,
         ReplayOutcome, StatusClass,
     },
+    sharing::{SharingFamilies, SharingMetrics},
     upstream::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::error::{ConnectOutcome, EndReason, GapReason, RefuseReason};
@@ -145,6 +147,8 @@ pub struct RouteMetrics {
     pub private_responses_shared: Count,
     /// Pass-through requests answered.
     pub passthrough_requests: By<StatusClass, Count>,
+    /// Who shares, and who may not.
+    pub sharing: SharingMetrics,
 }
 
 /// What [`RouteMetrics`] are taken from.
@@ -164,6 +168,7 @@ struct RouteFamilies {
     parse_errors: CountFamily,
     private_responses_shared: CountFamily,
     passthrough_requests: CountFamily,
+    sharing: SharingFamilies,
 }
 
 impl Metrics {
@@ -324,6 +329,7 @@ impl RouteFamilies {
             ),
             passthrough_requests: r
                 .family("passthrough_requests", "Pass-through requests answered"),
+            sharing: SharingFamilies::new(r),
         }
     }
 
@@ -352,6 +358,7 @@ impl RouteFamilies {
                     .get_or_create_owned(&labels_of(route)),
             ),
             passthrough_requests: counts(&self.passthrough_requests, route),
+            sharing: self.sharing.resolve(route),
         }
     }
 }

@@ -15,13 +15,13 @@ use super::{
         units::Time,
     },
     at::At,
-    names,
+    names, sharing,
 };
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Lowest bound on an event's bytes.
 const EVENT_BYTES_MIN: usize = 64;
@@ -34,7 +34,7 @@ pub(super) struct Place<'a, 'd> {
 
 impl<'d> Place<'_, 'd> {
     /// Where the setting in force stands: on the route, else under `defaults`.
-    fn of(&self, path: &[&str]) -> At<'d> {
+    pub(super) fn of(&self, path: &[&str]) -> At<'d> {
         let below = |at: &At<'d>| path.iter().fold(at.clone(), |at, key| at.key(key));
         let (route, defaults) = (below(self.route), below(self.defaults));
         if !route.is_written() && defaults.is_written() {
@@ -80,6 +80,7 @@ pub(super) fn fanout(
     Fanout {
         share,
         identity: identity(route, defaults, share, place),
+        reauth: sharing::reauth(route, defaults, share, place),
         query: query(route, defaults, place),
         last_event_id_query: last_event_id_query(route, defaults, place),
         ids: route.ids.or(defaults.ids).unwrap_or(Ids::Local),

@@ -7,6 +7,7 @@ mod fanout;
 mod names;
 mod process;
 mod routes;
+mod sharing;
 mod upstreams;
 
 use self::at::At;

@@ -9,6 +9,7 @@ use super::{
         units::{Count, Size, Time},
     },
     forms::{AllOr, LateJoin},
+    off::TimeOrOff,
 };
 
 /// Declares a struct with the given fields and all fan-out settings after them. serde cannot
@@ -23,6 +24,10 @@ macro_rules! with_fanout_settings {
             share: Share,
             /// What counts as credentials under `share: credentials`.
             identity: Identity,
+            /// How long the app's answer to a channel's credentials lets clients join it, 100ms to 1d, or
+            /// `off`: for ever. Who joins later waits for the answer to one more request with the same
+            /// credentials; 401, 403 or any other refusal ends the channel. Default 60s.
+            reauth: TimeOrOff,
             /// Which query parameters tell streams apart and are sent to the app: `all` (the
             /// default: the raw query, byte for byte), or a list of names.
             query: AllOr,

@@ -31,6 +31,17 @@ use crate::{
     metrics::labels::ReplayOutcome,
 };
 
+/// What is known of a joiner's credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Credentials {
+    /// The app lets them in.
+    Good,
+    /// Not yet, whether they are still good.
+    Unknown,
+    /// The app did not say so in time.
+    Unproved,
+}
+
 impl Shard {
     pub(super) fn arrive(&mut self, arrival: Arrival) {
         let now = clock::now();
@@ -114,27 +125,14 @@ impl Shard {
             return;
         };
         match (view.phase, &view.joiners_head) {
-            (Phase::Over(outcome), _) => {
-                let Stage::Waiting(waiting) = self.take(token, EndReason::UpstreamRefused) else {
-                    return;
-                };
-                let joiner = waiting.joiner;
-                if let (Outcome::Refused, Some(Refusal::TooLong)) = (outcome, &view.refusal) {
-                    self.remove(token, EndReason::UpstreamRefused);
-                    return self.context.relay.relay(joiner);
+            (Phase::Over(outcome), _) => self.turn_away(token, &settings, outcome, view, now),
+            (_, Some(head)) => match self.credentials(token, view, &settings, now) {
+                Credentials::Good => self.admit(token, &settings, head, now),
+                Credentials::Unknown => {}
+                Credentials::Unproved => {
+                    self.turn_away(token, &settings, Outcome::Unreachable, view, now);
                 }
-                let answer = self.turned_away(&joiner, outcome, view, now);
-                let Joiner {
-                    downstream,
-                    membership,
-                    permit,
-                    ..
-                } = *joiner;
-                let deadline = now.after(settings.slow.stall_max);
-                let holds = Holds::new(membership, permit, None);
-                self.answer(token, downstream, &answer, deadline, Some(holds));
-            }
-            (_, Some(head)) => self.admit(token, &settings, head, now),
+            },
             (_, None) => {
                 let silent = view
                     .asked_since
@@ -144,6 +142,58 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether a waiting joiner may have what was made for the credentials that it shows.
+    fn credentials(
+        &mut self,
+        token: Token,
+        view: &View,
+        settings: &Fanout,
+        now: Millis,
+    ) -> Credentials {
+        let Some(Stage::Waiting(waiting)) = self.subscriber(token).map(|s| &s.stage) else {
+            return Credentials::Unknown;
+        };
+        let Joiner {
+            membership, asked, ..
+        } = &*waiting.joiner;
+        if view.proof.holds_for(*asked, membership.channel().reauth()) {
+            Credentials::Good
+        } else if now.since(*asked) < settings.open_wait {
+            Credentials::Unknown
+        } else {
+            Credentials::Unproved
+        }
+    }
+
+    /// Answers a waiting joiner with something else than the stream.
+    fn turn_away(
+        &mut self,
+        token: Token,
+        settings: &Fanout,
+        outcome: Outcome,
+        view: &View,
+        now: Millis,
+    ) {
+        let Stage::Waiting(waiting) = self.take(token, EndReason::UpstreamRefused) else {
+            return;
+        };
+        let joiner = waiting.joiner;
+        if let (Outcome::Refused, Some(Refusal::TooLong)) = (outcome, &view.refusal) {
+            self.remove(token, EndReason::UpstreamRefused);
+            return self.context.relay.relay(joiner);
+        }
+        let answer = self.turned_away(&joiner, outcome, view, now);
+        let Joiner {
+            downstream,
+            membership,
+            permit,
+            ..
+        } = *joiner;
+        let deadline = now.after(settings.slow.stall_max);
+        let holds = Holds::new(membership, permit, None);
+        self.answer(token, downstream, &answer, deadline, Some(holds));
     }
 
     fn waiting_settings(&mut self, token: Token) -> Option<Arc<Fanout>> {
