@@ -161,6 +161,15 @@ impl Registry {
         Ok((channel, entry))
     }
 
+    /// Whether the app has said of this channel that it is not to be shared, and that counts.
+    #[must_use]
+    pub fn is_withdrawn(&self, key: &ChannelKey) -> bool {
+        let channels = self.channels.lock();
+        channels
+            .get(key)
+            .is_some_and(|channel| channel.is_withdrawn())
+    }
+
     /// Time passes: lingers end, old events go, the memory budget is kept.
     pub fn tick(&self, now: Millis) {
         // One that is over is forgotten when its reader has let go: who takes its place waits for
@@ -245,6 +254,7 @@ fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fa
         && old.matches == new.matches
         && old_settings.share == new_settings.share
         && old_settings.identity == new_settings.identity
+        && old_settings.cors.is_some() == new_settings.cors.is_some()
         && old_settings.query == new_settings.query
         && old_settings.last_event_id_query == new_settings.last_event_id_query
         && old_settings.ids == new_settings.ids

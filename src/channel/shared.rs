@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::{
-    head::{JoinersHead, marked_private},
+    head::JoinersHead,
     id::Epoch,
     proof::Proof,
     ring::{self, Ring},
@@ -27,13 +27,14 @@ use super::{
 };
 use crate::{
     clock::Millis,
-    config::model::{Fanout, GapNotice, Route, Share},
+    config::model::{Fanout, GapNotice, Route},
     error::{GapReason, RefuseReason},
     metrics::{Metrics, RouteMetrics},
     route::key::ChannelKey,
     sse::event::Event,
 };
 
+mod privacy;
 mod proving;
 
 /// How a channel tells a shard that something changed. Called by the reader: must be cheap.
@@ -74,6 +75,8 @@ pub struct Channel {
     /// Wakes the reader when the channel is over, and when it has new settings.
     news: Notify,
     over: AtomicBool,
+    /// The app marks its stream as one client's own.
+    is_private: AtomicBool,
     /// Held by the reader for as long as it may have a connection. A channel that takes the place
     /// of another in the registry shares it, so that the app never has two for one key.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -129,6 +132,7 @@ impl Channel {
             links: RwLock::new(Vec::new()),
             news: Notify::new(),
             over: AtomicBool::new(false),
+            is_private: AtomicBool::new(false),
             turn: Arc::default(),
             key,
         }
@@ -391,9 +395,7 @@ impl Channel {
         let mut guard = self.inner.lock();
         // Under the lock: settings that come later find the head, and see to it.
         let settings = self.settings();
-        if settings.share == Share::Public && marked_private(app) {
-            self.route_metrics.private_responses_shared.inc();
-        }
+        self.note_privacy(app, &settings);
         let inner = &mut *guard;
         inner.asked_since = None;
         match inner.state.head() {

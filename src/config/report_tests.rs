@@ -236,6 +236,13 @@ snapshot!(
     "routes: [{path: /a, action: fanout, share: public, identity: {cookies: [a]}}]",
     "routes: [{path: /a, action: fanout, share: public, reauth: 1m}]",
     "defaults: {reauth: 10ms}",
+    "routes: [{path: /a, action: fanout, strict: true}]",
+    "routes: [{path: /a, action: fanout, cors: {}}]",
+    "routes: [{path: /a, action: fanout, cors: {origins: []}}]",
+    "routes: [{path: /a, action: fanout, cors: {origins: all, credentials: true}}]",
+    "routes: [{path: /a, action: fanout, cors: {origins: ['*', 'null', a.example, https://a.example/]}}]",
+    "routes: [{path: /a, action: fanout, cors: {origins: ['https://*', https://A.example, https://a:443]}}]",
+    "routes: [{path: /a, action: fanout, cors: {origins: [https://a, https://a], headers: ['x y']}}]",
 );
 
 snapshot!(

@@ -34,7 +34,7 @@ use crate::{
     answer::Answer,
     clock::{self, Millis},
     config::model::{Limits, Route},
-    decide::{Decision, decide},
+    decide::Decision,
     metrics::labels::HandshakeFailure,
     passthrough::{Kind, Routed, pace::Watch, reply, request::view, turnstile::Client},
     subscribe::Downstream,
@@ -247,8 +247,7 @@ fn take(session: HttpSession, client: Client, core: &Arc<Core>) -> Verdict {
         return Verdict::Malformed;
     }
     let request = view(head, client, !session.is_body_empty());
-    let decision = decide(&request, &core.hub.config.load());
-    match decision {
+    match core.hub.decide(&request) {
         Decision::FanOut(request) => {
             core.hub
                 .subscribe(request, Downstream::h2(session), &core.shard);
@@ -257,6 +256,7 @@ fn take(session: HttpSession, client: Client, core: &Arc<Core>) -> Verdict {
             core.metrics.refused.inc(refusal.reason);
             answer(session, reply::refusal(&refusal), core);
         }
+        Decision::Answer(whole) => answer(session, *whole, core),
         Decision::Proxy(route) => pass(session, route, Kind::Proxy, client, core),
         Decision::Stream(route) => pass(session, route, Kind::Stream, client, core),
     }

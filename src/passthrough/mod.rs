@@ -36,7 +36,7 @@ use self::{
 use crate::{
     admission::{self, fd},
     clock,
-    decide::{Decision, FanOut, Reader, decide, reader},
+    decide::{Decision, FanOut, Reader, reader},
     egress::shard::ShardHandle,
     error::RefuseReason,
     metrics::Metrics,
@@ -106,13 +106,8 @@ impl PassThrough {
             );
         request::to_origin_form(session.req_header_mut())?;
         let has_body = !session.is_body_empty();
-        let decision = {
-            let snapshot = self.hub.config.load();
-            decide(
-                &request::view(session.req_header(), client, has_body),
-                &snapshot,
-            )
-        };
+        let asked = request::view(session.req_header(), client, has_body);
+        let decision = self.hub.decide(&asked);
         let (route, kind) = match decision {
             Decision::FanOut(request) => {
                 self.hijack(session, request);
@@ -126,6 +121,10 @@ impl PassThrough {
                     refusal.reason.into(),
                 )
                 .await?;
+                return Ok(true);
+            }
+            Decision::Answer(answer) => {
+                reply::send(&mut session.downstream_session, *answer, Connection::Keep).await?;
                 return Ok(true);
             }
             Decision::Proxy(route) => (route, Kind::Proxy),

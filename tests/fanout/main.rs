@@ -16,6 +16,8 @@ mod ends;
 mod leaving;
 mod load;
 mod opening;
+mod origins;
+mod private;
 mod refusals;
 mod resuming;
 mod rig;

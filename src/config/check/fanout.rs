@@ -15,7 +15,7 @@ use super::{
         units::Time,
     },
     at::At,
-    names, sharing,
+    cors, names, sharing,
 };
 
 pub(super) const MS: Duration = Duration::from_millis(1);
@@ -58,6 +58,8 @@ macro_rules! nested {
     }};
 }
 
+pub(super) use nested;
+
 /// Checks the settings of one route.
 pub(super) fn fanout(
     route: &Defaults,
@@ -77,9 +79,12 @@ pub(super) fn fanout(
     };
     let ring = ring(route, defaults, place);
     let event = event(route, defaults, &ring, place);
+    let identity = identity(route, defaults, share, place);
     Fanout {
         share,
-        identity: identity(route, defaults, share, place),
+        strict: sharing::strict(route, defaults, share, place),
+        cors: cors::cors(route, defaults, &identity, place),
+        identity,
         reauth: sharing::reauth(route, defaults, share, place),
         query: query(route, defaults, place),
         last_event_id_query: last_event_id_query(route, defaults, place),

@@ -3,6 +3,7 @@
 
 mod address;
 mod at;
+mod cors;
 mod fanout;
 mod names;
 mod process;

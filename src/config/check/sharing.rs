@@ -11,6 +11,24 @@ use super::{
     fanout::{DAY, MS, Place},
 };
 
+pub(super) fn strict(
+    route: &Defaults,
+    defaults: &Defaults,
+    share: Share,
+    place: &Place<'_, '_>,
+) -> bool {
+    if share == Share::Credentials {
+        if route.strict == Some(true) {
+            place.of(&["strict"]).key_problem(
+                "`strict` has no effect under `share: credentials`, which shares with one identity \
+                 only; leave it out",
+            );
+        }
+        return false;
+    }
+    route.strict.or(defaults.strict).unwrap_or(false)
+}
+
 pub(super) fn reauth(
     route: &Defaults,
     defaults: &Defaults,

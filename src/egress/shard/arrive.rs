@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{StatusCode, header::SET_COOKIE};
+use http::{HeaderName, HeaderValue, StatusCode, header::SET_COOKIE};
 
 use super::{Shard, breathe, slot::number, tick::jittered, tick_of};
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     },
     clock::{self, Millis},
     config::model::Fanout,
+    cors,
     decide::Reader,
     egress::{
         batch::Form,
@@ -137,7 +138,7 @@ impl Shard {
                 let silent = view
                     .asked_since
                     .is_some_and(|since| now.since(since) >= settings.head_wait);
-                if silent && !self.waits_for_cors(token) {
+                if silent && (settings.cors.is_some() || !self.waits_for_cors(token)) {
                     self.admit(token, &settings, &JoinersHead::early(&settings), now);
                 }
             }
@@ -218,6 +219,16 @@ impl Shard {
         view: &View,
         now: Millis,
     ) -> Arc<Answer> {
+        let mut answer = self.refusal(joiner, outcome, view, now);
+        if joiner.request.settings.cors.is_some() {
+            joiner
+                .request
+                .allow(&mut Arc::make_mut(&mut answer).headers);
+        }
+        answer
+    }
+
+    fn refusal(&self, joiner: &Joiner, outcome: Outcome, view: &View, now: Millis) -> Arc<Answer> {
         if let (Outcome::Refused, Some(Refusal::Whole(refusal))) = (outcome, &view.refusal) {
             return refusal.clone();
         }
@@ -286,7 +297,11 @@ impl Shard {
         } else {
             Vec::new()
         };
-        let Some((sink, out)) = open_stream(downstream, head, &cookies, &block) else {
+        let grant = settings.cors.as_ref();
+        let grant = grant.map(|cors| cors::grant(cors, request.origin.as_deref()));
+        let own = cookies.into_iter().map(|value| (SET_COOKIE, value));
+        let own: Vec<_> = own.chain(grant.into_iter().flatten()).collect();
+        let Some((sink, out)) = open_stream(downstream, head, &own, &block) else {
             self.forget_member(slot);
             return self.remove(token, EndReason::ClientLeft);
         };
@@ -359,16 +374,17 @@ impl Subscriber {
     }
 }
 
-/// The sink of a stream that is begun, and the bytes it begins with. `None`: gone.
+/// The sink of a stream that is begun, and the bytes it begins with: the head of all joiners, `own`
+/// fields of this one, and the opening block. `None`: gone.
 fn open_stream(
     downstream: Downstream,
     head: &JoinersHead,
-    cookies: &[http::HeaderValue],
+    own: &[(HeaderName, HeaderValue)],
     block: &[u8],
 ) -> Option<(Sink, Bytes)> {
     let fields = head.headers.iter().map(|(name, value)| (name, value));
-    let cookies = cookies.iter().map(|value| (&SET_COOKIE, value));
-    let (sink, mut out) = downstream.stream(StatusCode::OK, fields.chain(cookies))?;
+    let own = own.iter().map(|(name, value)| (name, value));
+    let (sink, mut out) = downstream.stream(StatusCode::OK, fields.chain(own))?;
     out.extend_from_slice(&opening::framed(block, sink.framing()));
     Some((sink, out.freeze()))
 }
