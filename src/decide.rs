@@ -5,11 +5,13 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, Method, StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, ORIGIN, UPGRADE},
+    header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN, UPGRADE},
 };
 
 use crate::{
+    answer::Answer,
     config::model::{Action, Config, Fanout, Route},
+    cors,
     error::RefuseReason,
     route::key::{ChannelKey, Scheme, Target, is_ambiguous},
 };
@@ -50,6 +52,8 @@ pub enum Decision {
     Stream(Arc<Route>),
     /// Answer it here.
     Refuse(Refusal),
+    /// Answer it here, and there is nothing wrong with it.
+    Answer(Box<Answer>),
 }
 
 /// A request that joins a channel.
@@ -69,6 +73,15 @@ pub struct FanOut {
     pub origin: Option<Bytes>,
     /// The peer's address.
     pub client: Option<IpAddr>,
+}
+
+impl FanOut {
+    /// Lets the client's page read an answer with these fields, if its route says so.
+    pub fn allow(&self, fields: &mut cors::Lines) {
+        if let Some(cors) = &self.settings.cors {
+            cors::apply(fields, cors, self.origin.as_deref());
+        }
+    }
 }
 
 /// What kind of client reads.
@@ -100,6 +113,9 @@ pub fn decide(request: &RequestView<'_>, config: &Config) -> Decision {
         return bad_request("the path holds a dot segment, a backslash or a NUL");
     }
     let path = String::from_utf8_lossy(target.path);
+    if let Some(decision) = preflight(request, &path, config) {
+        return decision;
+    }
     let Some(route) = config.table.find(request.host, &path, request.method) else {
         return refuse(
             StatusCode::NOT_FOUND,
@@ -119,6 +135,34 @@ pub fn decide(request: &RequestView<'_>, config: &Config) -> Decision {
     }
 }
 
+/// Answers the question whether a page of another origin may ask for a stream (Fetch standard,
+/// section 3.2.2), on routes that say so. About other methods the app is asked, since it serves them.
+fn preflight(request: &RequestView<'_>, path: &str, config: &Config) -> Option<Decision> {
+    let origin = request.headers.get(ORIGIN)?.as_bytes();
+    let method = request.headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;
+    if request.method != Method::OPTIONS || method.as_bytes() != b"GET" {
+        return None;
+    }
+    let route = config.table.find(request.host, path, &Method::GET)?;
+    let Action::Fanout(settings) = &route.action else {
+        return None;
+    };
+    let cors = settings.cors.as_ref()?;
+    Some(if cors::is_listed(cors, origin) {
+        Decision::Answer(Box::new(cors::preflight(cors, origin)))
+    } else {
+        foreign()
+    })
+}
+
+fn foreign() -> Decision {
+    refuse(
+        StatusCode::FORBIDDEN,
+        RefuseReason::Origin,
+        "pages of this origin may not read this stream",
+    )
+}
+
 fn fan_out(
     request: &RequestView<'_>,
     target: &Target<'_>,
@@ -127,6 +171,12 @@ fn fan_out(
 ) -> Decision {
     if request.has_body {
         return bad_request("a GET for an event stream carries no body");
+    }
+    if let (Some(cors), Some(origin)) = (&settings.cors, request.headers.get(ORIGIN))
+        && !cors::is_listed(cors, origin.as_bytes())
+        && !cors::is_own(origin.as_bytes(), request.host)
+    {
+        return foreign();
     }
     let key = ChannelKey::of(
         &route.name,

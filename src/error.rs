@@ -27,6 +27,8 @@ pub enum RefuseReason {
     Draining,
     /// A reload removed or changed the route after it was taken.
     Reloaded,
+    /// A page of an origin that the route's `cors` does not list.
+    Origin,
 }
 
 /// Why a subscriber's stream ended. Every end has exactly one.
@@ -111,7 +113,7 @@ labels!(RefuseReason {
     SubscribersMax => "subscribers_max", MemoryMax => "memory_max", ChannelMax => "channel_max", ChannelsMax => "channels_max",
     UpstreamConnectionsMax => "upstream_connections_max", RingBytesMax => "ring_bytes_max",
     UpstreamUnreachable => "upstream_unreachable", Draining => "draining",
-    Reloaded => "reloaded",
+    Reloaded => "reloaded", Origin => "origin",
 });
 labels!(EndReason {
     ClientLeft => "client_left", UpstreamEnded => "upstream_ended",

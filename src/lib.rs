@@ -11,6 +11,7 @@ pub mod channel;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod cors;
 pub mod decide;
 pub mod demo;
 pub mod drain;

@@ -10,7 +10,7 @@ use crate::{
     channel::registry::Registry,
     clock,
     config::model::Config,
-    decide::{FanOut, Reader},
+    decide::{Decision, FanOut, Reader, RequestView, decide},
     egress::shard::{Joiner, ShardHandle},
     error::RefuseReason,
     metrics::Metrics,
@@ -29,6 +29,22 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// Decides about a request: by the configuration in force, and by what apps have said of live
+    /// channels.
+    #[must_use]
+    pub fn decide(&self, request: &RequestView<'_>) -> Decision {
+        let decision = decide(request, &self.config.load());
+        if let Decision::FanOut(wanted) = &decision
+            && wanted.settings.strict
+            && self.registry.is_withdrawn(&wanted.key)
+        {
+            let route = self.metrics.route(&wanted.route.name);
+            route.sharing.unshared.inc();
+            return Decision::Proxy(wanted.route.clone());
+        }
+        decision
+    }
+
     /// Takes over `downstream` for good: admits it or sheds it, joins it to its channel, and has
     /// `shard` answer it from here on. Never blocks, never fails towards the caller.
     pub fn subscribe(
@@ -63,13 +79,14 @@ impl Hub {
     ) {
         self.metrics.refused.inc(reason);
         self.metrics.shed.inc();
-        let answer = admission::turn_away(
+        let mut answer = admission::turn_away(
             &self.admission,
             request.reader == Reader::EventSource,
             request.origin.as_deref(),
             rand::random(),
             clock::now(),
         );
+        request.allow(&mut answer.headers);
         let patience = request.settings.slow.stall_max;
         shard.answer(downstream, Arc::new(answer), patience);
     }

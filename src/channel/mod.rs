@@ -3,6 +3,7 @@
 mod budget;
 pub mod head;
 pub mod id;
+pub mod proof;
 pub mod registry;
 pub mod ring;
 pub mod shared;

@@ -31,6 +31,9 @@ use crate::{
 pub trait Opener: Send + Sync {
     /// Runs `channel`'s upstream until it is over or idle. Must not block.
     fn open(&self, channel: Arc<Channel>);
+
+    /// Asks the app whether `channel`'s credentials still hold. Must not block.
+    fn prove(&self, channel: Arc<Channel>);
 }
 
 /// All live channels.
@@ -106,6 +109,8 @@ impl Registry {
         let opener = entry.joined == Joined::MustOpen;
         if opener {
             self.opener.open(channel.clone());
+        } else if entry.must_prove {
+            self.opener.prove(channel.clone());
         }
         Ok(Membership {
             channel,
@@ -154,6 +159,15 @@ impl Registry {
         let entry = channel.join(now)?;
         channels.insert(request.key.clone(), channel.clone());
         Ok((channel, entry))
+    }
+
+    /// Whether the app has said of this channel that it is not to be shared, and that counts.
+    #[must_use]
+    pub fn is_withdrawn(&self, key: &ChannelKey) -> bool {
+        let channels = self.channels.lock();
+        channels
+            .get(key)
+            .is_some_and(|channel| channel.is_withdrawn())
     }
 
     /// Time passes: lingers end, old events go, the memory budget is kept.
@@ -250,6 +264,7 @@ fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fa
         && old.matches == new.matches
         && old_settings.share == new_settings.share
         && old_settings.identity == new_settings.identity
+        && old_settings.cors.is_some() == new_settings.cors.is_some()
         && old_settings.query == new_settings.query
         && old_settings.last_event_id_query == new_settings.last_event_id_query
         && old_settings.ids == new_settings.ids

@@ -20,20 +20,24 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::{
-    head::{JoinersHead, marked_private},
+    head::JoinersHead,
     id::Epoch,
+    proof::Proof,
     ring::{self, Ring},
     state::{Joined, Next, Opened, Outcome, Phase, Policy, State},
     view::{Entry, Placement, Refusal, Row, View},
 };
 use crate::{
     clock::Millis,
-    config::model::{Fanout, GapNotice, Route, Share},
+    config::model::{Fanout, GapNotice, Route},
     error::{GapReason, RefuseReason},
     metrics::{Metrics, RouteMetrics},
     route::key::ChannelKey,
     sse::event::Event,
 };
+
+mod privacy;
+mod proving;
 
 /// How a channel tells a shard that something changed. Called by the reader: must be cheap.
 pub trait ShardWake: Send + Sync {
@@ -73,6 +77,8 @@ pub struct Channel {
     /// Wakes the reader when the channel is over, and when it has new settings.
     news: Notify,
     over: AtomicBool,
+    /// The app marks its stream as one client's own.
+    is_private: AtomicBool,
     /// Held by the reader for as long as it may have a connection. A channel that takes the place
     /// of another in the registry shares it, so that the app never has two for one key.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -89,6 +95,7 @@ struct Inner {
     live_since: Option<Millis>,
     /// Since when a request is with the app that it has not answered.
     asked_since: Option<Millis>,
+    proof: Proof,
 }
 
 impl Channel {
@@ -119,6 +126,7 @@ impl Channel {
                 app_retry: None,
                 live_since: None,
                 asked_since: None,
+                proof: Proof::default(),
             }),
             route: ArcSwap::new(route),
             settings: ArcSwap::new(settings),
@@ -126,6 +134,7 @@ impl Channel {
             links: RwLock::new(Vec::new()),
             news: Notify::new(),
             over: AtomicBool::new(false),
+            is_private: AtomicBool::new(false),
             turn: Arc::default(),
             key,
         }
@@ -209,6 +218,7 @@ impl Channel {
 
     pub(crate) fn join(&self, now: Millis) -> Result<Entry, RefuseReason> {
         let subscribers_max = self.settings.load().channel_subscribers_max;
+        let reauth = self.reauth();
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let is_over = matches!(inner.state.phase(), Phase::Over(_));
@@ -227,9 +237,14 @@ impl Channel {
                 self.push_gap(inner, GapReason::UpstreamCut, now);
             }
         }
+        // A reader at work to open the stream brings the same answer.
+        let must_prove = inner.state.phase() == Phase::Live
+            && !inner.proof.holds_for(now, reauth)
+            && inner.proof.want(now);
         let entry = Entry {
             joined,
             at: inner.ring.head(),
+            must_prove,
         };
         drop(guard);
         if announced {
@@ -293,6 +308,7 @@ impl Channel {
             asked_since: inner.asked_since,
             joiners_head: inner.joiners_head.clone(),
             refusal: inner.refusal.clone(),
+            proof: inner.proof,
         }
     }
 
@@ -381,9 +397,7 @@ impl Channel {
         let mut guard = self.inner.lock();
         // Under the lock: settings that come later find the head, and see to it.
         let settings = self.settings();
-        if settings.share == Share::Public && marked_private(app) {
-            self.route_metrics.private_responses_shared.inc();
-        }
+        self.note_privacy(app, &settings);
         let inner = &mut *guard;
         inner.asked_since = None;
         match inner.state.head() {
@@ -394,6 +408,7 @@ impl Channel {
         }
         inner.joiners_head = Some(Arc::new(JoinersHead::from_app(app, &settings)));
         inner.live_since = Some(now);
+        inner.proof.give(now);
         drop(guard);
         self.wake_shards();
         true

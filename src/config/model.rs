@@ -3,12 +3,15 @@
 //! Values of these types exist only after `check` accepted the file. Nothing re-validates them, and
 //! states that make no sense cannot be written down here.
 
+mod cors;
+
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::cors::{Cors, OriginPattern, Origins};
 use crate::route::table::Table;
 pub use crate::route::table::{HostPattern, RouteMatch};
 
@@ -223,6 +226,14 @@ pub struct Fanout {
     /// How long the upstream is kept after the last subscriber left.
     /// Default 30 s; 5 s under `share: credentials`.
     pub linger: Duration,
+    /// Under `share: public`: an app's answer that is marked as one client's own is not shared with
+    /// further clients. Default false.
+    pub strict: bool,
+    /// Which pages of other origins may read. `None`: the app says so, and `Origin` is keyed.
+    pub cors: Option<Cors>,
+    /// For how long the app's last 200 to a channel's credentials lets joiners in. `None`: for ever,
+    /// and always under `share: public`. Default 60 s.
+    pub reauth: Option<Duration>,
     /// Range of the reconnect time told to clients, uniform per client. Default 1 s to 5 s.
     pub retry: RetryRange,
     /// A comment line goes to subscribers without a write for this long. Default 15 s, +-10 %.

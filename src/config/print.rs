@@ -2,8 +2,8 @@
 
 use super::{
     model::{
-        Action, Config, CookieIdentity, Fanout, HostPattern, LateJoin, ListenAddress, Listener,
-        QuerySelection, Route, Stream, Upstream, UpstreamAddress, UpstreamHost,
+        Action, Config, CookieIdentity, Cors, Fanout, HostPattern, LateJoin, ListenAddress,
+        Listener, Origins, QuerySelection, Route, Stream, Upstream, UpstreamAddress, UpstreamHost,
     },
     raw::{self, AllOr},
     units::{Count, Size},
@@ -194,6 +194,18 @@ fn route(route: &Route) -> raw::Route {
     )
 }
 
+fn cors(cors: &Cors) -> raw::Cors {
+    raw::Cors {
+        origins: Some(match &cors.origins {
+            Origins::All => AllOr::All,
+            Origins::Listed(list) => AllOr::Names(list.iter().map(ToString::to_string).collect()),
+        }),
+        credentials: Some(cors.credentials),
+        max_age: Some(cors.max_age.into()),
+        headers: Some(cors.headers.iter().map(ToString::to_string).collect()),
+    }
+}
+
 fn fanout(fanout: &Fanout) -> raw::Defaults {
     let names = |headers: &[http::HeaderName]| headers.iter().map(ToString::to_string).collect();
     let cookies = match &fanout.identity.cookies {
@@ -209,6 +221,9 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
     raw::Defaults {
         share: Some(fanout.share),
         identity,
+        strict: (fanout.share == super::model::Share::Public).then_some(fanout.strict),
+        cors: fanout.cors.as_ref().map(cors),
+        reauth: (fanout.share == super::model::Share::Credentials).then(|| fanout.reauth.into()),
         query: Some(match &fanout.query {
             QuerySelection::All => AllOr::All,
             QuerySelection::Only(names) => AllOr::Names(names.clone()),

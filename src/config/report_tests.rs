@@ -96,6 +96,7 @@ snapshot!(
     "routes: [{path: /a, action: fanout, late_join: last}]",
     "routes: [{path: /a, action: fanout, late_join: -1}]",
     "routes: [{path: /a, action: fanout, query: none}]",
+    "routes: [{path: /a, action: fanout, reauth: never}]",
     "routes: [{path: /a, action: fanout, query: {a: b}}]",
     "routes: [{path: /a, action: fanout, ring: 5}]",
     "routes: [{path: /a, action: fanout, ring: {event_max: 5}}]",
@@ -235,6 +236,15 @@ snapshot!(
     "defaults: {query: [a, last_event_id]}",
     "defaults: {last_event_id_query: ''}",
     "routes: [{path: /a, action: fanout, share: public, identity: {cookies: [a]}}]",
+    "routes: [{path: /a, action: fanout, share: public, reauth: 1m}]",
+    "defaults: {reauth: 10ms}",
+    "routes: [{path: /a, action: fanout, strict: true}]",
+    "routes: [{path: /a, action: fanout, cors: {}}]",
+    "routes: [{path: /a, action: fanout, cors: {origins: []}}]",
+    "routes: [{path: /a, action: fanout, cors: {origins: all, credentials: true}}]",
+    "routes: [{path: /a, action: fanout, cors: {origins: ['*', 'null', a.example, https://a.example/]}}]",
+    "routes: [{path: /a, action: fanout, cors: {origins: ['https://*', https://A.example, https://a:443]}}]",
+    "routes: [{path: /a, action: fanout, cors: {origins: [https://a, https://a], headers: ['x y']}}]",
 );
 
 snapshot!(

@@ -34,7 +34,7 @@ use crate::{
     answer::Answer,
     clock::{self, Millis},
     config::model::{Limits, Route},
-    decide::{Decision, decide},
+    decide::Decision,
     egress::connection::Connection,
     metrics::labels::HandshakeFailure,
     passthrough::{Kind, Routed, pace::Watch, reply, request::view, turnstile::Client},
@@ -282,8 +282,7 @@ fn take(
         return Verdict::Malformed;
     }
     let request = view(head, client, !session.is_body_empty());
-    let decision = decide(&request, &core.hub.config.load());
-    match decision {
+    match core.hub.decide(&request) {
         Decision::FanOut(request) => {
             core.hub.subscribe(
                 request,
@@ -295,6 +294,7 @@ fn take(
             core.metrics.refused.inc(refusal.reason);
             answer(session, reply::refusal(&refusal), core);
         }
+        Decision::Answer(whole) => answer(session, *whole, core),
         Decision::Proxy(route) => pass(session, route, Kind::Proxy, client, core),
         Decision::Stream(route) => pass(session, route, Kind::Stream, client, core),
     }

@@ -97,6 +97,18 @@ closed_set! {
 }
 
 closed_set! {
+    /// What a channel heard about its credentials.
+    ReauthOutcome, "outcome" {
+        /// They hold.
+        Proved => "proved",
+        /// The app refused: the channel ended.
+        Refused => "refused",
+        /// No answer that says either.
+        Failed => "failed",
+    }
+}
+
+closed_set! {
     /// What the parser left out.
     ParseError, "kind" {
         /// An event above `event.bytes_max`.

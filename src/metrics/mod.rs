@@ -8,6 +8,7 @@ pub mod cell;
 pub mod labels;
 pub mod listener;
 pub mod memory;
+mod sharing;
 pub mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::AtomicU64, time::Duration};
@@ -33,6 +34,7 @@ use self::{
     },
     listener::{ListenerFamilies, ListenerMetrics},
     memory::MemoryMetrics,
+    sharing::{SharingFamilies, SharingMetrics},
     upstream::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::error::{ConnectOutcome, EndReason, GapReason, RefuseReason};
@@ -154,6 +156,8 @@ pub struct RouteMetrics {
     pub private_responses_shared: Count,
     /// Pass-through requests answered.
     pub passthrough_requests: By<StatusClass, Count>,
+    /// Who shares, and who may not.
+    pub sharing: SharingMetrics,
 }
 
 /// What [`RouteMetrics`] are taken from.
@@ -174,6 +178,7 @@ struct RouteFamilies {
     parse_errors: CountFamily,
     private_responses_shared: CountFamily,
     passthrough_requests: CountFamily,
+    sharing: SharingFamilies,
 }
 
 impl Metrics {
@@ -346,6 +351,7 @@ impl RouteFamilies {
             ),
             passthrough_requests: r
                 .family("passthrough_requests", "Pass-through requests answered"),
+            sharing: SharingFamilies::new(r),
         }
     }
 
@@ -375,6 +381,7 @@ impl RouteFamilies {
                     .get_or_create_owned(&labels_of(route)),
             ),
             passthrough_requests: counts(&self.passthrough_requests, route),
+            sharing: self.sharing.resolve(route),
         }
     }
 }

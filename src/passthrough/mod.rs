@@ -37,7 +37,7 @@ use crate::{
     admission::{self, fd},
     clock,
     config::model::Action,
-    decide::{Decision, FanOut, Reader, decide, reader},
+    decide::{Decision, FanOut, Reader, reader},
     egress::shard::ShardHandle,
     error::RefuseReason,
     metrics::Metrics,
@@ -111,13 +111,8 @@ impl PassThrough {
             );
         request::to_origin_form(session.req_header_mut())?;
         let has_body = !session.is_body_empty();
-        let decision = {
-            let snapshot = self.hub.config.load();
-            decide(
-                &request::view(session.req_header(), client, has_body),
-                &snapshot,
-            )
-        };
+        let asked = request::view(session.req_header(), client, has_body);
+        let decision = self.hub.decide(&asked);
         let (route, kind) = match decision {
             Decision::FanOut(request) => {
                 self.hijack(session, request);
@@ -131,6 +126,10 @@ impl PassThrough {
                     refusal.reason.into(),
                 )
                 .await?;
+                return Ok(true);
+            }
+            Decision::Answer(answer) => {
+                reply::send(&mut session.downstream_session, *answer, Connection::Keep).await?;
                 return Ok(true);
             }
             Decision::Proxy(route) => (route, Kind::Proxy),

@@ -39,7 +39,8 @@ impl From<RefuseReason> for Connection {
             | RefuseReason::UpstreamConnectionsMax
             | RefuseReason::RingBytesMax
             | RefuseReason::UpstreamUnreachable
-            | RefuseReason::Reloaded => Self::Keep,
+            | RefuseReason::Reloaded
+            | RefuseReason::Origin => Self::Keep,
         }
     }
 }

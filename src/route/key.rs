@@ -284,8 +284,10 @@ fn identity(settings: &Fanout, headers: &HeaderMap) -> Result<Vec<(HeaderName, B
             take(name)?;
         }
     }
-    // The app answers CORS by origin, so what one origin may read another may not.
-    take(&ORIGIN)?;
+    if settings.cors.is_none() {
+        // The app answers CORS by origin, so what one origin may read another may not.
+        take(&ORIGIN)?;
+    }
     if settings.share == Share::Credentials
         && let Some(cookies) = cookies(&settings.identity.cookies, headers)?
     {

@@ -4,6 +4,8 @@
 //! There is one reader per channel at most, and a reader has one connection at most: it lets go of
 //! one before it reports its end, because that report may start the next reader.
 
+mod prover;
+
 use std::{
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,6 +18,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
 
+use self::prover::Prover;
 use super::{
     exchange::{Body, Dialer, OpenError, Opened},
     intake::{Ending, Intake},
@@ -79,6 +82,12 @@ impl Opener for Readers {
             reading: false,
         };
         tokio::spawn(reader.run(self.metrics.clone()));
+    }
+
+    /// Spawns the prover on the current runtime.
+    fn prove(&self, channel: Arc<Channel>) {
+        let prover = Prover::new(channel, self.dialer.clone());
+        tokio::spawn(prover.run(self.metrics.clone()));
     }
 }
 

@@ -11,12 +11,15 @@
 #[path = "../rig/mod.rs"]
 mod base;
 mod certificates;
+mod credentials;
 mod crowd;
 mod ends;
 mod leaving;
 mod load;
 mod opening;
+mod origins;
 mod pace;
+mod private;
 mod refusals;
 mod reloads;
 mod resuming;

@@ -15,13 +15,17 @@ use crate::{
 
 mod simulation;
 
-/// Instead of readers: keeps the channels that want one.
+/// Instead of readers and provers: keeps the channels that want one, and those that want the other.
 #[derive(Default)]
-struct Wanted(Mutex<Vec<Arc<Channel>>>);
+struct Wanted(Mutex<Vec<Arc<Channel>>>, Mutex<Vec<Arc<Channel>>>);
 
 impl Opener for Wanted {
     fn open(&self, channel: Arc<Channel>) {
         self.0.lock().push(channel);
+    }
+
+    fn prove(&self, channel: Arc<Channel>) {
+        self.1.lock().push(channel);
     }
 }
 

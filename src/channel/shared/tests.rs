@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     config::{
-        model::{Action, LateJoin},
+        model::{Action, LateJoin, Share},
         testing::{fanout, route},
     },
     route::key::Scheme,

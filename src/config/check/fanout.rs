@@ -15,13 +15,13 @@ use super::{
         units::Time,
     },
     at::At,
-    names,
+    cors, names, sharing,
 };
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Lowest bound on an event's bytes.
 const EVENT_BYTES_MIN: usize = 64;
@@ -34,7 +34,7 @@ pub(super) struct Place<'a, 'd> {
 
 impl<'d> Place<'_, 'd> {
     /// Where the setting in force stands: on the route, else under `defaults`.
-    fn of(&self, path: &[&str]) -> At<'d> {
+    pub(super) fn of(&self, path: &[&str]) -> At<'d> {
         let below = |at: &At<'d>| path.iter().fold(at.clone(), |at, key| at.key(key));
         let (route, defaults) = (below(self.route), below(self.defaults));
         if !route.is_written() && defaults.is_written() {
@@ -58,6 +58,8 @@ macro_rules! nested {
     }};
 }
 
+pub(super) use nested;
+
 /// Checks the settings of one route.
 pub(super) fn fanout(
     route: &Defaults,
@@ -77,9 +79,13 @@ pub(super) fn fanout(
     };
     let ring = ring(route, defaults, place);
     let event = event(route, defaults, &ring, place);
+    let identity = identity(route, defaults, share, place);
     Fanout {
         share,
-        identity: identity(route, defaults, share, place),
+        strict: sharing::strict(route, defaults, share, place),
+        cors: cors::cors(route, defaults, &identity, place),
+        identity,
+        reauth: sharing::reauth(route, defaults, share, place),
         query: query(route, defaults, place),
         last_event_id_query: last_event_id_query(route, defaults, place),
         ids: route.ids.or(defaults.ids).unwrap_or(Ids::Local),

@@ -3,10 +3,12 @@
 
 mod address;
 mod at;
+mod cors;
 mod fanout;
 mod names;
 mod process;
 mod routes;
+mod sharing;
 mod stream;
 mod upstreams;
 

@@ -8,7 +8,9 @@ use super::{
         model::{GapNotice, Ids, OnEnd, Share, SlowPolicy},
         units::{Count, Size, Time},
     },
+    cors::Cors,
     forms::{AllOr, LateJoin},
+    off::TimeOrOff,
 };
 
 /// Declares a struct with the given fields and all fan-out settings after them. serde cannot
@@ -23,6 +25,18 @@ macro_rules! with_fanout_settings {
             share: Share,
             /// What counts as credentials under `share: credentials`.
             identity: Identity,
+            /// Under `share: public`: whether a stream that the app marks as one client's own (with
+            /// `Cache-Control: private`, or a `Vary` on a header that it does not get) is kept from
+            /// further clients. They get one of their own, with their credentials, for as long as
+            /// the marked one is open. NestJS marks every stream. Default false.
+            strict: bool,
+            /// Which pages of other origins may read the streams. Without it the app says so, and
+            /// clients of different origins share nothing.
+            cors: Cors,
+            /// How long the app's answer to a channel's credentials lets clients join it, 100ms to 1d, or
+            /// `off`: for ever. Who joins later waits for the answer to one more request with the same
+            /// credentials; 401, 403 or any other refusal ends the channel. Default 60s.
+            reauth: TimeOrOff,
             /// Which query parameters tell streams apart and are sent to the app: `all` (the
             /// default: the raw query, byte for byte), or a list of names.
             query: AllOr,

@@ -1,15 +1,19 @@
 //! The YAML as users write it. Doc comments here are the help that editors show: meaning, unit,
 //! default. Nothing is judged here beyond form; `check` does that.
 
+mod cors;
 mod fanout;
 mod forms;
+mod off;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    cors::Cors,
     fanout::{Backoff, Defaults, Event, Identity, RetryRange, Ring, Route, RouteAction, Slow},
     forms::{AllOr, LateJoin, Mode, Named, Upstream},
+    off::TimeOrOff,
 };
 use super::{
     model::LogFormat,

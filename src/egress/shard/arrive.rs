@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{StatusCode, header::SET_COOKIE};
+use http::{HeaderName, HeaderValue, StatusCode, header::SET_COOKIE};
 
 use super::{
     Shard, breathe,
@@ -24,6 +24,7 @@ use crate::{
     },
     clock::{self, Millis},
     config::model::Fanout,
+    cors,
     decide::Reader,
     egress::{
         batch::Form,
@@ -35,6 +36,17 @@ use crate::{
     error::EndReason,
     metrics::labels::ReplayOutcome,
 };
+
+/// What is known of a joiner's credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Credentials {
+    /// The app lets them in.
+    Good,
+    /// Not yet, whether they are still good.
+    Unknown,
+    /// The app did not say so in time.
+    Unproved,
+}
 
 impl Shard {
     pub(super) fn arrive(&mut self, arrival: Arrival) {
@@ -123,36 +135,75 @@ impl Shard {
             return;
         };
         match (view.phase, &view.joiners_head) {
-            (Phase::Over(outcome), _) => {
-                let Stage::Waiting(waiting) = self.take(token, EndReason::UpstreamRefused) else {
-                    return;
-                };
-                let joiner = waiting.joiner;
-                if let (Outcome::Refused, Some(Refusal::TooLong)) = (outcome, &view.refusal) {
-                    self.remove(token, EndReason::UpstreamRefused);
-                    return self.context.relay.relay(joiner);
+            (Phase::Over(outcome), _) => self.turn_away(token, &settings, outcome, view, now),
+            (_, Some(head)) => match self.credentials(token, view, &settings, now) {
+                Credentials::Good => self.admit(token, &settings, head, now),
+                Credentials::Unknown => {}
+                Credentials::Unproved => {
+                    self.turn_away(token, &settings, Outcome::Unreachable, view, now);
                 }
-                let answer = self.turned_away(&joiner, outcome, view, now);
-                let Joiner {
-                    downstream,
-                    membership,
-                    permit,
-                    ..
-                } = *joiner;
-                let deadline = now.after(settings.slow.stall_max);
-                let holds = Holds::new(membership, permit, None);
-                self.answer(token, downstream, &answer, deadline, Some(holds));
-            }
-            (_, Some(head)) => self.admit(token, &settings, head, now),
+            },
             (_, None) => {
                 let silent = view
                     .asked_since
                     .is_some_and(|since| now.since(since) >= settings.head_wait);
-                if silent && !self.waits_for_cors(token) {
+                if silent && (settings.cors.is_some() || !self.waits_for_cors(token)) {
                     self.admit(token, &settings, &JoinersHead::early(&settings), now);
                 }
             }
         }
+    }
+
+    /// Whether a waiting joiner may have what was made for the credentials that it shows.
+    fn credentials(
+        &mut self,
+        token: Token,
+        view: &View,
+        settings: &Fanout,
+        now: Millis,
+    ) -> Credentials {
+        let Some(Stage::Waiting(waiting)) = self.subscriber(token).map(|s| &s.stage) else {
+            return Credentials::Unknown;
+        };
+        let Joiner {
+            membership, asked, ..
+        } = &*waiting.joiner;
+        if view.proof.holds_for(*asked, membership.channel().reauth()) {
+            Credentials::Good
+        } else if now.since(*asked) < settings.open_wait {
+            Credentials::Unknown
+        } else {
+            Credentials::Unproved
+        }
+    }
+
+    /// Answers a waiting joiner with something else than the stream.
+    fn turn_away(
+        &mut self,
+        token: Token,
+        settings: &Fanout,
+        outcome: Outcome,
+        view: &View,
+        now: Millis,
+    ) {
+        let Stage::Waiting(waiting) = self.take(token, EndReason::UpstreamRefused) else {
+            return;
+        };
+        let joiner = waiting.joiner;
+        if let (Outcome::Refused, Some(Refusal::TooLong)) = (outcome, &view.refusal) {
+            self.remove(token, EndReason::UpstreamRefused);
+            return self.context.relay.relay(joiner);
+        }
+        let answer = self.turned_away(&joiner, outcome, view, now);
+        let Joiner {
+            downstream,
+            membership,
+            permit,
+            ..
+        } = *joiner;
+        let deadline = now.after(settings.slow.stall_max);
+        let holds = Holds::new(membership, permit, None);
+        self.answer(token, downstream, &answer, deadline, Some(holds));
     }
 
     fn waiting_settings(&mut self, token: Token) -> Option<Arc<Fanout>> {
@@ -177,6 +228,16 @@ impl Shard {
         view: &View,
         now: Millis,
     ) -> Arc<Answer> {
+        let mut answer = self.refusal(joiner, outcome, view, now);
+        if joiner.request.settings.cors.is_some() {
+            joiner
+                .request
+                .allow(&mut Arc::make_mut(&mut answer).headers);
+        }
+        answer
+    }
+
+    fn refusal(&self, joiner: &Joiner, outcome: Outcome, view: &View, now: Millis) -> Arc<Answer> {
         if let (Outcome::Refused, Some(Refusal::Whole(refusal))) = (outcome, &view.refusal) {
             return refusal.clone();
         }
@@ -245,7 +306,11 @@ impl Shard {
         } else {
             Vec::new()
         };
-        let Some((sink, out)) = open_stream(downstream, head, &cookies, &block) else {
+        let grant = settings.cors.as_ref();
+        let grant = grant.map(|cors| cors::grant(cors, request.origin.as_deref()));
+        let own = cookies.into_iter().map(|value| (SET_COOKIE, value));
+        let own: Vec<_> = own.chain(grant.into_iter().flatten()).collect();
+        let Some((sink, out)) = open_stream(downstream, head, &own, &block) else {
             self.forget_member(slot);
             return self.remove(token, EndReason::ClientLeft);
         };
@@ -320,16 +385,17 @@ impl Subscriber {
     }
 }
 
-/// The sink of a stream that is begun, and the bytes it begins with. `None`: gone.
+/// The sink of a stream that is begun, and the bytes it begins with: the head of all joiners, `own`
+/// fields of this one, and the opening block. `None`: gone.
 fn open_stream(
     downstream: Downstream,
     head: &JoinersHead,
-    cookies: &[http::HeaderValue],
+    own: &[(HeaderName, HeaderValue)],
     block: &[u8],
 ) -> Option<(Sink, Bytes)> {
     let fields = head.headers.iter().map(|(name, value)| (name, value));
-    let cookies = cookies.iter().map(|value| (&SET_COOKIE, value));
-    let (sink, mut out) = downstream.stream(StatusCode::OK, fields.chain(cookies))?;
+    let own = own.iter().map(|(name, value)| (name, value));
+    let (sink, mut out) = downstream.stream(StatusCode::OK, fields.chain(own))?;
     out.extend_from_slice(&opening::framed(block, sink.framing()));
     Some((sink, out.freeze()))
 }
