@@ -11,6 +11,12 @@ pub enum RefuseReason {
     ConnectionsMax,
     /// The process-wide subscriber cap.
     SubscribersMax,
+    /// The route's subscriber cap.
+    RouteMax,
+    /// The subscriber cap of the client's address.
+    AddressMax,
+    /// The connection cap of the client's address.
+    AddressConnectionsMax,
     /// The channel's subscriber cap.
     ChannelMax,
     /// The channel-count cap.
@@ -100,7 +106,8 @@ macro_rules! labels {
 
 labels!(RefuseReason {
     BadRequest => "bad_request", NoRoute => "no_route", ConnectionsMax => "connections_max",
-    SubscribersMax => "subscribers_max", ChannelMax => "channel_max", ChannelsMax => "channels_max",
+    SubscribersMax => "subscribers_max", RouteMax => "route_max", AddressMax => "address_max",
+    AddressConnectionsMax => "address_connections_max", ChannelMax => "channel_max", ChannelsMax => "channels_max",
     UpstreamConnectionsMax => "upstream_connections_max", RingBytesMax => "ring_bytes_max",
     UpstreamUnreachable => "upstream_unreachable", Draining => "draining",
     Reloaded => "reloaded",

@@ -38,15 +38,18 @@ impl Hub {
         shard: &ShardHandle,
     ) {
         let now = clock::now();
-        let Some(permit) = self.admission.subscribers.try_take() else {
-            return self.shed(&request, downstream, shard, RefuseReason::SubscribersMax);
-        };
-        match self.registry.join(&request, now) {
-            Ok(membership) => shard.join(Box::new(Joiner {
+        let seat = self.admission.seat(
+            (&request.route.name, request.settings.route_subscribers_max),
+            request.client,
+            &self.config.load().limits.per_address,
+        );
+        let joined = seat.and_then(|seat| Ok((self.registry.join(&request, now)?, seat)));
+        match joined {
+            Ok((membership, seat)) => shard.join(Box::new(Joiner {
                 request,
                 downstream,
                 membership,
-                permit,
+                seat,
                 asked: now,
             })),
             Err(reason) => self.shed(&request, downstream, shard, reason),

@@ -210,6 +210,8 @@ fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Diale
         // Its cells exist at zero from the start, so that a rate over them is right.
         let _cells = metrics.route(&route.name);
     }
+    let admission = Admission::new(&caps);
+    admission.configure(&caps, &config.limits);
     let ring_bytes_max = memory::ring_bytes_max(&config.limits);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let registry = Registry::new(
@@ -219,7 +221,7 @@ fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Diale
         ring_bytes_max,
     );
     Hub {
-        admission: Arc::new(Admission::new(&caps)),
+        admission: Arc::new(admission),
         registry: Arc::new(registry),
         config,
         metrics: metrics.clone(),

@@ -3,12 +3,15 @@
 //! Values of these types exist only after `check` accepted the file. Nothing re-validates them, and
 //! states that make no sense cannot be written down here.
 
+mod clients;
+
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::clients::{ForwardedHeader, PerAddress, TrustedProxies};
 use crate::route::table::Table;
 pub use crate::route::table::{HostPattern, RouteMatch};
 
@@ -17,6 +20,8 @@ pub use crate::route::table::{HostPattern, RouteMatch};
 pub struct Config {
     /// Sockets that clients connect to, in file order. Changing them needs a restart.
     pub listeners: Vec<Listener>,
+    /// The proxies in front of us whose word about their clients is believed.
+    pub trusted_proxies: TrustedProxies,
     /// The apps behind us, by unique name, in file order.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Routes in file order.
@@ -229,6 +234,8 @@ pub struct Fanout {
     pub heartbeat: Duration,
     /// When a reader is too slow.
     pub slow: SlowReader,
+    /// Subscribers of the whole route at most. Default: `limits.subscribers_max`.
+    pub route_subscribers_max: usize,
     /// Subscribers of one channel at most. Default: `limits.subscribers_max`.
     pub channel_subscribers_max: usize,
     /// Names of response headers of the app's head that go to every subscriber, beyond the built-in list.
@@ -375,6 +382,10 @@ pub struct Limits {
     pub subscribers_max: Option<usize>,
     /// Client connections. `None`: as many as the descriptors allow.
     pub connections_max: Option<usize>,
+    /// Bounds of what one address may take.
+    pub per_address: PerAddress,
+    /// Connections that are taken in a second; others wait in the queue of the kernel. `None`: all.
+    pub connects_per_second: Option<u32>,
     /// Live channels. Default 10,000.
     pub channels_max: usize,
     /// SETTINGS_MAX_CONCURRENT_STREAMS. Default 1,000; Chromium alone opens up to 256.

@@ -71,6 +71,12 @@ impl Acceptance {
         if socket.configure(&self.hub.config.load().limits).is_err() {
             return;
         }
+        // Meanwhile all others wait in the kernel's queue.
+        let wait = self.hub.admission.connect_wait(clock::now());
+        if !wait.is_zero() {
+            self.metrics.delayed_connects.inc();
+            sleep(wait).await;
+        }
         let Some(place) = self.hub.admission.connections.try_take() else {
             // Closed without a word, as TLS could not carry one: a native EventSource comes back after
             // a connection that failed, but never after a 503.

@@ -49,15 +49,15 @@ pub(super) async fn serve(accepted: Accepted, core: Arc<Core>) {
     let Ok(socket) = Socket::register(socket, Some(permit.clone())) else {
         return core.metrics.accept_errors.inc();
     };
+    if !admitted(peer, &permit, &core) {
+        return;
+    }
     let scheme = if tls.is_some() {
         Scheme::Https
     } else {
         Scheme::Http
     };
-    let client = Client {
-        address: peer,
-        scheme,
-    };
+    let client = Client::peer(peer, scheme);
     let (opened, at) = match tls {
         // The head's time begins when the client can send one.
         Some(acceptor) => (handshake(socket, &acceptor, at, &core).await, clock::now()),
@@ -74,6 +74,28 @@ pub(super) async fn serve(accepted: Accepted, core: Arc<Core>) {
             core.contained(h2::serve(stream, received, client, core.clone()));
         }
         Err(failure) => core.metrics.handshake_failures.inc(failure),
+    }
+}
+
+/// Takes a place at the peer's address, if there is a cap. A trusted proxy brings many clients, whose
+/// subscribers are counted one by one.
+fn admitted(peer: Option<IpAddr>, permit: &Permit, core: &Core) -> bool {
+    let config = core.hub.config.load();
+    if config.trusted_proxies.contains(peer) {
+        return true;
+    }
+    let per_address = &config.limits.per_address;
+    match core.hub.admission.connection(peer, per_address) {
+        Ok(place) => {
+            permit.count_address(place);
+            true
+        }
+        Err(reason) => {
+            // Without a word, as when there are too many connections in all.
+            core.metrics.refused.inc(reason);
+            core.metrics.shed.inc();
+            false
+        }
     }
 }
 

@@ -231,7 +231,7 @@ fn is_calmed(error: &pingora::Error) -> bool {
 
 /// Decides about one request and hands it on. Nothing here waits: all streams of the connection
 /// depend on it.
-fn take(session: HttpSession, client: Client, core: &Arc<Core>) -> Verdict {
+fn take(session: HttpSession, peer: Client, core: &Arc<Core>) -> Verdict {
     let head = session.req_header();
     let authority = head.uri.authority().map(Authority::as_str);
     let checked = check_parts(
@@ -246,8 +246,9 @@ fn take(session: HttpSession, client: Client, core: &Arc<Core>) -> Verdict {
         answer(session, Answer::text(status, text), core);
         return Verdict::Malformed;
     }
-    let request = view(head, client, !session.is_body_empty());
-    let decision = decide(&request, &core.hub.config.load());
+    let config = core.hub.config.load();
+    let client = peer.behind(&head.headers, &config.trusted_proxies);
+    let decision = decide(&view(head, client, !session.is_body_empty()), &config);
     match decision {
         Decision::FanOut(request) => {
             core.hub

@@ -78,6 +78,8 @@ fn keepalive(within: Duration) -> TcpKeepalive {
 /// Counts one connection, in total and for its worker, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
+    /// At the client's address, if there is a cap.
+    by_address: OnceLock<admission::Permit>,
     _place: admission::Permit,
     worker: Arc<AtomicUsize>,
     /// Closing resets the connection.
@@ -93,9 +95,17 @@ impl Permit {
         worker.fetch_add(1, Ordering::Relaxed);
         Self {
             _place: place,
+            by_address: OnceLock::new(),
             worker,
             reset: AtomicBool::new(false),
             by_protocol: OnceLock::new(),
+        }
+    }
+
+    /// Counts it at the client's address as well.
+    pub(super) fn count_address(&self, place: Option<admission::Permit>) {
+        if let Some(place) = place {
+            let _ = self.by_address.set(place);
         }
     }
 

@@ -93,24 +93,20 @@ pub fn proxy(
 impl PassThrough {
     /// Decides about an HTTP/1 request; `true` when it is answered or gone.
     async fn route_h1(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
-        let client = session
+        let peer = session
             .downstream_session
             .stream()
             .and_then(Turnstile::of)
-            .map_or(
-                Client {
-                    address: None,
-                    scheme: Scheme::Http,
-                },
-                Turnstile::client,
-            );
+            .map_or(Client::peer(None, Scheme::Http), Turnstile::client);
         request::to_origin_form(session.req_header_mut())?;
         let has_body = !session.is_body_empty();
-        let decision = {
+        let (client, decision) = {
             let snapshot = self.hub.config.load();
-            decide(
-                &request::view(session.req_header(), client, has_body),
-                &snapshot,
+            let head = session.req_header();
+            let client = peer.behind(&head.headers, &snapshot.trusted_proxies);
+            (
+                client,
+                decide(&request::view(head, client, has_body), &snapshot),
             )
         };
         let (route, kind) = match decision {

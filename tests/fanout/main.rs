@@ -10,6 +10,7 @@
 
 #[path = "../rig/mod.rs"]
 mod base;
+mod clients;
 mod crowd;
 mod ends;
 mod leaving;

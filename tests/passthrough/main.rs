@@ -15,6 +15,7 @@ mod handover;
 mod http2;
 mod lifecycle;
 mod messages;
+mod proxies;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod slow;

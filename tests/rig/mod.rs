@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) upstream: &'static [&'static str],
     /// Of the process.
     pub(crate) limits: &'static [&'static str],
+    /// Of the file itself.
+    pub(crate) file: &'static [&'static str],
 }
 
 /// Sidestream before one app. Paths below `/fan/` fan out, `/stream/` streams, all else passes
@@ -71,6 +73,7 @@ impl Rig {
             indented(settings.upstream.iter(), "    "),
         );
         section(&mut yaml, "limits", &settings.limits.join("\n"));
+        yaml.push_str(&indented(settings.file.iter(), ""));
         Self(Process::start(&yaml))
     }
 }

@@ -69,6 +69,8 @@ macro_rules! with_fanout_settings {
             heartbeat: Time,
             /// When a client is too slow and is disconnected; it resumes by id.
             slow: Slow,
+            /// Clients of the whole route at most. Default: `limits.subscribers_max`.
+            route_subscribers_max: Count,
             /// Clients of one channel at most. Default: `limits.subscribers_max`.
             channel_subscribers_max: Count,
             /// Further headers of the app's response that go to every client. Default: none.

@@ -127,11 +127,11 @@ impl Shard {
                 let Joiner {
                     downstream,
                     membership,
-                    permit,
+                    seat,
                     ..
                 } = *joiner;
                 let deadline = now.after(settings.slow.stall_max);
-                let holds = Holds::new(membership, permit, None);
+                let holds = Holds::new(membership, seat, None);
                 self.answer(token, downstream, &answer, deadline, Some(holds));
             }
             (_, Some(head)) => self.admit(token, &settings, head, now),
@@ -222,7 +222,7 @@ impl Shard {
             request,
             downstream,
             membership,
-            permit,
+            seat,
             asked,
         } = *joiner;
         let channel = membership.channel().clone();
@@ -257,7 +257,7 @@ impl Shard {
             out,
             reader: request.reader,
             pace: Pace::Behind(now),
-            holds: Holds::new(membership, permit, Some(counted)),
+            holds: Holds::new(membership, seat, Some(counted)),
         };
         let Some(subscriber) = self.subscriber(token) else {
             return;
