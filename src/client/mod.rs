@@ -1,6 +1,7 @@
 //! Who asks: the peer of a connection, or whom a trusted proxy names. Pure.
 
 pub mod forwarded;
+pub mod proxy_protocol;
 
 use std::net::IpAddr;
 

@@ -61,7 +61,9 @@ fn version_1(bytes: &[u8]) -> Result<Progress, Malformed> {
         let may_come = bytes.len() < V1_BYTES_MAX;
         return may_come.then_some(Progress::More).ok_or(Malformed);
     };
-    let text = line.get(..end).and_then(|line| std::str::from_utf8(line).ok());
+    let text = line
+        .get(..end)
+        .and_then(|line| std::str::from_utf8(line).ok());
     let words: Vec<&str> = text.ok_or(Malformed)?.split(' ').collect();
     let source = match words.as_slice() {
         ["PROXY", "UNKNOWN", ..] => None,
@@ -84,7 +86,8 @@ fn source<A: FromStr>(words: &[&str]) -> Result<A, Malformed> {
     address(destination)?;
     let is_port = |text: &&str| {
         // No sign and no leading zero, which `parse` would take.
-        text.parse::<u16>().is_ok_and(|port| port.to_string() == **text)
+        text.parse::<u16>()
+            .is_ok_and(|port| port.to_string() == **text)
     };
     if ports.len() != 2 || !ports.iter().all(is_port) {
         return Err(Malformed);

@@ -50,6 +50,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// TLS with ALPN `h2` and `http/1.1`; plain text (HTTP/1 and h2c by prior knowledge) without.
     pub tls: Option<ListenerTls>,
+    /// Each connection begins with a header of the PROXY protocol, by a trusted proxy.
+    pub proxy_protocol: bool,
 }
 
 /// Address of a listener.

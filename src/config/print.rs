@@ -111,6 +111,7 @@ fn listener(listener: &Listener) -> raw::Listener {
         address,
         mode,
         tls,
+        proxy_protocol: listener.proxy_protocol.then_some(true),
     }
 }
 

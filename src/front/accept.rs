@@ -49,6 +49,7 @@ pub(super) struct Acceptance {
     pub(super) hub: Arc<Hub>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tls: Option<Arc<Acceptor>>,
+    pub(super) proxy_protocol: bool,
 }
 
 impl Acceptance {
@@ -93,6 +94,7 @@ impl Acceptance {
             peer,
             permit,
             tls: self.tls.clone(),
+            proxy_protocol: self.proxy_protocol,
             at: clock::now(),
         };
         // Waits when all workers are behind: the kernel's queue is the longer one. An error means that

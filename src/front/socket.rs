@@ -151,6 +151,17 @@ impl Socket {
         };
         Ok(Self { io, permit })
     }
+
+    /// What waits to be read, without taking it.
+    ///
+    /// # Errors
+    /// Reading fails, or it is a unix socket.
+    pub(super) async fn peek(&self, space: &mut [u8]) -> io::Result<usize> {
+        match &self.io {
+            Io::Tcp(stream) => stream.peek(space).await,
+            Io::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
 }
 
 impl Drop for Socket {

@@ -197,7 +197,7 @@ async fn the_cap_of_a_route_is_over_all_its_channels_and_of_no_other_route() {
     let mut inside = Vec::new();
     for target in ["/feed/a", "/feed/b"] {
         let pending = h1_pending(side.plain(), &get(target)).await;
-        app.opens().await.stay_open().await;
+        app.asked().await.stay_open().await;
         inside.push(pending.head().await);
     }
     for target in ["/feed/a", "/feed/c"] {
@@ -205,7 +205,7 @@ async fn the_cap_of_a_route_is_over_all_its_channels_and_of_no_other_route() {
     }
     assert_eq!(side.metric("refused_total{reason=\"route_max\"}"), 2);
     let passed = h1_pending(side.plain(), &get("/pass/a")).await;
-    app.asked().await.answer("200 OK", "", b"yes").await;
+    app.asked().await.send_answer("200 OK", "", b"yes").await;
     assert_eq!(passed.head().await.status, 200);
     inside.pop();
     side.until_members(1).await;

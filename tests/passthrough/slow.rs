@@ -117,6 +117,7 @@ async fn a_silent_body_on_http_2_resets_its_stream_and_no_other() {
         Settings {
             limits: &["body_timeout: 300ms"],
             upstream: &["write_timeout: 200ms"],
+            ..Settings::default()
         },
     );
     let mut sender = h2(&rig).await;

@@ -26,9 +26,16 @@ pub(crate) struct Process {
 impl Process {
     /// `rest` is the configuration without what all tests have in common.
     pub(crate) fn start(rest: &str) -> Self {
+        Self::with_listeners("", rest)
+    }
+
+    /// As [`Process::start`], with listeners of the test's own: items of a list in YAML, in which
+    /// `{folder}` is where `cert.pem` and `key.pem` are.
+    pub(crate) fn with_listeners(listeners: &str, rest: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         make_certificate(folder.path());
-        let yaml = format!("{}{rest}", in_common(folder.path()));
+        let listeners = listeners.replace("{folder}", &folder.path().display().to_string());
+        let yaml = format!("{}{listeners}{rest}", in_common(folder.path()));
         let config =
             config::load(&yaml, "test.yaml", &|_| None).unwrap_or_else(|report| panic!("{report}"));
         let running = sidestream::app::start(config, Options::default()).unwrap();
@@ -42,7 +49,8 @@ impl Process {
         self.running.as_ref().unwrap()
     }
 
-    fn tcp(&self, name: &str) -> SocketAddr {
+    /// A TCP listener by its name.
+    pub(crate) fn tcp(&self, name: &str) -> SocketAddr {
         let listener = self.running().addresses.iter().find(|(n, _)| n == name);
         match &listener.unwrap().1 {
             Address::Tcp(address) => *address,

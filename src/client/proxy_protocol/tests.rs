@@ -19,24 +19,44 @@ fn check(header: &[u8], source: Option<&str>) {
         len: header.len(),
         source: source.map(|text| text.parse().unwrap()),
     };
-    for rest in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", b"\r\n\r\n\0", b"PROXY "] {
+    for rest in [
+        &b""[..],
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\r\n\r\n\0",
+        b"PROXY ",
+    ] {
         assert_eq!(parse(&[header, rest].concat()), Ok(expected), "{header:?}");
     }
     for end in 0..header.len() {
-        assert_eq!(parse(&header[..end]), Ok(Progress::More), "{end} of {header:?}");
+        assert_eq!(
+            parse(&header[..end]),
+            Ok(Progress::More),
+            "{end} of {header:?}"
+        );
     }
 }
 
 #[track_caller]
 fn refused(bytes: &[u8]) {
-    assert_eq!(parse(bytes), Err(Malformed), "{}", String::from_utf8_lossy(bytes));
+    assert_eq!(
+        parse(bytes),
+        Err(Malformed),
+        "{}",
+        String::from_utf8_lossy(bytes)
+    );
 }
 
 #[test]
 fn version_1_names_the_client() {
     for (line, source) in [
-        ("PROXY TCP4 192.0.2.7 127.0.0.1 56324 443", Some("192.0.2.7")),
-        ("PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535", Some("255.255.255.255")),
+        (
+            "PROXY TCP4 192.0.2.7 127.0.0.1 56324 443",
+            Some("192.0.2.7"),
+        ),
+        (
+            "PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535",
+            Some("255.255.255.255"),
+        ),
         ("PROXY TCP6 2001:db8::7 ::1 0 443", Some("2001:db8::7")),
         ("PROXY TCP6 ::ffff:192.0.2.7 ::1 1 443", Some("192.0.2.7")),
         ("PROXY UNKNOWN", None),
@@ -81,9 +101,18 @@ fn version_2_names_the_client_and_extensions_are_skipped() {
     let six = [&[0x20, 1, 0x0d, 0xb8][..], &[0; 11], &[7], &[0; 20]].concat();
     let extensions = [0xEA, 0, 3, 1, 2, 3];
     for (header, source) in [
-        (v2(0x21, 0x11, &v4_block([192, 0, 2, 7], &[])), Some("192.0.2.7")),
-        (v2(0x21, 0x11, &v4_block([192, 0, 2, 7], &extensions)), Some("192.0.2.7")),
-        (v2(0x21, 0x12, &v4_block([192, 0, 2, 7], &[])), Some("192.0.2.7")),
+        (
+            v2(0x21, 0x11, &v4_block([192, 0, 2, 7], &[])),
+            Some("192.0.2.7"),
+        ),
+        (
+            v2(0x21, 0x11, &v4_block([192, 0, 2, 7], &extensions)),
+            Some("192.0.2.7"),
+        ),
+        (
+            v2(0x21, 0x12, &v4_block([192, 0, 2, 7], &[])),
+            Some("192.0.2.7"),
+        ),
         (v2(0x21, 0x21, &six), Some("2001:db8::7")),
         // The proxy's own connection, with or without addresses.
         (v2(0x20, 0x11, &v4_block([192, 0, 2, 7], &[])), None),

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{
     super::{
         defaults,
-        model::{PerAddress, TrustedProxies},
+        model::{ListenAddress, PerAddress, TrustedProxies},
         raw,
         units::Count,
     },
@@ -82,6 +82,18 @@ fn network(text: &str) -> Result<IpNet, String> {
         ));
     }
     Ok(network)
+}
+
+/// Whether clients of this listener may be announced by the PROXY protocol.
+pub(super) fn may_announce(address: &ListenAddress, file: &raw::File, at: &At<'_>) {
+    if matches!(address, ListenAddress::Unix { .. }) {
+        at.key_problem("the PROXY protocol is for TCP listeners; leave it out here");
+    } else if file.trusted_proxies.iter().all(|word| word == "unix") {
+        at.key_problem(
+            "nobody may say who its clients are; name the proxies, as in \
+             `trusted_proxies: [10.0.0.0/8]`",
+        );
+    }
 }
 
 pub(super) fn per_address(raw: Option<&raw::PerAddress>, at: &At<'_>) -> PerAddress {

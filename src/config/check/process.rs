@@ -23,7 +23,8 @@ const STREAMS_MAX: usize = i32::MAX as usize;
 const CONNECTS_MAX: usize = 1_000_000;
 const CONTROL_FRAMES_MAX: usize = 1_000_000;
 
-pub(super) fn listeners(raw: &[raw::Listener], at: &At<'_>) -> Vec<Listener> {
+pub(super) fn listeners(file: &raw::File, at: &At<'_>) -> Vec<Listener> {
+    let raw = &file.listeners;
     if raw.is_empty() && !at.is_damaged() {
         at.problem("there is no listener; add one, as in `listeners: [{address: 0.0.0.0:8080}]`");
     }
@@ -54,7 +55,19 @@ pub(super) fn listeners(raw: &[raw::Listener], at: &At<'_>) -> Vec<Listener> {
             .tls
             .as_ref()
             .map(|tls| listener_tls(tls, &here.key("tls")));
-        checked.push((index, Listener { name, address, tls }));
+        let proxy_protocol = raw.proxy_protocol.unwrap_or(false);
+        if proxy_protocol {
+            clients::may_announce(&address, file, &here.key("proxy_protocol"));
+        }
+        checked.push((
+            index,
+            Listener {
+                name,
+                address,
+                tls,
+                proxy_protocol,
+            },
+        ));
     }
     checked.into_iter().map(|(_, listener)| listener).collect()
 }

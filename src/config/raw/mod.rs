@@ -92,6 +92,10 @@ pub struct Listener {
     /// knowledge).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
+    /// Every connection begins with a header of the PROXY protocol (version 1 or 2), before TLS, in
+    /// which one of `trusted_proxies` names its client. Others are closed. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<bool>,
 }
 
 /// Certificate and key of a TLS listener.
