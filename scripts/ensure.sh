@@ -18,6 +18,7 @@ has_cc() { printf 'int main(void) { return 0; }\n' | cc -x c -o "$scratch/a.out"
 has_curl() { curl --version | grep -w HTTP2; }
 has_openssl() { openssl version; }
 has_npm() { npm --version; }
+has_nginx() { PATH=$PATH:/usr/sbin nginx -v; }
 has_chromium() { "$(dirname "$0")/find-chromium.sh"; }
 has_node() {
   local version
@@ -29,7 +30,7 @@ has_python() { PYTHON_VERSION_MIN=$PYTHON_VERSION_MIN "$(dirname "$0")/find-pyth
 # The names of what a target needs, and the Debian packages that bring each.
 case ${1:?build, real or browser} in
   build) needs=(rust cmake cc) ;;
-  real) needs=(curl openssl node npm python) ;;
+  real) needs=(curl openssl nginx node npm python) ;;
   browser) needs=(node npm chromium) ;;
   *) echo "ensure.sh: unknown group $1" >&2; exit 2 ;;
 esac

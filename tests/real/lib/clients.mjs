@@ -1,7 +1,8 @@
 // Real clients behind one interface: `open(url, options)` starts reading and resolves with a
 // connection `{reading, close()}` once the stream is open.
 //
-// options: `headers`, `lastEventId` (sent as a header), `ca` (PEM file for https).
+// options: `headers`, `lastEventId` (sent as a header), `ca` (PEM file for https); of nodeHttp1 also
+// `localAddress` (to connect from).
 //
 // A client either `reconnects` by itself, carrying its last event id, or is opened again by the test.
 // It `countsTornIds` when it resumes behind an event of which it got the id and not the end: against
@@ -48,6 +49,7 @@ export const nodeHttp1 = {
     const request = get(url, {
       agent: false,
       headers: requestHeaders(options),
+      localAddress: options.localAddress,
       ...certificate(options),
     });
     const [response] = await once(request, 'response');
