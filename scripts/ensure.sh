@@ -27,6 +27,7 @@ has_openssl() { openssl version; }
 has_ip() { ip -V; }
 has_unshare() { unshare --version && nsenter --version; }
 has_npm() { npm --version; }
+has_nginx() { PATH=$PATH:/usr/sbin nginx -v; }
 has_chromium() { "$(dirname "$0")/find-chromium.sh"; }
 has_node() {
   local version
@@ -39,7 +40,7 @@ has_python() { PYTHON_VERSION_MIN=$PYTHON_VERSION_MIN "$(dirname "$0")/find-pyth
 case ${1:?build, pod, real, browser, static or k8s} in
   build) needs=(rust cmake cc) ;;
   pod) needs=(ip unshare node) ;;
-  real) needs=(curl openssl node npm python) ;;
+  real) needs=(curl openssl nginx node npm python) ;;
   browser) needs=(node npm chromium) ;;
   static) needs=(cargo cmake cc musl rust_musl authorities) ;;
   k8s) needs=(python ip unshare) ;;

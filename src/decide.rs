@@ -31,13 +31,15 @@ pub struct RequestView<'a> {
     pub target: &'a [u8],
     /// `Host` or `:authority`, port included; empty when an HTTP/1.0 client sent none.
     pub host: &'a str,
-    /// Scheme by the listener.
+    /// The host that the client asked for, where a trusted proxy says so.
+    pub forwarded_host: Option<&'a str>,
+    /// The client's scheme.
     pub scheme: Scheme,
     /// Header fields.
     pub headers: &'a HeaderMap,
     /// A body is announced (Content-Length above 0, Transfer-Encoding, or no END_STREAM).
     pub has_body: bool,
-    /// The peer's address, if it has one.
+    /// The client's address, if it is known.
     pub client: Option<IpAddr>,
 }
 
@@ -71,7 +73,7 @@ pub struct FanOut {
     pub reader: Reader,
     /// The client's `Origin`, for answers of our own.
     pub origin: Option<Bytes>,
-    /// The peer's address.
+    /// The client's address.
     pub client: Option<IpAddr>,
 }
 
@@ -187,7 +189,7 @@ fn fan_out(
         request.headers,
     );
     let key = match key {
-        Ok(key) => key,
+        Ok(key) => key.forwarded_from(request.forwarded_host),
         Err(error) => return bad_request(error.text()),
     };
     Decision::FanOut(Box::new(FanOut {

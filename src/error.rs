@@ -13,6 +13,12 @@ pub enum RefuseReason {
     SubscribersMax,
     /// The process uses all the memory that it may.
     MemoryMax,
+    /// The route's subscriber cap.
+    RouteMax,
+    /// The subscriber cap of the client's address.
+    AddressMax,
+    /// The connection cap of the client's address.
+    AddressConnectionsMax,
     /// The channel's subscriber cap.
     ChannelMax,
     /// The channel-count cap.
@@ -110,7 +116,9 @@ macro_rules! labels {
 
 labels!(RefuseReason {
     BadRequest => "bad_request", NoRoute => "no_route", ConnectionsMax => "connections_max",
-    SubscribersMax => "subscribers_max", MemoryMax => "memory_max", ChannelMax => "channel_max", ChannelsMax => "channels_max",
+    SubscribersMax => "subscribers_max", MemoryMax => "memory_max", RouteMax => "route_max",
+    AddressMax => "address_max", AddressConnectionsMax => "address_connections_max",
+    ChannelMax => "channel_max", ChannelsMax => "channels_max",
     UpstreamConnectionsMax => "upstream_connections_max", RingBytesMax => "ring_bytes_max",
     UpstreamUnreachable => "upstream_unreachable", Draining => "draining",
     Reloaded => "reloaded", Origin => "origin",

@@ -9,6 +9,7 @@ pub mod answer;
 pub mod app;
 pub mod channel;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod cors;

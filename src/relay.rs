@@ -105,7 +105,7 @@ impl Exchange {
             request,
             mut downstream,
             membership,
-            permit: _held,
+            seat: _held,
             ..
         } = *joiner;
         drop(membership);

@@ -29,11 +29,11 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Decides about a request: by the configuration in force, and by what apps have said of live
+    /// Decides about a request: by `config`, the one snapshot of it, and by what apps have said of live
     /// channels.
     #[must_use]
-    pub fn decide(&self, request: &RequestView<'_>) -> Decision {
-        let decision = decide(request, &self.config.load());
+    pub fn decide(&self, request: &RequestView<'_>, config: &Config) -> Decision {
+        let decision = decide(request, config);
         if let Decision::FanOut(wanted) = &decision
             && wanted.settings.strict
             && self.registry.is_withdrawn(&wanted.key)
@@ -54,16 +54,18 @@ impl Hub {
         shard: &ShardHandle,
     ) {
         let now = clock::now();
-        let permit = match self.admission.admit() {
-            Ok(permit) => permit,
-            Err(reason) => return self.shed(&request, downstream, shard, reason),
-        };
-        match self.registry.join(&request, now) {
-            Ok(membership) => shard.join(Box::new(Joiner {
+        let seat = self.admission.seat(
+            (&request.route.name, request.settings.route_subscribers_max),
+            request.client,
+            &self.config.load().limits.per_address,
+        );
+        let joined = seat.and_then(|seat| Ok((self.registry.join(&request, now)?, seat)));
+        match joined {
+            Ok((membership, seat)) => shard.join(Box::new(Joiner {
                 request,
                 downstream,
                 membership,
-                permit,
+                seat,
                 asked: now,
             })),
             Err(reason) => self.shed(&request, downstream, shard, reason),

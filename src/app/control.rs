@@ -160,6 +160,8 @@ impl Control {
         loop {
             ticks.tick().await;
             self.hub.registry.tick(clock::now());
+            let addresses = self.hub.admission.addresses();
+            self.hub.metrics.counted_addresses.set(addresses);
         }
     }
 
@@ -305,7 +307,7 @@ impl Control {
     /// Brings caps, cells and live channels in line with a new configuration.
     fn apply(&self, new: &Config) {
         let caps = super::caps(new, fd::open_files_max(), &self.hub.metrics);
-        self.hub.admission.set_caps(&caps);
+        self.hub.admission.configure(&caps, &new.limits);
         self.peers
             .gates
             .configure(&new.upstreams, |upstream| caps.upstream(upstream));

@@ -233,6 +233,8 @@ fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Diale
         let _cells = metrics.route(&route.name);
     }
     let limits = config.limits;
+    let admission = Admission::new(&caps);
+    admission.configure(&caps, &limits);
     let ring_bytes_max = memory::ring_bytes_max(&limits);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let registry = Registry::new(
@@ -242,7 +244,7 @@ fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Diale
         ring_bytes_max,
     );
     let hub = Hub {
-        admission: Arc::new(Admission::new(&caps)),
+        admission: Arc::new(admission),
         registry: Arc::new(registry),
         config,
         metrics: metrics.clone(),

@@ -40,6 +40,7 @@ pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(super) const STALL_MAX: Duration = Duration::from_secs(10);
 
+pub(super) const IPV6_PREFIX: usize = 64;
 pub(super) const CHANNELS_MAX: usize = 10_000;
 pub(super) const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
 pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;

@@ -3,6 +3,7 @@
 //! Values of these types exist only after `check` accepted the file. Nothing re-validates them, and
 //! states that make no sense cannot be written down here.
 
+mod clients;
 mod cors;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -11,7 +12,10 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::cors::{Cors, OriginPattern, Origins};
+pub use self::{
+    clients::{ForwardedHeader, PerAddress, TrustedProxies},
+    cors::{Cors, OriginPattern, Origins},
+};
 use crate::route::table::Table;
 pub use crate::route::table::{HostPattern, RouteMatch};
 
@@ -20,6 +24,8 @@ pub use crate::route::table::{HostPattern, RouteMatch};
 pub struct Config {
     /// Sockets that clients connect to, in file order. Changing them needs a restart.
     pub listeners: Vec<Listener>,
+    /// The proxies in front of us whose word about their clients is believed.
+    pub trusted_proxies: TrustedProxies,
     /// The apps behind us, by unique name, in file order.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Routes in file order.
@@ -48,6 +54,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// TLS with ALPN `h2` and `http/1.1`; plain text (HTTP/1 and h2c by prior knowledge) without.
     pub tls: Option<ListenerTls>,
+    /// Each connection begins with a header of the PROXY protocol, by a trusted proxy.
+    pub proxy_protocol: bool,
 }
 
 /// Address of a listener.
@@ -243,6 +251,8 @@ pub struct Fanout {
     /// Age at which a stream is closed at the latest, so that clients spread over pods anew; each
     /// one at 80 to 100 % of it. Default: none.
     pub connection_age_max: Option<Duration>,
+    /// Subscribers of the whole route at most. Default: `limits.subscribers_max`.
+    pub route_subscribers_max: usize,
     /// Subscribers of one channel at most. Default: `limits.subscribers_max`.
     pub channel_subscribers_max: usize,
     /// Names of response headers of the app's head that go to every subscriber, beyond the built-in list.
@@ -416,6 +426,10 @@ pub struct Limits {
     pub subscribers_max: Option<usize>,
     /// Client connections. `None`: as many as the descriptors allow.
     pub connections_max: Option<usize>,
+    /// Bounds of what one address may take.
+    pub per_address: PerAddress,
+    /// Connections that are taken in a second; others wait in the queue of the kernel. `None`: all.
+    pub connects_per_second: Option<u32>,
     /// Live channels. Default 10,000.
     pub channels_max: usize,
     /// SETTINGS_MAX_CONCURRENT_STREAMS. Default 1,000; Chromium alone opens up to 256.

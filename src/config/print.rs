@@ -3,7 +3,8 @@
 use super::{
     model::{
         Action, Config, CookieIdentity, Cors, Fanout, HostPattern, LateJoin, ListenAddress,
-        Listener, Origins, QuerySelection, Route, Stream, Upstream, UpstreamAddress, UpstreamHost,
+        Listener, Origins, QuerySelection, Route, Stream, TrustedProxies, Upstream,
+        UpstreamAddress, UpstreamHost,
     },
     raw::{self, AllOr},
     units::{Count, Size},
@@ -53,6 +54,8 @@ fn raw_file(config: &Config) -> raw::File {
     raw::File {
         version: Some(Count(1)),
         listeners: config.listeners.iter().map(listener).collect(),
+        trusted_proxies: trusted_proxies(&config.trusted_proxies),
+        forwarded_header: Some(config.trusted_proxies.header),
         upstreams: raw::Named(
             config
                 .upstreams
@@ -84,6 +87,12 @@ fn raw_file(config: &Config) -> raw::File {
     }
 }
 
+fn trusted_proxies(trusted: &TrustedProxies) -> Vec<String> {
+    let networks = trusted.networks.iter().map(ToString::to_string);
+    let unix = trusted.unix.then(|| "unix".to_owned());
+    networks.chain(unix).collect()
+}
+
 fn listen_address(address: &ListenAddress) -> (String, Option<raw::Mode>) {
     let mode = match address {
         ListenAddress::Tcp(_) => None,
@@ -103,6 +112,7 @@ fn listener(listener: &Listener) -> raw::Listener {
         address,
         mode,
         tls,
+        proxy_protocol: listener.proxy_protocol.then_some(true),
     }
 }
 
@@ -139,6 +149,12 @@ fn limits(config: &Config) -> raw::Limits {
     raw::Limits {
         subscribers_max: limits.subscribers_max.map(Count::from),
         connections_max: limits.connections_max.map(Count::from),
+        per_address: Some(raw::PerAddress {
+            subscribers_max: limits.per_address.subscribers_max.map(Count::from),
+            connections_max: limits.per_address.connections_max.map(Count::from),
+            ipv6_prefix: Some(Count(limits.per_address.ipv6_prefix.into())),
+        }),
+        connects_per_second: limits.connects_per_second.map(|rate| Count(rate.into())),
         channels_max: Some(limits.channels_max.into()),
         streams_per_connection_max: Some(Count(limits.streams_per_connection_max.into())),
         ring_bytes_max: limits.ring_bytes_max.map(Size::from),
@@ -217,7 +233,7 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
         headers: Some(names(&fanout.identity.headers)),
         cookies: Some(cookies),
     });
-    let unlimited = fanout.channel_subscribers_max == usize::MAX;
+    let unless_any = |max: usize| (max != usize::MAX).then(|| max.into());
     raw::Defaults {
         share: Some(fanout.share),
         identity,
@@ -267,7 +283,8 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
             stall_max: Some(fanout.slow.stall_max.into()),
         }),
         connection_age_max: fanout.connection_age_max.map(Into::into),
-        channel_subscribers_max: (!unlimited).then(|| fanout.channel_subscribers_max.into()),
+        route_subscribers_max: unless_any(fanout.route_subscribers_max),
+        channel_subscribers_max: unless_any(fanout.channel_subscribers_max),
         response_headers: Some(names(&fanout.response_headers)),
     }
 }

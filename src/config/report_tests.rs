@@ -150,6 +150,24 @@ snapshot!(
 );
 
 snapshot!(
+    wrong_proxies,
+    "trusted_proxies: 10.0.0.0/8",
+    "trusted_proxies: [10.0.0.1/8]",
+    "trusted_proxies: [0.0.0.0/0]",
+    "trusted_proxies: [loopback, ingress]",
+    "forwarded_header: x-real-ip",
+    "listeners: [{address: '127.0.0.1:1', proxy_protocol: true}]",
+    "trusted_proxies: [unix]\nlisteners: [{address: '127.0.0.1:1', proxy_protocol: true}]",
+    "trusted_proxies: [private]\nlisteners: [{address: 'unix:/x', proxy_protocol: true}]",
+    "limits: {per_address: 5}",
+    "limits: {per_address: {subscribers_max: 0, ipv6_prefix: 129}}",
+    "limits: {per_address: {subscriber_max: 5}}",
+    "limits: {connects_per_second: 0}",
+    "routes: [{path: /a, action: fanout, route_subscribers_max: 0}]",
+    "routes: [{path: /a, action: proxy, route_subscribers_max: 5}]",
+);
+
+snapshot!(
     wrong_upstreams,
     "upstreams: {}",
     "upstreams: {app: 'app:3000'}",

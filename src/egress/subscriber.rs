@@ -13,7 +13,7 @@ use super::{
     sink::{EndKind, LINGER, Sink},
 };
 use crate::{
-    admission::Permit,
+    admission::Seat,
     channel::{registry::Membership, shared::Channel},
     clock::Millis,
     config::model::Fanout,
@@ -84,16 +84,16 @@ pub(super) struct Reading {
 /// left.
 pub(super) struct Holds {
     pub(super) membership: Membership,
-    _permit: Permit,
+    _seat: Seat,
     /// Counts it among the answered ones.
     _level: Option<Held>,
 }
 
 impl Holds {
-    pub(super) const fn new(membership: Membership, permit: Permit, level: Option<Held>) -> Self {
+    pub(super) const fn new(membership: Membership, seat: Seat, level: Option<Held>) -> Self {
         Self {
             membership,
-            _permit: permit,
+            _seat: seat,
             _level: level,
         }
     }

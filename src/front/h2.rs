@@ -261,12 +261,7 @@ fn is_calmed(error: &pingora::Error) -> bool {
 
 /// Decides about one request and hands it on. Nothing here waits: all streams of the connection
 /// depend on it.
-fn take(
-    session: HttpSession,
-    client: Client,
-    shared: &Arc<Connection>,
-    core: &Arc<Core>,
-) -> Verdict {
+fn take(session: HttpSession, peer: Client, shared: &Arc<Connection>, core: &Arc<Core>) -> Verdict {
     let head = session.req_header();
     let authority = head.uri.authority().map(Authority::as_str);
     let checked = check_parts(
@@ -281,8 +276,10 @@ fn take(
         answer(session, Answer::text(status, text), core);
         return Verdict::Malformed;
     }
+    let config = core.hub.config.load();
+    let client = peer.behind(&head.headers, &config.trusted_proxies);
     let request = view(head, client, !session.is_body_empty());
-    match core.hub.decide(&request) {
+    match core.hub.decide(&request, &config) {
         Decision::FanOut(request) => {
             core.hub.subscribe(
                 request,

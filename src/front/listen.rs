@@ -86,6 +86,7 @@ pub(super) struct Bound {
     pub(super) name: String,
     pub(super) address: Address,
     pub(super) tls: Option<ListenerTls>,
+    pub(super) proxy_protocol: bool,
     socket: Listening,
 }
 
@@ -110,6 +111,7 @@ impl Bound {
             name: listener.name.clone(),
             address,
             tls: listener.tls.clone(),
+            proxy_protocol: listener.proxy_protocol,
             socket,
         })
     }
@@ -147,6 +149,7 @@ mod tests {
             name: name.to_owned(),
             address: ListenAddress::Tcp(address.parse().unwrap()),
             tls: None,
+            proxy_protocol: false,
         };
         let first = Listeners::bind(&[any("web", "127.0.0.1:0")]).unwrap();
         let [(name, Address::Tcp(address))] = &first.addresses()[..] else {

@@ -241,6 +241,7 @@ fn acceptor(
     let name = bound.name.clone();
     let tls = certificate.map(tls::acceptor).transpose();
     let tls = tls.map_err(|error| StartError::Tls(name.clone(), error))?;
+    let proxy_protocol = bound.proxy_protocol;
     let listener =
         Accepting::new(bound).map_err(|error| StartError::Accept(name.clone(), error))?;
     let acceptance = Arc::new(Acceptance {
@@ -249,6 +250,7 @@ fn acceptor(
         hub: shared.hub.clone(),
         metrics: shared.metrics.clone(),
         tls: tls.map(Arc::new),
+        proxy_protocol,
     });
     let (supervisor, stop) = (shared.supervisor.clone(), stop.clone());
     Ok(Box::new(move || {

@@ -153,6 +153,8 @@ closed_set! {
     HandshakeFailure, "kind" {
         /// No complete TLS handshake or HTTP/2 preface within the deadline.
         Timeout => "timeout",
+        /// No header of the PROXY protocol where one must be, or not by a trusted proxy.
+        ProxyProtocol => "proxy_protocol",
         /// TLS refused: no common version or cipher, bad record, unknown name.
         Tls => "tls",
         /// The HTTP/2 preface or its SETTINGS were wrong.

@@ -71,6 +71,10 @@ pub struct Metrics {
     pub subscribers_max: Level,
     /// The cap on channels in force.
     pub channels_max: Level,
+    /// Addresses that are remembered for the caps of `limits.per_address`.
+    pub counted_addresses: Level,
+    /// Connections that waited for their turn under `limits.connects_per_second`.
+    pub delayed_connects: Count,
     /// Bytes of all replay rings now, as accounted.
     pub ring_bytes: Level,
     /// The budget of all replay rings.
@@ -207,6 +211,14 @@ impl Metrics {
             connections_max: r.level("connections_max", "Client connections at most"),
             subscribers_max: r.level("subscribers_max", "Subscribers at most"),
             channels_max: r.level("channels_max", "Channels at most"),
+            counted_addresses: r.level(
+                "counted_addresses",
+                "Addresses remembered for the caps per address",
+            ),
+            delayed_connects: r.count(
+                "delayed_connects",
+                "Connections that waited for their turn under connects_per_second",
+            ),
             ring_bytes: r.level("ring_bytes", "Bytes of all replay rings now, as accounted"),
             ring_bytes_max: r.level("ring_bytes_max", "Budget of all replay rings together"),
             memory: MemoryMetrics::new(&mut r),

@@ -98,21 +98,20 @@ pub fn proxy(
 impl PassThrough {
     /// Decides about an HTTP/1 request; `true` when it is answered or gone.
     async fn route_h1(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
-        let client = session
+        let peer = session
             .downstream_session
             .stream()
             .and_then(Turnstile::of)
-            .map_or(
-                Client {
-                    address: None,
-                    scheme: Scheme::Http,
-                },
-                Turnstile::client,
-            );
+            .map_or(Client::peer(None, Scheme::Http), Turnstile::client);
         request::to_origin_form(session.req_header_mut())?;
         let has_body = !session.is_body_empty();
-        let asked = request::view(session.req_header(), client, has_body);
-        let decision = self.hub.decide(&asked);
+        let (client, decision) = {
+            let config = self.hub.config.load();
+            let head = session.req_header();
+            let client = peer.behind(&head.headers, &config.trusted_proxies);
+            let asked = request::view(head, client, has_body);
+            (client, self.hub.decide(&asked, &config))
+        };
         let (route, kind) = match decision {
             Decision::FanOut(request) => {
                 self.hijack(session, request);

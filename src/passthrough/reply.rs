@@ -39,6 +39,9 @@ impl From<RefuseReason> for Connection {
             | RefuseReason::UpstreamConnectionsMax
             | RefuseReason::RingBytesMax
             | RefuseReason::UpstreamUnreachable
+            | RefuseReason::RouteMax
+            | RefuseReason::AddressMax
+            | RefuseReason::AddressConnectionsMax
             | RefuseReason::Reloaded
             | RefuseReason::Origin => Self::Keep,
         }

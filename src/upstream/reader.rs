@@ -333,9 +333,10 @@ pub fn request(key: &ChannelKey, client: Option<IpAddr>, upstream: &Upstream) ->
     let mut headers = key.headers.clone();
     let scheme = Bytes::from_static(key.scheme.as_str().as_bytes());
     headers.push((HeaderName::from_static("x-forwarded-proto"), scheme));
-    if !key.host.is_empty() {
-        let host = Bytes::copy_from_slice(key.host.as_bytes());
-        headers.push((HeaderName::from_static("x-forwarded-host"), host));
+    let forwarded_host = HeaderName::from_static("x-forwarded-host");
+    let is_keyed = headers.iter().any(|(name, _)| *name == forwarded_host);
+    if !is_keyed && !key.host.is_empty() {
+        headers.push((forwarded_host, Bytes::copy_from_slice(key.host.as_bytes())));
     }
     if let Some(client) = client {
         let client = Bytes::from(client.to_string());

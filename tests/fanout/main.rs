@@ -11,6 +11,7 @@
 #[path = "../rig/mod.rs"]
 mod base;
 mod certificates;
+mod clients;
 mod credentials;
 mod crowd;
 mod ends;

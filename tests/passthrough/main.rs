@@ -16,6 +16,7 @@ mod http2;
 mod lifecycle;
 mod messages;
 mod paths;
+mod proxies;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod slow;

@@ -32,23 +32,30 @@ pub(crate) struct Process {
 impl Process {
     /// `rest` is the configuration without what all tests have in common.
     pub(crate) fn start(rest: &str) -> Self {
-        Self::run(rest, |_| Options::default())
+        Self::run("", rest, |_| Options::default())
+    }
+
+    /// As [`Process::start`], with listeners of the test's own: items of a list in YAML, in which
+    /// `{folder}` is where `cert.pem` and `key.pem` are.
+    pub(crate) fn with_listeners(listeners: &str, rest: &str) -> Self {
+        Self::run(listeners, rest, |_| Options::default())
     }
 
     /// As [`Process::start`], on a file that [`Process::rewrite`] changes. It looks often at that and at
     /// its certificate.
     pub(crate) fn watching(rest: &str) -> Self {
-        Self::run(rest, |file| Options {
+        Self::run("", rest, |file| Options {
             config_file: Some(file.to_owned()),
             look_interval: LOOK_AT_FILES,
             ..Options::default()
         })
     }
 
-    fn run(rest: &str, options: impl FnOnce(&Path) -> Options) -> Self {
+    fn run(listeners: &str, rest: &str, options: impl FnOnce(&Path) -> Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         make_certificate(folder.path());
-        let yaml = format!("{}{rest}", in_common(folder.path()));
+        let listeners = listeners.replace("{folder}", &folder.path().display().to_string());
+        let yaml = format!("{}{listeners}{rest}", in_common(folder.path()));
         let file = folder.path().join(FILE);
         std::fs::write(&file, &yaml).unwrap();
         let config =
@@ -74,7 +81,8 @@ impl Process {
         self.running.as_ref().unwrap()
     }
 
-    fn tcp(&self, name: &str) -> SocketAddr {
+    /// A TCP listener by its name.
+    pub(crate) fn tcp(&self, name: &str) -> SocketAddr {
         let listener = self.running().addresses.iter().find(|(n, _)| n == name);
         match &listener.unwrap().1 {
             Address::Tcp(address) => *address,

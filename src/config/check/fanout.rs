@@ -12,7 +12,7 @@ use super::{
             Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, SlowPolicy, SlowReader,
         },
         raw::{self, AllOr, Defaults},
-        units::Time,
+        units::{Count, Time},
     },
     at::At,
     cors, names, sharing,
@@ -116,7 +116,22 @@ pub(super) fn fanout(
         heartbeat: heartbeat(route, defaults, place),
         slow: slow(route, defaults, &ring, &event, place),
         connection_age_max: connection_age_max(route, defaults, place),
-        channel_subscribers_max: channel_subscribers_max(route, defaults, limits, place),
+        route_subscribers_max: subscribers_max(
+            "route_subscribers_max",
+            route
+                .route_subscribers_max
+                .or(defaults.route_subscribers_max),
+            limits,
+            place,
+        ),
+        channel_subscribers_max: subscribers_max(
+            "channel_subscribers_max",
+            route
+                .channel_subscribers_max
+                .or(defaults.channel_subscribers_max),
+            limits,
+            place,
+        ),
         response_headers: names::response_headers(
             route
                 .response_headers
@@ -157,16 +172,14 @@ fn connection_age_max(
     Some(at.time(Some(value), DAY, SECOND..=30 * DAY))
 }
 
-fn channel_subscribers_max(
-    route: &Defaults,
-    defaults: &Defaults,
+fn subscribers_max(
+    key: &str,
+    value: Option<Count>,
     limits: &Limits,
     place: &Place<'_, '_>,
 ) -> usize {
-    place.of(&["channel_subscribers_max"]).count(
-        route
-            .channel_subscribers_max
-            .or(defaults.channel_subscribers_max),
+    place.of(&[key]).count(
+        value,
         limits.subscribers_max.unwrap_or(usize::MAX),
         1..=usize::MAX,
     )

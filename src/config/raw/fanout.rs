@@ -88,6 +88,8 @@ macro_rules! with_fanout_settings {
             /// Streams are closed at 80 to 100 % of this age, each at random, and their clients
             /// come back: so they spread over pods that were added. Default: none.
             connection_age_max: Time,
+            /// Clients of the whole route at most. Default: `limits.subscribers_max`.
+            route_subscribers_max: Count,
             /// Clients of one channel at most. Default: `limits.subscribers_max`.
             channel_subscribers_max: Count,
             /// Further headers of the app's response that go to every client. Default: none.

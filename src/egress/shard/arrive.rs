@@ -198,11 +198,11 @@ impl Shard {
         let Joiner {
             downstream,
             membership,
-            permit,
+            seat,
             ..
         } = *joiner;
         let deadline = now.after(settings.slow.stall_max);
-        let holds = Holds::new(membership, permit, None);
+        let holds = Holds::new(membership, seat, None);
         self.answer(token, downstream, &answer, deadline, Some(holds));
     }
 
@@ -292,7 +292,7 @@ impl Shard {
             request,
             downstream,
             membership,
-            permit,
+            seat,
             asked,
         } = *joiner;
         let channel = membership.channel().clone();
@@ -333,7 +333,7 @@ impl Shard {
             out,
             reader: request.reader,
             pace: Pace::Behind(now),
-            holds: Holds::new(membership, permit, Some(counted)),
+            holds: Holds::new(membership, seat, Some(counted)),
         };
         let beat = reading.next_look(now.after(jittered(settings.heartbeat)));
         let Some(subscriber) = self.subscriber(token) else {

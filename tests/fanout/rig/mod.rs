@@ -25,6 +25,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) limits: &'a str,
     /// `drain:`, in YAML's flow form.
     pub(crate) drain: &'a str,
+    /// Lines of the file itself.
+    pub(crate) file: &'a str,
 }
 
 impl Side {
@@ -56,6 +58,7 @@ impl Side {
         if !settings.drain.is_empty() {
             yaml.push_str(&format!("drain: {}\n", settings.drain));
         }
+        yaml.push_str(settings.file);
         Self(Process::start(&yaml))
     }
 

@@ -1,7 +1,8 @@
 // Real clients behind one interface: `open(url, options)` starts reading and resolves with a
 // connection `{reading, close()}` once the stream is open.
 //
-// options: `headers`, `lastEventId` (sent as a header), `ca` (PEM file for https).
+// options: `headers`, `lastEventId` (sent as a header), `ca` (PEM file for https); of nodeHttp1 also
+// `localAddress` (to connect from).
 //
 // A client either `reconnects` by itself, carrying its last event id, or is opened again by the test.
 // It `keepsBareIds` when it remembers the id of a block without data, as the standard says.
@@ -46,6 +47,7 @@ export const nodeHttp1 = {
     const request = get(url, {
       agent: false,
       headers: requestHeaders(options),
+      localAddress: options.localAddress,
       ...certificate(options),
     });
     const [response] = await once(request, 'response');

@@ -90,7 +90,7 @@ impl World {
         }
         assert_eq!(shard.subscribers.len(), 0);
         assert_eq!((shard.slots.len(), shard.by_channel.len()), (0, 0));
-        assert_eq!(self.rig.places.taken(), 0);
+        assert_eq!(self.rig.admission.subscribers.taken(), 0);
         let members: usize = self
             .rig
             .registry
