@@ -32,10 +32,12 @@ pub enum RefuseReason {
 pub enum EndReason {
     /// The client closed or reset.
     ClientLeft,
-    /// The app ended the stream (`on_end: pass`).
+    /// The app ended the stream (`on_end: pass` and `final`).
     UpstreamEnded,
     /// On reconnect the app answered something else than the stream.
     UpstreamRefused,
+    /// The app's one answer broke off (`on_end: final`).
+    UpstreamCut,
     /// Too slow: events, bytes or time.
     Slow,
     /// `gap_notice: close` met a gap.
@@ -107,7 +109,7 @@ labels!(RefuseReason {
 });
 labels!(EndReason {
     ClientLeft => "client_left", UpstreamEnded => "upstream_ended", UpstreamRefused => "upstream_refused",
-    Slow => "slow", Gap => "gap", Drained => "drained", Reloaded => "reloaded", Internal => "internal",
+    UpstreamCut => "upstream_cut", Slow => "slow", Gap => "gap", Drained => "drained", Reloaded => "reloaded", Internal => "internal",
     WriteError => "write_error",
 });
 labels!(GapReason {

@@ -234,7 +234,7 @@ fn heir<'c>(
     lives_on.then_some((new, settings))
 }
 
-/// The same app, the same sharing, the same ids on the wire.
+/// The same app, the same sharing, the same ids on the wire; and one answer stays one.
 fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fanout) -> bool {
     old.upstream.is_same_app(&new.upstream)
         && old.matches == new.matches
@@ -243,6 +243,7 @@ fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fa
         && old_settings.query == new_settings.query
         && old_settings.last_event_id_query == new_settings.last_event_id_query
         && old_settings.ids == new_settings.ids
+        && old_settings.is_one_answer() == new_settings.is_one_answer()
 }
 
 #[cfg(test)]

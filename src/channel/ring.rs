@@ -54,7 +54,7 @@ pub enum EntryKind {
         /// As a comment line.
         comment: Frame,
     },
-    /// The app ended its stream here (`on_end: pass`).
+    /// The app ended its stream here (`on_end: pass` and `final`).
     End,
 }
 
@@ -250,7 +250,7 @@ impl Ring {
         let before = self.bytes;
         let swept = self.swept;
         while before - self.bytes < wanted
-            && self.entries.len() > keep
+            && self.entries.len() > keep.max(self.ends_kept())
             && self
                 .entries
                 .front()
@@ -424,6 +424,7 @@ impl Ring {
 
     fn late(&self, join: LateJoin, joined_at: u64) -> Start {
         let cursor = match join {
+            LateJoin::Whole => return self.held(0),
             LateJoin::Live => joined_at,
             LateJoin::Last(count) => joined_at.saturating_sub(u64::from(count)),
             LateJoin::All => 0,
@@ -497,11 +498,17 @@ impl Ring {
             let over = self.entries.len() > self.limits.events_max.max(1) * factor
                 || (self.bytes > self.limits.bytes_max * factor && self.entries.len() > 1)
                 || (factor == 1 && now.since(oldest.at) > self.limits.age_max);
-            if !over {
+            if !over || self.entries.len() <= self.ends_kept() {
                 break;
             }
             self.evict_one();
         }
+    }
+
+    /// The app's end stays until something follows it: who resumes right before it is to be told.
+    fn ends_kept(&self) -> usize {
+        let newest = self.entries.back();
+        usize::from(newest.is_some_and(|entry| matches!(entry.kind, EntryKind::End)))
     }
 
     fn evict_one(&mut self) {

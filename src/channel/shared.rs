@@ -21,12 +21,12 @@ use super::{
     head::{JoinersHead, marked_private},
     id::Epoch,
     ring::{self, Ring},
-    state::{Joined, Next, Opened, Outcome, Phase, Policy, State},
+    state::{Joined, Next, OnCut, Opened, Outcome, Phase, Policy, State},
     view::{Entry, Placement, Refusal, Row, View},
 };
 use crate::{
     clock::Millis,
-    config::model::{Fanout, GapNotice, Route, Share},
+    config::model::{Fanout, GapNotice, OnEnd, Route, Share},
     error::{GapReason, RefuseReason},
     metrics::{Metrics, RouteMetrics},
     route::key::ChannelKey,
@@ -262,6 +262,12 @@ impl Channel {
         if settings.gap_notice == GapNotice::Close {
             start = inner.ring.past_gaps(start, joined_at);
         }
+        let at_end = inner.state.phase() == Phase::Complete && start.cursor == inner.ring.head();
+        let is_done = at_end && start.hole.is_none() && last_event_id.is_some();
+        if at_end && !is_done {
+            // Who still has to be told something is told the end behind it: nothing else follows.
+            start.cursor -= 1;
+        }
         let placement = Placement {
             cursor: start.cursor,
             hole: start.hole,
@@ -269,6 +275,7 @@ impl Channel {
             gap_id: inner.ring.gap_id(start.cursor),
             app_retry: inner.app_retry,
             head: inner.ring.head(),
+            is_done,
         };
         self.account(before, &inner.ring);
         placement
@@ -458,10 +465,11 @@ impl Channel {
 
     /// The stream broke.
     pub fn cut(&self, now: Millis) -> Next {
+        let policy = self.policy();
         let next = {
             let mut inner = self.inner.lock();
             inner.live_since = None;
-            inner.state.cut(now)
+            inner.state.cut(&policy, now)
         };
         self.after_step();
         next
@@ -475,7 +483,7 @@ impl Channel {
         inner.live_since = None;
         let was_live = inner.state.phase() == Phase::Live;
         let next = inner.state.ended(&policy, now);
-        if was_live && inner.state.phase() == Phase::Idle {
+        if was_live && matches!(inner.state.phase(), Phase::Idle | Phase::Complete) {
             let before = inner.ring.bytes();
             let sequence = inner.ring.push_end(now);
             self.account(before, &inner.ring);
@@ -547,6 +555,10 @@ impl Channel {
             linger: settings.linger,
             open_wait: settings.open_wait,
             on_end: settings.on_end,
+            on_cut: match settings.on_end {
+                OnEnd::Final => OnCut::StartsOver,
+                OnEnd::Pass | OnEnd::Reconnect => OnCut::GoesOn,
+            },
         }
     }
 

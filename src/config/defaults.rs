@@ -31,6 +31,7 @@ pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub(super) const LINGER_PUBLIC: Duration = Duration::from_secs(30);
 pub(super) const LINGER_CREDENTIALS: Duration = Duration::from_secs(5);
+pub(super) const LINGER_FINAL: Duration = Duration::from_secs(60);
 pub(super) const RETRY_MIN: Duration = Duration::from_secs(1);
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);

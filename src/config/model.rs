@@ -221,7 +221,8 @@ pub struct Fanout {
     /// Longest silence of the app before the connection counts as dead. Default: none.
     pub upstream_silence_max: Option<Duration>,
     /// How long the upstream is kept after the last subscriber left.
-    /// Default 30 s; 5 s under `share: credentials`.
+    /// Default 30 s; 5 s under `share: credentials`; 60 s under `on_end: final`, where it is longer
+    /// than any reconnect time.
     pub linger: Duration,
     /// Range of the reconnect time told to clients, uniform per client. Default 1 s to 5 s.
     pub retry: RetryRange,
@@ -233,6 +234,14 @@ pub struct Fanout {
     pub channel_subscribers_max: usize,
     /// Names of response headers of the app's head that go to every subscriber, beyond the built-in list.
     pub response_headers: Vec<HeaderName>,
+}
+
+impl Fanout {
+    /// The stream is one answer, not a feed.
+    #[must_use]
+    pub fn is_one_answer(&self) -> bool {
+        self.on_end == OnEnd::Final
+    }
 }
 
 /// Who shares a channel.
@@ -291,6 +300,9 @@ pub enum LateJoin {
     Last(u32),
     /// Everything that the ring holds first.
     All,
+    /// At the first event, with word of what the ring no longer holds: under [`OnEnd::Final`], and
+    /// only there.
+    Whole,
 }
 
 /// How a gap is told.
@@ -337,6 +349,8 @@ pub enum OnEnd {
     Pass,
     /// An endless feed: connect again, subscribers stay.
     Reconnect,
+    /// The stream is one answer. It is given once, kept for the linger, and told from its start.
+    Final,
 }
 
 /// Bounds of a full-jitter exponential backoff.

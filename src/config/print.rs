@@ -198,11 +198,13 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
         }),
         last_event_id_query: Some(fanout.last_event_id_query.clone()),
         ids: Some(fanout.ids),
-        late_join: Some(match fanout.late_join {
-            LateJoin::Live => raw::LateJoin::Live,
-            LateJoin::Last(events) => raw::LateJoin::Last(events),
-            LateJoin::All => raw::LateJoin::All,
-        }),
+        late_join: match fanout.late_join {
+            LateJoin::Live => Some(raw::LateJoin::Live),
+            LateJoin::Last(events) => Some(raw::LateJoin::Last(events)),
+            LateJoin::All => Some(raw::LateJoin::All),
+            // It goes without saying, and writing it down is refused.
+            LateJoin::Whole => None,
+        },
         gap_notice: Some(fanout.gap_notice),
         ring: Some(raw::Ring {
             events_max: Some(fanout.ring.events_max.into()),

@@ -77,6 +77,8 @@ closed_set! {
         Replayed => "replayed",
         /// Its id cannot be served: a gap was announced.
         Gap => "gap",
+        /// Its id is the last one of an answer that is whole: 204.
+        Done => "done",
     }
 }
 

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod answers;
 #[path = "../rig/mod.rs"]
 mod base;
 mod crowd;

@@ -92,6 +92,37 @@ fn a_newcomer_starts_where_the_route_says() {
 }
 
 #[test]
+fn one_answer_is_told_from_its_start_or_with_word_of_what_is_missing() {
+    for (events, missing) in [(3, None), (4, None), (6, Some((1, 2)))] {
+        let mut ring = filled(Ids::Local, events);
+        let expected = match missing {
+            Some(missing) => (missing.1, hole(GapReason::Evicted, Some(missing))),
+            None => (0, None),
+        };
+        assert_eq!(start(&mut ring, None, LateJoin::Whole), expected);
+        let unknown = (expected.0, hole(GapReason::UnknownId, None));
+        assert_eq!(start(&mut ring, Some("x"), LateJoin::Whole), unknown);
+    }
+    let mut whole = filled(Ids::Local, 3);
+    whole.push_end(Millis(4));
+    assert_eq!(start(&mut whole, None, LateJoin::Whole), (0, None));
+    let done = start(&mut whole, Some(&local(3)), LateJoin::Whole);
+    assert_eq!(done, (4, None));
+}
+
+/// Who resumes right before it waits for nothing else.
+#[test]
+fn an_end_stays_until_something_follows_it() {
+    let mut ring = filled(Ids::Local, 3);
+    ring.push_end(Millis(4));
+    ring.trim(usize::MAX, 0);
+    ring.expire(Millis(10_000_000));
+    assert_eq!((ring.len(), ring.bytes()), (1, ENTRY_OVERHEAD));
+    ring.push_event(&event(None), Millis(10_000_000));
+    assert_eq!(ring.len(), 1, "it is old");
+}
+
+#[test]
 fn the_apps_ids_resume_when_they_are_unique() {
     let mut ring = filled(Ids::Unique, 6);
     assert_eq!(start(&mut ring, Some("4"), LateJoin::Live), (4, None));

@@ -71,10 +71,17 @@ pub(super) fn fanout(
             .of(&[key])
             .time(value(route).or_else(|| value(defaults)), default, bounds)
     };
-    let linger = match share {
-        Share::Public => defaults::LINGER_PUBLIC,
-        Share::Credentials => defaults::LINGER_CREDENTIALS,
+    let on_end = route.on_end.or(defaults.on_end).unwrap_or(OnEnd::Pass);
+    let linger = match (on_end, share) {
+        (OnEnd::Final, _) => defaults::LINGER_FINAL,
+        (_, Share::Public) => defaults::LINGER_PUBLIC,
+        (_, Share::Credentials) => defaults::LINGER_CREDENTIALS,
     };
+    let linger = time("linger", |s| s.linger, linger, Duration::ZERO..=DAY);
+    let retry = retry(route, defaults, place);
+    if on_end == OnEnd::Final {
+        one_answer(route, defaults, linger, &retry, place);
+    }
     let ring = ring(route, defaults, place);
     let event = event(route, defaults, &ring, place);
     Fanout {
@@ -83,7 +90,7 @@ pub(super) fn fanout(
         query: query(route, defaults, place),
         last_event_id_query: last_event_id_query(route, defaults, place),
         ids: route.ids.or(defaults.ids).unwrap_or(Ids::Local),
-        late_join: late_join(route, defaults, &ring, place),
+        late_join: late_join(route, defaults, on_end, &ring, place),
         gap_notice: route
             .gap_notice
             .or(defaults.gap_notice)
@@ -102,11 +109,11 @@ pub(super) fn fanout(
             defaults::HEAD_WAIT,
             Duration::ZERO..=HOUR,
         ),
-        on_end: route.on_end.or(defaults.on_end).unwrap_or(OnEnd::Pass),
+        on_end,
         backoff: backoff(route, defaults, place),
         upstream_silence_max: upstream_silence_max(route, defaults, place),
-        linger: time("linger", |s| s.linger, linger, Duration::ZERO..=DAY),
-        retry: retry(route, defaults, place),
+        linger,
+        retry,
         heartbeat: time(
             "heartbeat",
             |s| s.heartbeat,
@@ -233,12 +240,57 @@ fn last_event_id_query(route: &Defaults, defaults: &Defaults, place: &Place<'_, 
     name.to_owned()
 }
 
+/// What makes no sense where the stream is one answer.
+fn one_answer(
+    route: &Defaults,
+    defaults: &Defaults,
+    linger: Duration,
+    retry: &RetryRange,
+    place: &Place<'_, '_>,
+) {
+    // Of the route's own word only: what `defaults` say may be meant for other routes.
+    let own = if route.on_end.is_some() {
+        route
+    } else {
+        defaults
+    };
+    if route.late_join.or(own.late_join).is_some() {
+        place.of(&["late_join"]).key_problem(
+            "`late_join` has no effect under `on_end: final`: who comes late gets the whole answer; \
+             leave one of the two out",
+        );
+    }
+    if route.ids.or(defaults.ids) == Some(Ids::Unique) {
+        place.of(&["ids"]).problem(
+            "under `on_end: final` ids must tell who has the whole answer, and the app's may be \
+             missing; write `ids: local`",
+        );
+    }
+    if linger <= retry.max {
+        let (kept, max) = (Time(linger), Time(retry.max));
+        let (linger, retry_max) = (place.of(&["linger"]), place.of(&["retry", "max"]));
+        let at = if linger.is_written() {
+            linger
+        } else {
+            retry_max
+        };
+        at.problem(&format!(
+            "the answer is kept for {kept} (`linger`), and a browser may come back after {max} \
+             (`retry.max`): the app would have to give it again; raise `linger`, or lower `retry.max`"
+        ));
+    }
+}
+
 fn late_join(
     route: &Defaults,
     defaults: &Defaults,
+    on_end: OnEnd,
     ring: &RingLimits,
     place: &Place<'_, '_>,
 ) -> LateJoin {
+    if on_end == OnEnd::Final {
+        return LateJoin::Whole;
+    }
     match route.late_join.or(defaults.late_join) {
         None | Some(raw::LateJoin::Live | raw::LateJoin::Last(0)) => LateJoin::Live,
         Some(raw::LateJoin::All) => LateJoin::All,

@@ -53,7 +53,9 @@ macro_rules! with_fanout_settings {
             /// How long clients wait for the app's response head before they get ours. Default 5s.
             head_wait: Time,
             /// What the app's own end of a stream means: `pass` (the default): clients get the
-            /// same end; `reconnect`: it is an endless feed; connect again, clients stay.
+            /// same end; `reconnect`: it is an endless feed; connect again, clients stay; `final`:
+            /// the stream is one answer: the app gives it once, and for `linger` everybody who
+            /// asks gets it from its start.
             on_end: OnEnd,
             /// Delays between tries to reach the app again.
             backoff: Backoff,
@@ -61,7 +63,8 @@ macro_rules! with_fanout_settings {
             /// regular events or comments. Default: none.
             upstream_silence_max: Time,
             /// How long the app's connection is kept after the last client left. Default 30s; 5s
-            /// under `share: credentials`.
+            /// under `share: credentials`; 60s under `on_end: final`, where the answer is kept as
+            /// well.
             linger: Time,
             /// Range of the reconnect time told to clients, random per client.
             retry: RetryRange,

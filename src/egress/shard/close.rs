@@ -109,6 +109,7 @@ impl Shard {
         let now = clock::now();
         let reason = match outcome {
             Outcome::Refused | Outcome::Unreachable => EndReason::UpstreamRefused,
+            Outcome::Cut => EndReason::UpstreamCut,
             Outcome::Retired => EndReason::Reloaded,
             Outcome::Broken | Outcome::Lingered => EndReason::Internal,
         };
