@@ -97,7 +97,10 @@ impl Registry {
         let (channel, entry) = {
             let mut channels = self.channels.lock();
             let known = channels.get(&request.key).cloned();
-            match known.map(|channel| channel.join(now).map(|entry| (channel, entry))) {
+            match known.map(|channel| {
+                let entry = channel.join(request.last_event_id.as_deref(), now)?;
+                Ok((channel, entry))
+            }) {
                 Some(Err(refused)) => return Err(refused),
                 Some(Ok((channel, entry))) if entry.joined != Joined::TooLate => (channel, entry),
                 Some(Ok(_)) | None => self.make(&mut channels, request, now)?,
@@ -151,7 +154,7 @@ impl Registry {
         .made_by(request.client)
         .in_place_of(before);
         let channel = Arc::new(channel);
-        let entry = channel.join(now)?;
+        let entry = channel.join(request.last_event_id.as_deref(), now)?;
         channels.insert(request.key.clone(), channel.clone());
         Ok((channel, entry))
     }
@@ -243,6 +246,7 @@ fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fa
         && old_settings.query == new_settings.query
         && old_settings.last_event_id_query == new_settings.last_event_id_query
         && old_settings.ids == new_settings.ids
+        && old_settings.resume == new_settings.resume
         && old_settings.is_one_answer() == new_settings.is_one_answer()
 }
 

@@ -92,8 +92,6 @@ pub struct Policy {
     pub open_wait: Duration,
     /// What the app's end means.
     pub on_end: OnEnd,
-    /// Whether the app can go on where its stream broke.
-    pub on_cut: OnCut,
 }
 
 /// What the app gives after a cut.
@@ -241,11 +239,11 @@ impl State {
     }
 
     /// The stream broke.
-    pub fn cut(&mut self, policy: &Policy, now: Millis) -> Next {
+    pub fn cut(&mut self, on_cut: OnCut, now: Millis) -> Next {
         if self.phase != Phase::Live {
             return Next::Stop;
         }
-        if policy.on_cut == OnCut::StartsOver {
+        if on_cut == OnCut::StartsOver {
             self.finish(Outcome::Cut);
             return Next::Stop;
         }
@@ -329,11 +327,9 @@ mod tests {
         linger: Duration::from_secs(5),
         open_wait: Duration::from_secs(10),
         on_end: OnEnd::Pass,
-        on_cut: OnCut::GoesOn,
     };
     const FINAL: Policy = Policy {
         on_end: OnEnd::Final,
-        on_cut: OnCut::StartsOver,
         ..POLICY
     };
 
@@ -374,7 +370,7 @@ mod tests {
     #[test]
     fn a_cut_reconnects_while_there_is_a_member_and_never_in_linger() {
         let mut state = live();
-        assert_eq!(state.cut(&POLICY, Millis(5)), Next::Retry);
+        assert_eq!(state.cut(OnCut::GoesOn, Millis(5)), Next::Retry);
         assert_eq!(
             state.failed(&POLICY, Millis(100_000)),
             Next::Retry,
@@ -382,7 +378,7 @@ mod tests {
         );
         assert_eq!(state.head(), Opened::Again);
         state.leave(Millis(100_001));
-        assert_eq!(state.cut(&POLICY, Millis(100_002)), Next::Stop);
+        assert_eq!(state.cut(OnCut::GoesOn, Millis(100_002)), Next::Stop);
         assert_eq!(state.phase(), Phase::Idle);
         assert_eq!(
             state.join(Millis(100_003)),
@@ -438,18 +434,14 @@ mod tests {
     #[test]
     fn a_final_answer_that_breaks_off_is_over_unless_the_app_resumes() {
         let mut state = live();
-        assert_eq!(state.cut(&FINAL, Millis(1)), Next::Stop);
+        assert_eq!(state.cut(OnCut::StartsOver, Millis(1)), Next::Stop);
         assert_eq!(state.phase(), Phase::Over(Outcome::Cut));
         assert_eq!(state.join(Millis(2)), Joined::TooLate);
 
-        let resuming = Policy {
-            on_cut: OnCut::GoesOn,
-            ..FINAL
-        };
         let mut state = live();
-        assert_eq!(state.cut(&resuming, Millis(1)), Next::Retry);
+        assert_eq!(state.cut(OnCut::GoesOn, Millis(1)), Next::Retry);
         assert_eq!(state.head(), Opened::Again);
-        assert_eq!(state.ended(&resuming, Millis(2)), Next::Stop);
+        assert_eq!(state.ended(&FINAL, Millis(2)), Next::Stop);
         assert_eq!(state.phase(), Phase::Complete);
     }
 
@@ -461,7 +453,7 @@ mod tests {
             state.finish(outcome);
             assert_eq!(state.phase(), Phase::Over(Outcome::Refused));
         }
-        assert_eq!(state.cut(&POLICY, Millis(1)), Next::Stop);
+        assert_eq!(state.cut(OnCut::GoesOn, Millis(1)), Next::Stop);
         assert_eq!(state.ended(&POLICY, Millis(1)), Next::Stop);
         assert_eq!(state.failed(&POLICY, Millis(1)), Next::Stop);
         assert!(!state.tick(&POLICY, Millis(1)));

@@ -25,6 +25,7 @@ pub(super) const RING_AGE_MAX: Duration = Duration::from_secs(600);
 pub(super) const EVENT_BYTES_MAX: usize = 256 << 10;
 pub(super) const EVENT_FIELDS_MAX: usize = 4_096;
 pub(super) const EVENT_ID_BYTES_MAX: usize = 256;
+pub(super) const RESUME_WAIT: Duration = Duration::from_secs(2);
 pub(super) const OPEN_WAIT: Duration = Duration::from_secs(10);
 pub(super) const HEAD_WAIT: Duration = Duration::from_secs(5);
 pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(100);

@@ -3,12 +3,15 @@
 //! Values of these types exist only after `check` accepted the file. Nothing re-validates them, and
 //! states that make no sense cannot be written down here.
 
+mod watchdog;
+
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::watchdog::Watchdog;
 use crate::route::table::Table;
 pub use crate::route::table::{HostPattern, RouteMatch};
 
@@ -202,6 +205,11 @@ pub struct Fanout {
     pub last_event_id_query: String,
     /// Whose ids clients see.
     pub ids: Ids,
+    /// The app resumes by its own ids: it is told the last one when it is connected to anew.
+    /// Default: no.
+    pub resume: bool,
+    /// How long a client whose id is not known yet waits for it to pass. Default 2 s.
+    pub resume_wait: Duration,
     /// Where a joiner without a last event id starts.
     pub late_join: LateJoin,
     /// How a gap is told.
@@ -218,8 +226,8 @@ pub struct Fanout {
     pub on_end: OnEnd,
     /// Bounds of the full-jitter backoff. Default 100 ms to 10 s.
     pub backoff: Backoff,
-    /// Longest silence of the app before the connection counts as dead. Default: none.
-    pub upstream_silence_max: Option<Duration>,
+    /// When a silent app counts as frozen, and its connection as cut. Default: auto.
+    pub watchdog: Watchdog,
     /// How long the upstream is kept after the last subscriber left.
     /// Default 30 s; 5 s under `share: credentials`; 60 s under `on_end: final`, where it is longer
     /// than any reconnect time.

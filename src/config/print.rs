@@ -3,7 +3,7 @@
 use super::{
     model::{
         Action, Config, CookieIdentity, Fanout, HostPattern, LateJoin, ListenAddress, Listener,
-        QuerySelection, Route, Upstream, UpstreamAddress, UpstreamHost,
+        QuerySelection, Route, Upstream, UpstreamAddress, UpstreamHost, Watchdog,
     },
     raw::{self, AllOr},
     units::{Count, Size},
@@ -198,6 +198,8 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
         }),
         last_event_id_query: Some(fanout.last_event_id_query.clone()),
         ids: Some(fanout.ids),
+        resume: Some(fanout.resume),
+        resume_wait: Some(fanout.resume_wait.into()),
         late_join: match fanout.late_join {
             LateJoin::Live => Some(raw::LateJoin::Live),
             LateJoin::Last(events) => Some(raw::LateJoin::Last(events)),
@@ -223,7 +225,11 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
             min: Some(fanout.backoff.min.into()),
             max: Some(fanout.backoff.max.into()),
         }),
-        upstream_silence_max: fanout.upstream_silence_max.map(Into::into),
+        watchdog: Some(match fanout.watchdog {
+            Watchdog::Auto => raw::Watchdog::Auto,
+            Watchdog::Off => raw::Watchdog::Off,
+            Watchdog::After(silence_max) => raw::Watchdog::After(silence_max.into()),
+        }),
         linger: Some(fanout.linger.into()),
         retry: Some(raw::RetryRange {
             min: Some(fanout.retry.min.into()),

@@ -89,7 +89,7 @@ closed_set! {
         Reset => "reset",
         /// It ended inside the framing (no last chunk, short body).
         Truncated => "truncated",
-        /// Silent for longer than `upstream_silence_max`.
+        /// Silent for longer than `watchdog` allows.
         Silence => "silence",
         /// We closed it: linger over, drain or reload.
         Closed => "closed",

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod apps_ids;
 #[path = "../rig/mod.rs"]
 mod base;
 mod crowd;

@@ -9,7 +9,7 @@ use super::{
         defaults, event_cost,
         model::{
             Backoff, CookieIdentity, EventLimits, Fanout, GapNotice, Identity, Ids, LateJoin,
-            Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, SlowReader,
+            Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, SlowReader, Watchdog,
         },
         raw::{self, AllOr, Defaults},
         units::Time,
@@ -22,6 +22,9 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// Longest id of an app that resumes by it: escaped threefold it is well within a request head.
+const RESUMED_ID_BYTES_MAX: usize = 1 << 10;
 
 /// Lowest bound on an event's bytes.
 const EVENT_BYTES_MIN: usize = 64;
@@ -90,6 +93,13 @@ pub(super) fn fanout(
         query: query(route, defaults, place),
         last_event_id_query: last_event_id_query(route, defaults, place),
         ids: route.ids.or(defaults.ids).unwrap_or(Ids::Local),
+        resume: resume(route, defaults, &event, place),
+        resume_wait: time(
+            "resume_wait",
+            |s| s.resume_wait,
+            defaults::RESUME_WAIT,
+            Duration::ZERO..=60 * SECOND,
+        ),
         late_join: late_join(route, defaults, on_end, &ring, place),
         gap_notice: route
             .gap_notice
@@ -111,7 +121,7 @@ pub(super) fn fanout(
         ),
         on_end,
         backoff: backoff(route, defaults, place),
-        upstream_silence_max: upstream_silence_max(route, defaults, place),
+        watchdog: watchdog(route, defaults, place),
         linger,
         retry,
         heartbeat: time(
@@ -132,16 +142,31 @@ pub(super) fn fanout(
     }
 }
 
-fn upstream_silence_max(
+fn resume(
     route: &Defaults,
     defaults: &Defaults,
+    event: &EventLimits,
     place: &Place<'_, '_>,
-) -> Option<Duration> {
-    let value = route
-        .upstream_silence_max
-        .or(defaults.upstream_silence_max)?;
-    let at = place.of(&["upstream_silence_max"]);
-    Some(at.time(Some(value), DAY, SECOND..=DAY))
+) -> bool {
+    let resume = route.resume.or(defaults.resume).unwrap_or(false);
+    if resume && event.id_bytes_max > RESUMED_ID_BYTES_MAX {
+        place.of(&["event", "id_bytes_max"]).problem(&format!(
+            "under `resume: true` clients send the app's ids back in a header, which takes \
+             {RESUMED_ID_BYTES_MAX} bytes of them; lower it"
+        ));
+    }
+    resume
+}
+
+fn watchdog(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Watchdog {
+    match route.watchdog.or(defaults.watchdog) {
+        None | Some(raw::Watchdog::Auto) => Watchdog::Auto,
+        Some(raw::Watchdog::Off) => Watchdog::Off,
+        Some(raw::Watchdog::After(silence_max)) => {
+            let at = place.of(&["watchdog"]);
+            Watchdog::After(at.time(Some(silence_max), DAY, SECOND..=DAY))
+        }
+    }
 }
 
 fn channel_subscribers_max(

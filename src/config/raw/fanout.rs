@@ -9,6 +9,7 @@ use super::{
         units::{Count, Size, Time},
     },
     forms::{AllOr, LateJoin},
+    watchdog::Watchdog,
 };
 
 /// Declares a struct with the given fields and all fan-out settings after them. serde cannot
@@ -33,6 +34,13 @@ macro_rules! with_fanout_settings {
             /// every app; `unique`: the app's, for apps that never reuse an id, not even after a
             /// restart.
             ids: Ids,
+            /// The app resumes by its own event ids: given `Last-Event-ID`, it goes on behind that
+            /// event, whatever connection it was sent on. It is told its last one when it is
+            /// connected to anew, and clients of another pod resume by it. Default: false.
+            resume: bool,
+            /// Under `resume: true`: how long a client waits for its place to pass in the stream
+            /// before it gets a gap. Default 2s.
+            resume_wait: Time,
             /// Where a client without a last event id starts: `live` (the default): at the next
             /// event; `all`: with everything that the ring holds; a number: with so many of the
             /// last events.
@@ -59,9 +67,10 @@ macro_rules! with_fanout_settings {
             on_end: OnEnd,
             /// Delays between tries to reach the app again.
             backoff: Backoff,
-            /// Longest silence of the app before its connection counts as dead, for apps that send
-            /// regular events or comments. Default: none.
-            upstream_silence_max: Time,
+            /// When a silent app counts as frozen, and is connected to anew: `auto` (the default): of
+            /// an app that has sent five comments at a regular pace, after four times the longest
+            /// gap between them; a time; `off`.
+            watchdog: Watchdog,
             /// How long the app's connection is kept after the last client left. Default 30s; 5s
             /// under `share: credentials`; 60s under `on_end: final`, where the answer is kept as
             /// well.

@@ -3,6 +3,7 @@
 
 mod fanout;
 mod forms;
+mod watchdog;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     fanout::{Backoff, Defaults, Event, Identity, RetryRange, Ring, Route, RouteAction, Slow},
     forms::{AllOr, LateJoin, Mode, Named, Upstream},
+    watchdog::Watchdog,
 };
 use super::{
     model::LogFormat,

@@ -235,6 +235,18 @@ impl Shard {
         self.answer(token, downstream, &answer, deadline, Some(holds));
     }
 
+    /// Whether a waiting joiner's place may still come.
+    fn may_pass(&mut self, token: Token, now: Millis) -> bool {
+        self.subscriber(token).is_some_and(|subscriber| {
+            let Stage::Waiting(Waiting { joiner, .. }) = &subscriber.stage else {
+                return false;
+            };
+            let id = joiner.request.last_event_id.as_deref();
+            let channel = joiner.membership.channel();
+            id.is_some_and(|id| channel.may_pass(id, joiner.asked, now))
+        })
+    }
+
     /// Where a waiting joiner starts.
     fn placed(&mut self, token: Token, now: Millis) -> Option<Placement> {
         let Stage::Waiting(waiting) = &self.subscriber(token)?.stage else {
@@ -252,6 +264,9 @@ impl Shard {
 
     /// Answers a joiner with the stream.
     fn admit(&mut self, token: Token, settings: &Fanout, head: &JoinersHead, now: Millis) {
+        if self.may_pass(token, now) {
+            return;
+        }
         let Some(placement) = self.placed(token, now) else {
             return;
         };
