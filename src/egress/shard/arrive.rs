@@ -331,7 +331,7 @@ impl Shard {
         let subscriber = self.subscriber(token)?;
         match std::mem::replace(&mut subscriber.stage, Stage::Gone) {
             Stage::Waiting(waiting) => Some(waiting),
-            other => {
+            other @ (Stage::Reading(_) | Stage::Ending(_) | Stage::Gone) => {
                 subscriber.stage = other;
                 None
             }
