@@ -42,9 +42,9 @@ pub enum RefuseReason {
 pub enum EndReason {
     /// The client closed or reset.
     ClientLeft,
-    /// The app ended the stream (`on_end: pass`).
+    /// The app ended the stream (`on_end: pass` and `final`).
     UpstreamEnded,
-    /// The app broke off, and the stream was this client's own.
+    /// The app broke off: a stream of this client's own, or one answer (`on_end: final`).
     UpstreamCut,
     /// On reconnect the app answered something else than the stream.
     UpstreamRefused,

@@ -1,5 +1,6 @@
 //! Channels: bounded replay, the life of one upstream stream, and who shares it.
 
+mod app_ids;
 mod budget;
 pub mod head;
 pub mod id;

@@ -100,7 +100,10 @@ impl Registry {
         let (channel, entry) = {
             let mut channels = self.channels.lock();
             let known = channels.get(&request.key).cloned();
-            match known.map(|channel| channel.join(now).map(|entry| (channel, entry))) {
+            match known.map(|channel| {
+                let entry = channel.join(request.last_event_id.as_deref(), now)?;
+                Ok((channel, entry))
+            }) {
                 Some(Err(refused)) => return Err(refused),
                 Some(Ok((channel, entry))) if entry.joined != Joined::TooLate => (channel, entry),
                 Some(Ok(_)) | None => self.make(&mut channels, request, now)?,
@@ -156,7 +159,7 @@ impl Registry {
         .made_by(request.client)
         .in_place_of(before);
         let channel = Arc::new(channel);
-        let entry = channel.join(now)?;
+        let entry = channel.join(request.last_event_id.as_deref(), now)?;
         channels.insert(request.key.clone(), channel.clone());
         Ok((channel, entry))
     }
@@ -258,7 +261,7 @@ fn without_heir(named: Option<&Arc<Route>>, old: &Fanout) -> Outcome {
     }
 }
 
-/// The same app, the same sharing, the same ids on the wire.
+/// The same app, the same sharing, the same ids on the wire; and one answer stays one.
 fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fanout) -> bool {
     old.upstream.is_same_app(&new.upstream)
         && old.matches == new.matches
@@ -268,6 +271,8 @@ fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fa
         && old_settings.query == new_settings.query
         && old_settings.last_event_id_query == new_settings.last_event_id_query
         && old_settings.ids == new_settings.ids
+        && old_settings.resume == new_settings.resume
+        && old_settings.is_one_answer() == new_settings.is_one_answer()
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub struct Placement {
     pub app_retry: Option<Duration>,
     /// Newest sequence at this moment.
     pub head: u64,
+    /// It has the app's whole answer: nothing is left to send.
+    pub is_done: bool,
 }
 
 /// How a client came in.

@@ -5,6 +5,7 @@
 
 mod clients;
 mod cors;
+mod watchdog;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     clients::{ForwardedHeader, PerAddress, TrustedProxies},
     cors::{Cors, OriginPattern, Origins},
+    watchdog::Watchdog,
 };
 use crate::route::table::Table;
 pub use crate::route::table::{HostPattern, RouteMatch};
@@ -213,6 +215,11 @@ pub struct Fanout {
     pub last_event_id_query: String,
     /// Whose ids clients see.
     pub ids: Ids,
+    /// The app resumes by its own ids: it is told the last one when it is connected to anew.
+    /// Default: no.
+    pub resume: bool,
+    /// How long a client whose id is not known yet waits for it to pass. Default 2 s.
+    pub resume_wait: Duration,
     /// Where a joiner without a last event id starts.
     pub late_join: LateJoin,
     /// How a gap is told.
@@ -229,10 +236,11 @@ pub struct Fanout {
     pub on_end: OnEnd,
     /// Bounds of the full-jitter backoff. Default 100 ms to 10 s.
     pub backoff: Backoff,
-    /// Longest silence of the app before the connection counts as dead. Default: none.
-    pub upstream_silence_max: Option<Duration>,
+    /// When a silent app counts as frozen, and its connection as cut. Default: auto.
+    pub watchdog: Watchdog,
     /// How long the upstream is kept after the last subscriber left.
-    /// Default 30 s; 5 s under `share: credentials`.
+    /// Default 30 s; 5 s under `share: credentials`; 60 s under `on_end: final`, where it is longer
+    /// than any reconnect time.
     pub linger: Duration,
     /// Under `share: public`: an app's answer that is marked as one client's own is not shared with
     /// further clients. Default false.
@@ -259,6 +267,14 @@ pub struct Fanout {
     pub response_headers: Vec<HeaderName>,
 }
 
+impl Fanout {
+    /// The stream is one answer, not a feed.
+    #[must_use]
+    pub fn is_one_answer(&self) -> bool {
+        self.on_end == OnEnd::Final
+    }
+}
+
 /// Settings of a stream route; defaults as for [`Fanout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream {
@@ -268,7 +284,7 @@ pub struct Stream {
     /// A client that takes nothing for this long is cut off. Default 10 s.
     pub stall_max: Duration,
     /// Longest silence of the app within an event stream. Default: none.
-    pub upstream_silence_max: Option<Duration>,
+    pub silence_max: Option<Duration>,
     /// Range of the reconnect time told to a client that is sent away. Default 1 s to 5 s.
     pub retry: RetryRange,
 }
@@ -329,6 +345,9 @@ pub enum LateJoin {
     Last(u32),
     /// Everything that the ring holds first.
     All,
+    /// At the first event, with word of what the ring no longer holds: under [`OnEnd::Final`], and
+    /// only there.
+    Whole,
 }
 
 /// How a gap is told.
@@ -375,6 +394,8 @@ pub enum OnEnd {
     Pass,
     /// An endless feed: connect again, subscribers stay.
     Reconnect,
+    /// The stream is one answer. It is given once, kept for the linger, and told from its start.
+    Final,
 }
 
 /// Bounds of a full-jitter exponential backoff.

@@ -4,7 +4,7 @@ use super::{
     model::{
         Action, Config, CookieIdentity, Cors, Fanout, HostPattern, LateJoin, ListenAddress,
         Listener, Origins, QuerySelection, Route, Stream, TrustedProxies, Upstream,
-        UpstreamAddress, UpstreamHost,
+        UpstreamAddress, UpstreamHost, Watchdog,
     },
     raw::{self, AllOr},
     units::{Count, Size},
@@ -179,7 +179,9 @@ fn stream(stream: &Stream) -> raw::Defaults {
             stall_max: Some(stream.stall_max.into()),
             ..raw::Slow::default()
         }),
-        upstream_silence_max: stream.upstream_silence_max.map(Into::into),
+        watchdog: stream
+            .silence_max
+            .map(|silence_max| raw::Watchdog::After(silence_max.into())),
         retry: Some(raw::RetryRange {
             min: Some(stream.retry.min.into()),
             max: Some(stream.retry.max.into()),
@@ -246,11 +248,15 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
         }),
         last_event_id_query: Some(fanout.last_event_id_query.clone()),
         ids: Some(fanout.ids),
-        late_join: Some(match fanout.late_join {
-            LateJoin::Live => raw::LateJoin::Live,
-            LateJoin::Last(events) => raw::LateJoin::Last(events),
-            LateJoin::All => raw::LateJoin::All,
-        }),
+        resume: Some(fanout.resume),
+        resume_wait: Some(fanout.resume_wait.into()),
+        late_join: match fanout.late_join {
+            LateJoin::Live => Some(raw::LateJoin::Live),
+            LateJoin::Last(events) => Some(raw::LateJoin::Last(events)),
+            LateJoin::All => Some(raw::LateJoin::All),
+            // It goes without saying, and writing it down is refused.
+            LateJoin::Whole => None,
+        },
         gap_notice: Some(fanout.gap_notice),
         ring: Some(raw::Ring {
             events_max: Some(fanout.ring.events_max.into()),
@@ -269,7 +275,11 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
             min: Some(fanout.backoff.min.into()),
             max: Some(fanout.backoff.max.into()),
         }),
-        upstream_silence_max: fanout.upstream_silence_max.map(Into::into),
+        watchdog: Some(match fanout.watchdog {
+            Watchdog::Auto => raw::Watchdog::Auto,
+            Watchdog::Off => raw::Watchdog::Off,
+            Watchdog::After(silence_max) => raw::Watchdog::After(silence_max.into()),
+        }),
         linger: Some(fanout.linger.into()),
         retry: Some(raw::RetryRange {
             min: Some(fanout.retry.min.into()),

@@ -209,22 +209,21 @@ impl Reading {
     }
 
     /// How this stream ends for `reason`: whole when the app said so, or to a native EventSource,
-    /// which comes back either way; cut to all others, whom a clean end would deceive.
+    /// which comes back either way; cut to all others, whom a clean end would deceive. One answer
+    /// that is not whole is cut to everybody: its reader may take any other end for the app's.
     pub(super) fn end_kind(&self, reason: EndReason) -> EndKind {
         match reason {
             EndReason::UpstreamEnded => EndKind::Complete,
-            EndReason::ClientLeft
-            | EndReason::UpstreamCut
-            | EndReason::WriteError
-            | EndReason::Slow => EndKind::Cut,
+            EndReason::ClientLeft | EndReason::WriteError | EndReason::Slow => EndKind::Cut,
             EndReason::UpstreamRefused
+            | EndReason::UpstreamCut
             | EndReason::Gap
             | EndReason::Age
             | EndReason::Drained
             | EndReason::Reloaded
             | EndReason::Internal => match self.reader {
-                Reader::EventSource => EndKind::Complete,
-                Reader::Other => EndKind::Cut,
+                Reader::EventSource if !self.holds.settings().is_one_answer() => EndKind::Complete,
+                Reader::EventSource | Reader::Other => EndKind::Cut,
             },
         }
     }
@@ -236,6 +235,7 @@ impl Reading {
                 reason,
                 EndReason::UpstreamRefused
                     | EndReason::Age
+                    | EndReason::UpstreamCut
                     | EndReason::Drained
                     | EndReason::Reloaded
                     | EndReason::Internal

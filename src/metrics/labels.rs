@@ -77,6 +77,8 @@ closed_set! {
         Replayed => "replayed",
         /// Its id cannot be served: a gap was announced.
         Gap => "gap",
+        /// Its id is the last one of an answer that is whole: 204.
+        Done => "done",
     }
 }
 
@@ -87,7 +89,7 @@ closed_set! {
         Reset => "reset",
         /// It ended inside the framing (no last chunk, short body).
         Truncated => "truncated",
-        /// Silent for longer than `upstream_silence_max`.
+        /// Silent for longer than `watchdog` allows.
         Silence => "silence",
         /// We closed it: linger over, drain or reload.
         Closed => "closed",

@@ -151,6 +151,8 @@ pub struct RouteMetrics {
     pub replays: By<ReplayOutcome, Count>,
     /// Tries to open an upstream.
     pub upstream_connects: By<ConnectOutcome, Count>,
+    /// Streams opened where the app was told from which id to go on.
+    pub upstream_resumes: Count,
     /// Upstream streams that ended otherwise than by the app's own end.
     pub upstream_cuts: By<CutReason, Count>,
     /// Events and fields left out by the parser.
@@ -178,6 +180,7 @@ struct RouteFamilies {
     events_skipped: CountFamily,
     replays: CountFamily,
     upstream_connects: CountFamily,
+    upstream_resumes: CountFamily,
     upstream_cuts: CountFamily,
     parse_errors: CountFamily,
     private_responses_shared: CountFamily,
@@ -352,6 +355,10 @@ impl RouteFamilies {
             ),
             replays: r.family("replays", "Where joiners started"),
             upstream_connects: r.family("upstream_connects", "Tries to open an upstream"),
+            upstream_resumes: r.family(
+                "upstream_resumes",
+                "Streams opened with the id from which the app is to go on",
+            ),
             upstream_cuts: r.family(
                 "upstream_cuts",
                 "Upstream streams that ended otherwise than by the app's own end",
@@ -386,6 +393,7 @@ impl RouteFamilies {
             events_skipped: Count(self.events_skipped.get_or_create_owned(&labels_of(route))),
             replays: counts(&self.replays, route),
             upstream_connects: counts(&self.upstream_connects, route),
+            upstream_resumes: Count(self.upstream_resumes.get_or_create_owned(&labels_of(route))),
             upstream_cuts: counts(&self.upstream_cuts, route),
             parse_errors: counts(&self.parse_errors, route),
             private_responses_shared: Count(

@@ -36,7 +36,7 @@ use crate::{
         view::Refusal,
     },
     clock,
-    config::model::{Upstream, UpstreamHost},
+    config::model::{Upstream, UpstreamHost, Watchdog},
     error::ConnectOutcome,
     logging::Seldom,
     metrics::{
@@ -45,6 +45,8 @@ use crate::{
     },
     route::key::ChannelKey,
 };
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// How long the body of a refusal may take.
 const REFUSAL_WAIT: Duration = Duration::from_secs(5);
@@ -156,7 +158,10 @@ impl Reader {
     async fn attempt(&mut self) -> Result<Body, Next> {
         let channel = self.channel.clone();
         let route = channel.route();
-        let request = request(&channel.key, channel.client, &route.upstream);
+        let mut request = request(&channel.key, channel.client, &route.upstream);
+        if let Some(id) = channel.resume_point() {
+            request.headers.push((LAST_EVENT_ID, id));
+        }
         let Opened { head, mut body } = match self.put(&request, &route.upstream).await {
             Ok(opened) => opened,
             Err(error) => return Err(self.not_opened(&error)),
@@ -205,8 +210,8 @@ impl Reader {
             None => self.dialer.ask(upstream, request, Duration::MAX).await,
         }?;
         channel.asked(clock::now());
-        let silence_max = channel.settings().upstream_silence_max;
-        match head_max(time_left.is_some(), upstream, silence_max) {
+        let watchdog = channel.settings().watchdog;
+        match head_max(time_left.is_some(), upstream, watchdog) {
             None => asked.answer().await,
             Some(head_max) => tokio::time::timeout(head_max, asked.answer())
                 .await
@@ -251,9 +256,10 @@ impl Reader {
             let reconfigured = channel.reconfigured();
             let settings = channel.settings();
             intake.set_limits(settings.event);
+            let silence_max = intake.silence_max(settings.watchdog);
             let ending = tokio::select! {
                 biased;
-                ending = intake.fill(&mut body, settings.upstream_silence_max) => ending,
+                ending = intake.fill(&mut body, silence_max) => ending,
                 () = reconfigured => continue,
             };
             intake.publish(&channel).await;
@@ -319,7 +325,12 @@ impl Reader {
 /// with the first event. Later on, the app has shown that it answers and clients wait behind a gap;
 /// then a hung connection must not pass for a quiet app for ever. The bound is what the app may take
 /// to answer any other request.
-fn head_max(is_cold: bool, upstream: &Upstream, silence_max: Option<Duration>) -> Option<Duration> {
+fn head_max(is_cold: bool, upstream: &Upstream, watchdog: Watchdog) -> Option<Duration> {
+    let silence_max = match watchdog {
+        Watchdog::After(silence_max) => Some(silence_max),
+        // Nothing is known of an app's rhythm before it has answered.
+        Watchdog::Auto | Watchdog::Off => None,
+    };
     if is_cold {
         return silence_max;
     }

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod answers;
+mod apps_ids;
 #[path = "../rig/mod.rs"]
 mod base;
 mod certificates;

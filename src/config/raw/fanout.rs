@@ -11,6 +11,7 @@ use super::{
     cors::Cors,
     forms::{AllOr, LateJoin},
     off::TimeOrOff,
+    watchdog::Watchdog,
 };
 
 /// Declares a struct with the given fields and all fan-out settings after them. serde cannot
@@ -47,6 +48,13 @@ macro_rules! with_fanout_settings {
             /// every app; `unique`: the app's, for apps that never reuse an id, not even after a
             /// restart.
             ids: Ids,
+            /// The app resumes by its own event ids: given `Last-Event-ID`, it goes on behind that
+            /// event, whatever connection it was sent on. It is told its last one when it is
+            /// connected to anew, and clients of another pod resume by it. Default: false.
+            resume: bool,
+            /// Under `resume: true`: how long a client waits for its place to pass in the stream
+            /// before it gets a gap. Default 2s.
+            resume_wait: Time,
             /// Where a client without a last event id starts: `live` (the default): at the next
             /// event; `all`: with everything that the ring holds; a number: with so many of the
             /// last events.
@@ -67,15 +75,19 @@ macro_rules! with_fanout_settings {
             /// How long clients wait for the app's response head before they get ours. Default 5s.
             head_wait: Time,
             /// What the app's own end of a stream means: `pass` (the default): clients get the
-            /// same end; `reconnect`: it is an endless feed; connect again, clients stay.
+            /// same end; `reconnect`: it is an endless feed; connect again, clients stay; `final`:
+            /// the stream is one answer: the app gives it once, and for `linger` everybody who
+            /// asks gets it from its start.
             on_end: OnEnd,
             /// Delays between tries to reach the app again.
             backoff: Backoff,
-            /// Longest silence of the app before its connection counts as dead, for apps that send
-            /// regular events or comments. Default: none. Also on stream routes.
-            upstream_silence_max: Time,
+            /// When a silent app counts as frozen, and is connected to anew: `auto` (the default): of
+            /// an app that has sent five comments at a regular pace, after four times the longest
+            /// gap between them; a time; `off`. On stream routes only a time has an effect.
+            watchdog: Watchdog,
             /// How long the app's connection is kept after the last client left. Default 30s; 5s
-            /// under `share: credentials`.
+            /// under `share: credentials`; 60s under `on_end: final`, where the answer is kept as
+            /// well.
             linger: Time,
             /// Range of the reconnect time told to clients, random per client. Also on stream routes.
             retry: RetryRange,

@@ -5,6 +5,7 @@ mod cors;
 mod fanout;
 mod forms;
 mod off;
+mod watchdog;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ pub use self::{
     fanout::{Backoff, Defaults, Event, Identity, RetryRange, Ring, Route, RouteAction, Slow},
     forms::{AllOr, LateJoin, Mode, Named, Upstream},
     off::TimeOrOff,
+    watchdog::Watchdog,
 };
 use super::{
     model::{ForwardedHeader, LogFormat},

@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header::SET_COOKIE};
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, SET_COOKIE},
+};
 
 use super::{
     Shard, breathe,
@@ -243,7 +246,7 @@ impl Shard {
         }
         let (reader, origin) = (joiner.request.reader, joiner.request.origin.as_deref());
         Arc::new(match (outcome, reader) {
-            (Outcome::Unreachable | Outcome::Broken, Reader::Other) => Answer::text(
+            (Outcome::Unreachable | Outcome::Cut | Outcome::Broken, Reader::Other) => Answer::text(
                 StatusCode::BAD_GATEWAY,
                 "the app behind this proxy cannot be reached",
             ),
@@ -282,8 +285,68 @@ impl Shard {
         self.see_off(token, ending, clock::now());
     }
 
+    /// Answers a joiner that is to get nothing more: 204 keeps an EventSource from coming back (HTML
+    /// standard, section 9.2.3).
+    fn dismiss(&mut self, token: Token, settings: &Fanout, head: &JoinersHead, now: Millis) {
+        let Stage::Waiting(waiting) = self.take(token, EndReason::UpstreamEnded) else {
+            return;
+        };
+        let fields = head.headers.iter();
+        let fields = fields.filter(|(name, _)| *name != CONTENT_TYPE).cloned();
+        let mut answer = Answer::whole(StatusCode::NO_CONTENT, fields.collect(), "");
+        let Joiner {
+            request,
+            downstream,
+            membership,
+            seat,
+            ..
+        } = *waiting.joiner;
+        if settings.cors.is_some() {
+            request.allow(&mut answer.headers);
+        }
+        let deadline = now.after(settings.slow.stall_max);
+        let holds = Holds::new(membership, seat, None);
+        self.answer(token, downstream, &answer, deadline, Some(holds));
+    }
+
+    /// Whether a waiting joiner's place may still come.
+    fn may_pass(&mut self, token: Token, now: Millis) -> bool {
+        self.subscriber(token).is_some_and(|subscriber| {
+            let Stage::Waiting(Waiting { joiner, .. }) = &subscriber.stage else {
+                return false;
+            };
+            let id = joiner.request.last_event_id.as_deref();
+            let channel = joiner.membership.channel();
+            id.is_some_and(|id| channel.may_pass(id, joiner.asked, now))
+        })
+    }
+
+    /// Where a waiting joiner starts.
+    fn placed(&mut self, token: Token, now: Millis) -> Option<Placement> {
+        let Stage::Waiting(waiting) = &self.subscriber(token)?.stage else {
+            return None;
+        };
+        let (membership, id) = (
+            &waiting.joiner.membership,
+            &waiting.joiner.request.last_event_id,
+        );
+        let (channel, has_id) = (membership.channel().clone(), id.is_some());
+        let placement = channel.place(id.as_deref(), membership.joined_at, now);
+        self.note_replay(&channel, has_id, &placement);
+        Some(placement)
+    }
+
     /// Answers a joiner with the stream.
     fn admit(&mut self, token: Token, settings: &Fanout, head: &JoinersHead, now: Millis) {
+        if self.may_pass(token, now) {
+            return;
+        }
+        let Some(placement) = self.placed(token, now) else {
+            return;
+        };
+        if placement.is_done {
+            return self.dismiss(token, settings, head, now);
+        }
         // It stays a member of its slot.
         let Some(Waiting { joiner, slot, .. }) = self.take_waiting(token) else {
             return;
@@ -296,10 +359,8 @@ impl Shard {
             asked,
         } = *joiner;
         let channel = membership.channel().clone();
-        let placement = channel.place(request.last_event_id.as_deref(), membership.joined_at, now);
-        self.note_replay(&channel, request.last_event_id.is_some(), &placement);
         let gap = opening::gap_form(settings.gap_notice, request.reader);
-        let retry = opening::retry(settings.retry, placement.app_retry, rand::random());
+        let retry = opening::retry(settings, placement.app_retry, rand::random());
         let block = opening::opening_block(&placement, retry, request.reader, gap);
         let cookies = if membership.opener {
             channel.take_set_cookie()
@@ -359,6 +420,7 @@ impl Shard {
 
     fn note_replay(&self, channel: &Channel, resumed: bool, placement: &Placement) {
         let outcome = match (resumed, placement.hole, placement.cursor == placement.head) {
+            _ if placement.is_done => ReplayOutcome::Done,
             (_, Some(hole), _) => {
                 channel.route_metrics.gaps.inc(hole.reason);
                 ReplayOutcome::Gap

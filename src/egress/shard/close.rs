@@ -130,6 +130,7 @@ impl Shard {
         let now = clock::now();
         let reason = match outcome {
             Outcome::Refused | Outcome::Unreachable => EndReason::UpstreamRefused,
+            Outcome::Cut => EndReason::UpstreamCut,
             Outcome::Retired | Outcome::Revoked => EndReason::Reloaded,
             Outcome::Broken | Outcome::Lingered => EndReason::Internal,
         };

@@ -36,7 +36,7 @@ impl Shard {
         self.sweep(index, channel.head()).await;
         match view.phase {
             Phase::Over(outcome) => self.channel_over(index, outcome).await,
-            Phase::Idle | Phase::Opening | Phase::Live => {
+            Phase::Idle | Phase::Opening | Phase::Live | Phase::Complete => {
                 self.hasten_lost(index, &view, clock::now())
             }
         }
