@@ -23,8 +23,8 @@ K8S_PYTHON := $(K8S)/.venv/installed
 K8S_PYTEST := $(K8S)/.venv/bin/python -B -m pytest -p no:cacheprovider --quiet
 STATIC := $(abspath $(or $(CARGO_TARGET_DIR),target))/static
 
-.PHONY: help demo test fmt fmt-check lint unit sim e2e cargo-test real browser k8s static image load deny clean
-.PHONY: ensure-build ensure-real ensure-browser ensure-k8s ensure-static
+.PHONY: help demo test fmt fmt-check lint unit sim e2e cargo-test pod real browser k8s static image load deny clean
+.PHONY: ensure-build ensure-pod ensure-real ensure-browser ensure-k8s ensure-static
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
@@ -32,8 +32,8 @@ help: ## Lists the targets
 demo: ensure-build ## Sidestream before a small app, with a page to look at (ARGS="--upstream URL" for your app)
 	cargo run --release $(LOCKED) -- demo $(ARGS)
 
-test: ensure-build ensure-real ensure-browser ensure-k8s ensure-static
-test: fmt-check lint cargo-test real browser k8s image ## All checks and tests; what CI runs
+test: ensure-build ensure-pod ensure-real ensure-browser ensure-k8s ensure-static
+test: fmt-check lint cargo-test pod real browser k8s image ## All checks and tests; what CI runs
 	@echo "all checks and tests passed"
 
 fmt: ## Formats the Rust code
@@ -56,6 +56,10 @@ e2e: ensure-build ## End-to-end tests written in Rust
 
 cargo-test: ensure-build
 	@$(STEP) "unit, property and end-to-end tests" cargo test $(LOCKED) --workspace
+
+pod: ensure-build ensure-pod ## The end of a pod and its mounted files, played in namespaces
+	@$(STEP) "build the binary" $(BUILD_BINARY)
+	@$(STEP) "a pod in namespaces" env SIDESTREAM_BIN=$(DEV_BINARY) tests/pod/run.sh
 
 real: ensure-build ensure-real $(REAL_NODE) $(REAL_PYTHON) $(REAL_NEST) ## Real apps and real clients
 	@$(STEP) "build the binary" $(BUILD_BINARY)
@@ -87,7 +91,7 @@ clean: ## Removes everything that was built or installed into this folder
 	cargo clean
 	rm -rf $(REAL)/{node_modules,.venv,results} $(BROWSER)/{node_modules,results} $(K8S)/.venv
 
-ensure-build ensure-real ensure-browser ensure-k8s ensure-static: ensure-%:
+ensure-build ensure-pod ensure-real ensure-browser ensure-k8s ensure-static: ensure-%:
 	@scripts/ensure.sh $*
 
 $(REAL_NODE): $(REAL)/package-lock.json

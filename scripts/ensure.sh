@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ensure.sh build|real|browser|static|k8s: makes sure that the system packages a target needs are there.
+# ensure.sh build|pod|real|browser|static|k8s: makes sure that the system packages a target needs are there.
 #
 # Each is checked by running it, so that an install of any origin counts. What is missing comes from
 # apt-get, through sudo where we are not root; what is still missing then is an error, never a skip.
@@ -24,7 +24,10 @@ has_cmake() { cmake --version; }
 has_cc() { printf 'int main(void) { return 0; }\n' | cc -x c -o "$scratch/a.out" - && "$scratch/a.out"; }
 has_curl() { curl --version | grep -w HTTP2; }
 has_openssl() { openssl version; }
+has_ip() { ip -V; }
+has_unshare() { unshare --version && nsenter --version; }
 has_npm() { npm --version; }
+has_nginx() { PATH=$PATH:/usr/sbin nginx -v; }
 has_chromium() { "$(dirname "$0")/find-chromium.sh"; }
 has_node() {
   local version
@@ -34,9 +37,10 @@ has_node() {
 has_python() { PYTHON_VERSION_MIN=$PYTHON_VERSION_MIN "$(dirname "$0")/find-python.sh"; }
 
 # The names of what a target needs, and the Debian packages that bring each.
-case ${1:?build, real, browser, static or k8s} in
+case ${1:?build, pod, real, browser, static or k8s} in
   build) needs=(rust cmake cc) ;;
-  real) needs=(curl openssl node npm python) ;;
+  pod) needs=(ip unshare node) ;;
+  real) needs=(curl openssl nginx node npm python) ;;
   browser) needs=(node npm chromium) ;;
   static) needs=(cargo cmake cc musl rust_musl authorities) ;;
   k8s) needs=(python ip unshare) ;;
@@ -45,6 +49,8 @@ esac
 packages_of() {
   case $1 in
     cmake) echo cmake make ;;
+    ip) echo iproute2 ;;
+    unshare) echo util-linux ;;
     cc) echo gcc libc6-dev ;;
     node) echo nodejs ;;
     python) echo python3 python3-venv ;;

@@ -5,11 +5,13 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, Method, StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, ORIGIN, UPGRADE},
+    header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN, UPGRADE},
 };
 
 use crate::{
+    answer::Answer,
     config::model::{Action, Config, Fanout, Route},
+    cors,
     error::RefuseReason,
     route::key::{ChannelKey, Scheme, Target, is_ambiguous},
 };
@@ -29,13 +31,15 @@ pub struct RequestView<'a> {
     pub target: &'a [u8],
     /// `Host` or `:authority`, port included; empty when an HTTP/1.0 client sent none.
     pub host: &'a str,
-    /// Scheme by the listener.
+    /// The host that the client asked for, where a trusted proxy says so.
+    pub forwarded_host: Option<&'a str>,
+    /// The client's scheme.
     pub scheme: Scheme,
     /// Header fields.
     pub headers: &'a HeaderMap,
     /// A body is announced (Content-Length above 0, Transfer-Encoding, or no END_STREAM).
     pub has_body: bool,
-    /// The peer's address, if it has one.
+    /// The client's address, if it is known.
     pub client: Option<IpAddr>,
 }
 
@@ -50,6 +54,8 @@ pub enum Decision {
     Stream(Arc<Route>),
     /// Answer it here.
     Refuse(Refusal),
+    /// Answer it here, and there is nothing wrong with it.
+    Answer(Box<Answer>),
 }
 
 /// A request that joins a channel.
@@ -67,8 +73,17 @@ pub struct FanOut {
     pub reader: Reader,
     /// The client's `Origin`, for answers of our own.
     pub origin: Option<Bytes>,
-    /// The peer's address.
+    /// The client's address.
     pub client: Option<IpAddr>,
+}
+
+impl FanOut {
+    /// Lets the client's page read an answer with these fields, if its route says so.
+    pub fn allow(&self, fields: &mut cors::Lines) {
+        if let Some(cors) = &self.settings.cors {
+            cors::apply(fields, cors, self.origin.as_deref());
+        }
+    }
 }
 
 /// What kind of client reads.
@@ -100,6 +115,9 @@ pub fn decide(request: &RequestView<'_>, config: &Config) -> Decision {
         return bad_request("the path holds a dot segment, a backslash or a NUL");
     }
     let path = String::from_utf8_lossy(target.path);
+    if let Some(decision) = preflight(request, &path, config) {
+        return decision;
+    }
     let Some(route) = config.table.find(request.host, &path, request.method) else {
         return refuse(
             StatusCode::NOT_FOUND,
@@ -119,6 +137,34 @@ pub fn decide(request: &RequestView<'_>, config: &Config) -> Decision {
     }
 }
 
+/// Answers the question whether a page of another origin may ask for a stream (Fetch standard,
+/// section 3.2.2), on routes that say so. About other methods the app is asked, since it serves them.
+fn preflight(request: &RequestView<'_>, path: &str, config: &Config) -> Option<Decision> {
+    let origin = request.headers.get(ORIGIN)?.as_bytes();
+    let method = request.headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;
+    if request.method != Method::OPTIONS || method.as_bytes() != b"GET" {
+        return None;
+    }
+    let route = config.table.find(request.host, path, &Method::GET)?;
+    let Action::Fanout(settings) = &route.action else {
+        return None;
+    };
+    let cors = settings.cors.as_ref()?;
+    Some(if cors::is_listed(cors, origin) {
+        Decision::Answer(Box::new(cors::preflight(cors, origin)))
+    } else {
+        foreign()
+    })
+}
+
+fn foreign() -> Decision {
+    refuse(
+        StatusCode::FORBIDDEN,
+        RefuseReason::Origin,
+        "pages of this origin may not read this stream",
+    )
+}
+
 fn fan_out(
     request: &RequestView<'_>,
     target: &Target<'_>,
@@ -127,6 +173,12 @@ fn fan_out(
 ) -> Decision {
     if request.has_body {
         return bad_request("a GET for an event stream carries no body");
+    }
+    if let (Some(cors), Some(origin)) = (&settings.cors, request.headers.get(ORIGIN))
+        && !cors::is_listed(cors, origin.as_bytes())
+        && !cors::is_own(origin.as_bytes(), request.host)
+    {
+        return foreign();
     }
     let key = ChannelKey::of(
         &route.name,
@@ -137,7 +189,7 @@ fn fan_out(
         request.headers,
     );
     let key = match key {
-        Ok(key) => key,
+        Ok(key) => key.forwarded_from(request.forwarded_host),
         Err(error) => return bad_request(error.text()),
     };
     Decision::FanOut(Box::new(FanOut {

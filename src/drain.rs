@@ -67,6 +67,12 @@ impl Slope {
         self.end = self.end.min(now.after(within));
     }
 
+    /// How long until all are gone.
+    #[must_use]
+    pub fn left(&self, now: Millis) -> Duration {
+        self.end.since(now)
+    }
+
     /// How much earlier than planned the slope ends. Members may stay away that much longer, so that
     /// their returns are as even as they would have been.
     #[must_use]

@@ -11,6 +11,14 @@ pub enum RefuseReason {
     ConnectionsMax,
     /// The process-wide subscriber cap.
     SubscribersMax,
+    /// The process uses all the memory that it may.
+    MemoryMax,
+    /// The route's subscriber cap.
+    RouteMax,
+    /// The subscriber cap of the client's address.
+    AddressMax,
+    /// The connection cap of the client's address.
+    AddressConnectionsMax,
     /// The channel's subscriber cap.
     ChannelMax,
     /// The channel-count cap.
@@ -25,6 +33,8 @@ pub enum RefuseReason {
     Draining,
     /// A reload removed or changed the route after it was taken.
     Reloaded,
+    /// A page of an origin that the route's `cors` does not list.
+    Origin,
 }
 
 /// Why a subscriber's stream ended. Every end has exactly one.
@@ -32,9 +42,9 @@ pub enum RefuseReason {
 pub enum EndReason {
     /// The client closed or reset.
     ClientLeft,
-    /// The app ended the stream (`on_end: pass`).
+    /// The app ended the stream (`on_end: pass` and `final`).
     UpstreamEnded,
-    /// The app broke off, and the stream was this client's own.
+    /// The app broke off: a stream of this client's own, or one answer (`on_end: final`).
     UpstreamCut,
     /// On reconnect the app answered something else than the stream.
     UpstreamRefused,
@@ -42,6 +52,8 @@ pub enum EndReason {
     Slow,
     /// `gap_notice: close` met a gap.
     Gap,
+    /// `connection_age_max`.
+    Age,
     /// Drain.
     Drained,
     /// A reload removed or tightened the route.
@@ -84,6 +96,8 @@ pub enum GapReason {
     AmbiguousId,
     /// An event of the app broke a limit of `event`.
     Oversized,
+    /// The reader was too far behind, under `slow.policy: skip`.
+    Skipped,
 }
 
 macro_rules! labels {
@@ -102,20 +116,23 @@ macro_rules! labels {
 
 labels!(RefuseReason {
     BadRequest => "bad_request", NoRoute => "no_route", ConnectionsMax => "connections_max",
-    SubscribersMax => "subscribers_max", ChannelMax => "channel_max", ChannelsMax => "channels_max",
+    SubscribersMax => "subscribers_max", MemoryMax => "memory_max", RouteMax => "route_max",
+    AddressMax => "address_max", AddressConnectionsMax => "address_connections_max",
+    ChannelMax => "channel_max", ChannelsMax => "channels_max",
     UpstreamConnectionsMax => "upstream_connections_max", RingBytesMax => "ring_bytes_max",
     UpstreamUnreachable => "upstream_unreachable", Draining => "draining",
-    Reloaded => "reloaded",
+    Reloaded => "reloaded", Origin => "origin",
 });
 labels!(EndReason {
     ClientLeft => "client_left", UpstreamEnded => "upstream_ended",
     UpstreamCut => "upstream_cut", UpstreamRefused => "upstream_refused",
-    Slow => "slow", Gap => "gap", Drained => "drained", Reloaded => "reloaded", Internal => "internal",
+    Slow => "slow", Gap => "gap", Age => "age", Drained => "drained", Reloaded => "reloaded", Internal => "internal",
     WriteError => "write_error",
 });
 labels!(GapReason {
     UpstreamCut => "upstream_cut", Evicted => "evicted", UnknownId => "unknown_id",
     OtherEpoch => "other_epoch", AmbiguousId => "ambiguous_id", Oversized => "oversized",
+    Skipped => "skipped",
 });
 labels!(ConnectOutcome {
     Opened => "opened", Busy => "busy", Unreachable => "unreachable", NoHead => "no_head", Retryable => "retryable",

@@ -1,7 +1,8 @@
-//! Starting, ready, draining, stopped; whether all that must run does; and what signals do to it all.
+//! Starting, ready, draining, drained, stopped; whether all that must run does; and what signals do to
+//! it all.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -29,6 +30,8 @@ pub enum Phase {
     Ready,
     /// Not ready any more; subscribers are closed along the slope.
     Draining,
+    /// Subscribers are gone; the pass-through serves on until the process is to end.
+    Drained,
     /// Ends now, whoever is left.
     Stopped,
 }
@@ -41,6 +44,7 @@ impl Phase {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Draining => "draining",
+            Self::Drained => "drained",
             Self::Stopped => "stopped",
         }
     }
@@ -50,10 +54,14 @@ impl Phase {
 #[derive(Debug)]
 pub struct Lifecycle {
     phase: watch::Sender<Phase>,
+    /// It is to end once it has drained. A drain that was ordered without that is followed by nothing:
+    /// Kubernetes starts a sidecar anew that ends before its pod does (KEP-753, KEP-4438).
+    leaving: watch::Sender<bool>,
     pulses: Mutex<Vec<Arc<AtomicU64>>>,
     /// Names of duties that nobody fulfils.
     down: Arc<Mutex<BTreeSet<String>>>,
-    restart_needed: Mutex<Vec<String>>,
+    /// For people, by topic.
+    notes: Mutex<BTreeMap<&'static str, Vec<String>>>,
 }
 
 /// One shard's sign of life.
@@ -97,9 +105,10 @@ impl Lifecycle {
     pub fn new() -> Self {
         Self {
             phase: watch::Sender::new(Phase::Starting),
+            leaving: watch::Sender::new(false),
             pulses: Mutex::default(),
             down: Arc::default(),
-            restart_needed: Mutex::default(),
+            notes: Mutex::default(),
         }
     }
 
@@ -130,6 +139,28 @@ impl Lifecycle {
     pub async fn reached(&self, phase: Phase) {
         // The sender is `self`, so it cannot be gone.
         let _ = self.watch().wait_for(|current| *current >= phase).await;
+    }
+
+    /// Drains, unless it does or has already, and ends then. Without it,
+    /// [`advance`](Self::advance) to [`Phase::Draining`] drains and stays.
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
+        self.advance(Phase::Draining);
+    }
+
+    /// It is to end once it has drained.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        *self.leaving.borrow() || self.phase() == Phase::Stopped
+    }
+
+    /// Waits until it is to end.
+    pub async fn left(&self) {
+        let mut leaving = self.leaving.subscribe();
+        tokio::select! {
+            _ = leaving.wait_for(|leaving| *leaving) => {}
+            () = self.reached(Phase::Stopped) => {}
+        }
     }
 
     /// Registers a shard that runs since `now`.
@@ -174,15 +205,15 @@ impl Lifecycle {
             .collect()
     }
 
-    /// Notes which changes of the configuration file wait for a restart; empty: none.
-    pub fn set_restart_needed(&self, changes: Vec<String>) {
-        *self.restart_needed.lock() = changes;
+    /// Says what people should know of `topic`, in place of what was said before.
+    pub fn note(&self, topic: &'static str, texts: Vec<String>) {
+        self.notes.lock().insert(topic, texts);
     }
 
-    /// The changes that wait for a restart.
+    /// What people should know, which changes nothing of whether it is ready.
     #[must_use]
-    pub fn restart_needed(&self) -> Vec<String> {
-        self.restart_needed.lock().clone()
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().values().flatten().cloned().collect()
     }
 }
 
@@ -192,11 +223,12 @@ impl Default for Lifecycle {
     }
 }
 
-/// The first signal drains, a second one of either kind ends at once.
+/// The first signal has the process drain and end, a second one of either kind ends at once. A drain
+/// by command is no signal: the first one after it ends what is drained already.
 pub async fn follow_signals(lifecycle: &Lifecycle, mut next: impl AsyncFnMut()) {
     // Nothing is logged here: whoever reads the log may be what hangs.
     next().await;
-    lifecycle.advance(Phase::Draining);
+    lifecycle.leave();
     next().await;
     lifecycle.advance(Phase::Stopped);
 }
@@ -251,6 +283,30 @@ mod tests {
         follow_signals(&lifecycle, async || seen.push(lifecycle.phase())).await;
         seen.push(lifecycle.phase());
         assert_eq!(seen, [Phase::Ready, Phase::Draining, Phase::Stopped]);
+    }
+
+    #[tokio::test]
+    async fn a_drain_by_command_does_not_end_the_process_and_the_first_signal_after_it_does() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.advance(Phase::Draining);
+        lifecycle.advance(Phase::Drained);
+        assert!(!lifecycle.is_leaving());
+        let mut seen = Vec::new();
+        follow_signals(&lifecycle, async || seen.push(lifecycle.is_leaving())).await;
+        assert_eq!(seen, [false, true]);
+        assert_eq!(lifecycle.phase(), Phase::Stopped);
+        lifecycle.left().await;
+    }
+
+    #[test]
+    fn a_note_takes_the_place_of_the_one_before_on_its_topic() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.note("b", vec!["old".to_owned()]);
+        lifecycle.note("a", vec!["first".to_owned()]);
+        lifecycle.note("b", vec!["new".to_owned(), "more".to_owned()]);
+        assert_eq!(lifecycle.notes(), ["first", "new", "more"]);
+        lifecycle.note("b", vec![]);
+        assert_eq!(lifecycle.notes(), ["first"]);
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             let options = app::Options {
                 config_file: Some(path.to_owned()),
                 signals: true,
+                ..app::Options::default()
             };
             app::start(config, options)
                 .and_then(Running::wait)
@@ -42,8 +43,8 @@ fn options(flags: &Demo) -> Options {
 fn serve_demo(config: Config) -> Result<Serving, Failure> {
     logging::init(&config.log).map_err(Failure::usage)?;
     let options = app::Options {
-        config_file: None,
         signals: true,
+        ..app::Options::default()
     };
     let running = app::start(config, options).map_err(Failure::runtime)?;
     let stats = demo::stats_of(&running.hub.metrics, &running.hub.config.load());

@@ -105,7 +105,7 @@ impl Exchange {
             request,
             mut downstream,
             membership,
-            permit: _held,
+            seat: _held,
             ..
         } = *joiner;
         drop(membership);
@@ -120,10 +120,11 @@ impl Exchange {
             // The app streams by now: by way of the channel, not beside it.
             Ok(opened) if is_stream(&opened.head) => {
                 drop(opened);
-                self.answer(downstream, &self.come_back(&request)).await
+                self.answer(downstream, self.come_back(&request), &request)
+                    .await
             }
-            Ok(opened) => self.hand_on(opened, downstream).await,
-            Err(answer) => self.answer(downstream, &answer).await,
+            Ok(opened) => self.hand_on(opened, downstream, &request).await,
+            Err(answer) => self.answer(downstream, answer, &request).await,
         };
     }
 
@@ -162,19 +163,33 @@ impl Exchange {
         )
     }
 
-    async fn answer(&self, downstream: Downstream, answer: &Answer) -> io::Result<()> {
+    async fn answer(
+        &self,
+        downstream: Downstream,
+        mut answer: Answer,
+        request: &FanOut,
+    ) -> io::Result<()> {
         self.count(answer.status);
-        let (mut sink, head) = downstream.answer(answer).ok_or(io::ErrorKind::BrokenPipe)?;
+        request.allow(&mut answer.headers);
+        let (mut sink, head) = downstream
+            .answer(&answer)
+            .ok_or(io::ErrorKind::BrokenPipe)?;
         self.push(&mut sink, head).await?;
         self.push(&mut sink, answer.body.clone()).await?;
         sink.end(EndKind::Complete, self.write_timeout).await;
         Ok(())
     }
 
-    async fn hand_on(&self, opened: Opened, downstream: Downstream) -> io::Result<()> {
+    async fn hand_on(
+        &self,
+        opened: Opened,
+        downstream: Downstream,
+        request: &FanOut,
+    ) -> io::Result<()> {
         let Opened { head, mut body } = opened;
         self.count(head.status);
-        let (mut sink, begin) = begun(&head, downstream).ok_or(io::ErrorKind::BrokenPipe)?;
+        let (mut sink, begin) =
+            begun(&head, downstream, request).ok_or(io::ErrorKind::BrokenPipe)?;
         self.push(&mut sink, begin.freeze()).await?;
         let silence_max = self.channel.route().upstream.read_timeout;
         loop {
@@ -224,11 +239,16 @@ fn has_body(head: &ResponseHead) -> bool {
 }
 
 /// Begins the client's response with the app's head, this client's own `Set-Cookie` included.
-fn begun(head: &ResponseHead, downstream: Downstream) -> Option<(Sink, BytesMut)> {
+fn begun(
+    head: &ResponseHead,
+    downstream: Downstream,
+    request: &FanOut,
+) -> Option<(Sink, BytesMut)> {
     let mut headers = client_headers(&head.headers);
     let cookies = head.headers.get_all(SET_COOKIE);
     headers.extend(cookies.iter().map(|value| (SET_COOKIE, value.clone())));
     headers.retain(|(name, _)| name != DATE);
+    request.allow(&mut headers);
     // With both, the length says nothing (RFC 9112, section 6.3).
     let length = head
         .headers

@@ -10,7 +10,7 @@ use crate::{
     channel::registry::Registry,
     clock,
     config::model::Config,
-    decide::{FanOut, Reader},
+    decide::{Decision, FanOut, Reader, RequestView, decide},
     egress::shard::{Joiner, ShardHandle},
     error::RefuseReason,
     metrics::Metrics,
@@ -29,6 +29,22 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// Decides about a request: by `config`, the one snapshot of it, and by what apps have said of live
+    /// channels.
+    #[must_use]
+    pub fn decide(&self, request: &RequestView<'_>, config: &Config) -> Decision {
+        let decision = decide(request, config);
+        if let Decision::FanOut(wanted) = &decision
+            && wanted.settings.strict
+            && self.registry.is_withdrawn(&wanted.key)
+        {
+            let route = self.metrics.route(&wanted.route.name);
+            route.sharing.unshared.inc();
+            return Decision::Proxy(wanted.route.clone());
+        }
+        decision
+    }
+
     /// Takes over `downstream` for good: admits it or sheds it, joins it to its channel, and has
     /// `shard` answer it from here on. Never blocks, never fails towards the caller.
     pub fn subscribe(
@@ -38,15 +54,18 @@ impl Hub {
         shard: &ShardHandle,
     ) {
         let now = clock::now();
-        let Some(permit) = self.admission.subscribers.try_take() else {
-            return self.shed(&request, downstream, shard, RefuseReason::SubscribersMax);
-        };
-        match self.registry.join(&request, now) {
-            Ok(membership) => shard.join(Box::new(Joiner {
+        let seat = self.admission.seat(
+            (&request.route.name, request.settings.route_subscribers_max),
+            request.client,
+            &self.config.load().limits.per_address,
+        );
+        let joined = seat.and_then(|seat| Ok((self.registry.join(&request, now)?, seat)));
+        match joined {
+            Ok((membership, seat)) => shard.join(Box::new(Joiner {
                 request,
                 downstream,
                 membership,
-                permit,
+                seat,
                 asked: now,
             })),
             Err(reason) => self.shed(&request, downstream, shard, reason),
@@ -62,13 +81,14 @@ impl Hub {
     ) {
         self.metrics.refused.inc(reason);
         self.metrics.shed.inc();
-        let answer = admission::turn_away(
+        let mut answer = admission::turn_away(
             &self.admission,
             request.reader == Reader::EventSource,
             request.origin.as_deref(),
             rand::random(),
             clock::now(),
         );
+        request.allow(&mut answer.headers);
         let patience = request.settings.slow.stall_max;
         shard.answer(downstream, Arc::new(answer), patience);
     }

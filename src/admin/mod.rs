@@ -1,5 +1,13 @@
-//! The admin service: health, metrics, channels, configuration. Loopback or a unix socket only, and
-//! nothing here changes state.
+//! The admin service, on loopback or a unix socket only.
+//!
+//! ```text
+//! GET /livez      200, or 503 and what hangs or is down
+//! GET /readyz     200, or 503 and the phase; notes for people
+//! GET /metrics    OpenMetrics
+//! GET /channels   ?limit=N
+//! GET /config     what is in force, and what waits for a restart
+//! POST /drain     202: all clients are moved away, the process stays; with `Sidestream-Command: drain`
+//! ```
 
 pub mod beacon;
 pub mod channels;
@@ -19,6 +27,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
+pub use self::pages::COMMAND_HEADER;
 use self::{
     channels::ChannelSource,
     pages::{Page, Peer, Question},
@@ -166,6 +175,10 @@ fn answer(session: &ServerSession, sources: &Sources, peer: Peer) -> Page {
         query: head.uri.query().unwrap_or(""),
         // With an absolute target, pingora has seen to it that the two agree.
         host: head.headers.get(HOST).map(http::HeaderValue::as_bytes),
+        command: head
+            .headers
+            .get(COMMAND_HEADER)
+            .map(http::HeaderValue::as_bytes),
         peer,
     };
     pages::answer(&question, sources, clock::now())
@@ -186,7 +199,7 @@ async fn write(mut session: ServerSession, page: Page, body: Body) -> pingora::R
     head.insert_header("Cache-Control", "no-store")?;
     head.insert_header("X-Content-Type-Options", "nosniff")?;
     if page.status == StatusCode::METHOD_NOT_ALLOWED {
-        head.insert_header("Allow", "GET, HEAD")?;
+        head.insert_header("Allow", page.allow)?;
     }
     session.write_response_header(Box::new(head)).await?;
     if body == Body::Sent {

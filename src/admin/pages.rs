@@ -11,6 +11,13 @@ use crate::{clock::Millis, lifecycle::Phase, metrics};
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// With this header a command is meant. A page of another site cannot send it: the browser asks us
+/// first, by a request with `OPTIONS`, and we never agree.
+pub const COMMAND_HEADER: &str = "Sidestream-Command";
+
+const READ: &str = "GET, HEAD";
+const COMMAND: &str = "POST";
+
 /// Rows of `/channels` without `limit`.
 const ROWS_DEFAULT: usize = 1_000;
 
@@ -33,6 +40,8 @@ pub(super) struct Question<'a> {
     pub(super) path: &'a str,
     pub(super) query: &'a str,
     pub(super) host: Option<&'a [u8]>,
+    /// The value of [`COMMAND_HEADER`].
+    pub(super) command: Option<&'a [u8]>,
     pub(super) peer: Peer,
 }
 
@@ -42,6 +51,8 @@ pub(super) struct Page {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: String,
+    /// The methods that this page has.
+    pub(super) allow: &'static str,
 }
 
 impl Page {
@@ -50,6 +61,7 @@ impl Page {
             status,
             content_type: TEXT,
             body: format!("{text}\n"),
+            allow: READ,
         }
     }
 
@@ -58,6 +70,7 @@ impl Page {
             status,
             content_type: JSON,
             body: format!("{body}\n"),
+            allow: READ,
         }
     }
 
@@ -66,6 +79,7 @@ impl Page {
             status: StatusCode::OK,
             content_type,
             body,
+            allow: READ,
         }
     }
 }
@@ -83,10 +97,11 @@ pub(super) fn answer(question: &Question<'_>, sources: &Sources, now: Millis) ->
         "/metrics" => Page::ok(metrics::CONTENT_TYPE, sources.metrics.render()),
         "/channels" => list_channels(question.query, sources, now),
         "/config" => Page::ok("application/yaml", (sources.config)()),
+        "/drain" => return drain(question, sources),
         _ => {
             return Page::text(
                 StatusCode::NOT_FOUND,
-                "no such page; there are /livez /readyz /metrics /channels /config",
+                "no such page; there are /livez /readyz /metrics /channels /config, and POST /drain",
             );
         }
     };
@@ -98,6 +113,26 @@ pub(super) fn answer(question: &Question<'_>, sources: &Sources, now: Millis) ->
             "only GET and HEAD are answered here",
         )
     }
+}
+
+/// Begins to drain, as a signal would, but the process stays. Said twice it is the same.
+fn drain(question: &Question<'_>, sources: &Sources) -> Page {
+    if *question.method != Method::POST {
+        let page = Page::text(StatusCode::METHOD_NOT_ALLOWED, "a drain is ordered by POST");
+        return Page {
+            allow: COMMAND,
+            ..page
+        };
+    }
+    if question.command != Some(b"drain") {
+        let text = format!("say that you mean it, by a header: {COMMAND_HEADER}: drain");
+        return Page::text(StatusCode::FORBIDDEN, &text);
+    }
+    if sources.lifecycle.advance(Phase::Draining) {
+        tracing::info!("told to drain by the admin service");
+    }
+    let phase = sources.lifecycle.phase();
+    Page::json(StatusCode::ACCEPTED, &json!({ "phase": phase.as_str() }))
 }
 
 /// A page of another site whose name now points to 127.0.0.1 (DNS rebinding) still sends that name.
@@ -139,12 +174,7 @@ fn ready(sources: &Sources) -> Page {
     } else {
         vec![phase.as_str()]
     };
-    let notes: Vec<String> = sources
-        .lifecycle
-        .restart_needed()
-        .into_iter()
-        .map(|change| format!("restart needed: {change}"))
-        .collect();
+    let notes = sources.lifecycle.notes();
     Page::json(
         health(&reasons),
         &json!({ "ready": reasons.is_empty(), "reasons": reasons, "notes": notes }),

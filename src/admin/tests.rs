@@ -101,6 +101,11 @@ async fn readiness_follows_the_lifecycle_and_says_why() {
             503,
             r#"{"notes":[],"ready":false,"reasons":["draining"]}"#,
         ),
+        (
+            Phase::Drained,
+            503,
+            r#"{"notes":[],"ready":false,"reasons":["drained"]}"#,
+        ),
     ];
     for (phase, status, body) in cases {
         sources.lifecycle.advance(phase);
@@ -114,9 +119,8 @@ async fn a_needed_restart_is_a_note_and_no_reason() {
     let sources = sources();
     let address = start(&loopback(), &sources);
     sources.lifecycle.advance(Phase::Ready);
-    sources
-        .lifecycle
-        .set_restart_needed(vec!["listeners".to_owned()]);
+    let note = "restart needed: listeners".to_owned();
+    sources.lifecycle.note("restart", vec![note]);
     let (status, _, body) = get(&address, "/readyz").await;
     assert_eq!(status, 200);
     assert!(
@@ -137,6 +141,7 @@ async fn liveness_fails_for_what_hangs_or_is_down_and_for_nothing_else() {
             path: "/livez",
             query: "",
             host: None,
+            command: None,
             peer: Peer::Network,
         };
         pages::answer(&question, &sources, now)
@@ -256,6 +261,49 @@ async fn other_methods_and_other_hosts_are_refused() {
             "{request}: {answer}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_drain_is_ordered_by_those_who_mean_it() {
+    let sources = sources();
+    let address = start(&loopback(), &sources);
+    sources.lifecycle.advance(Phase::Ready);
+    let ask = async |line: &str, more: &str| {
+        let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+        exchange(&address, request.as_bytes()).await
+    };
+    // What a page in a browser can send, and what it asks first when it wants to send more.
+    let origin = "Origin: https://evil.example\r\n";
+    let preflight = "Access-Control-Request-Method: POST\r\n\
+                     Access-Control-Request-Headers: sidestream-command\r\n";
+    for (line, more, status, says) in [
+        ("GET /drain", "", "405", "Allow: POST"),
+        ("HEAD /drain", "Sidestream-Command: drain\r\n", "405", ""),
+        ("POST /drain", origin, "403", "Sidestream-Command: drain"),
+        ("POST /drain", "Sidestream-Command: stop\r\n", "403", ""),
+        ("OPTIONS /drain", preflight, "405", ""),
+    ] {
+        let answer = ask(line, more).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+        assert!(answer.contains(says), "{answer}");
+        assert!(
+            !answer.to_lowercase().contains("access-control"),
+            "{answer}"
+        );
+        assert_eq!(sources.lifecycle.phase(), Phase::Ready, "{line}");
+    }
+    for phase in [Phase::Draining, Phase::Draining, Phase::Drained] {
+        sources.lifecycle.advance(phase);
+        let answer = ask("POST /drain", "Sidestream-Command: drain\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+        let said = format!("{{\"phase\":\"{}\"}}\n", phase.as_str());
+        assert!(answer.ends_with(&said), "{answer}");
+        assert_eq!(sources.lifecycle.phase(), phase);
+    }
+    assert!(!sources.lifecycle.is_leaving(), "the process stays");
 }
 
 #[tokio::test]

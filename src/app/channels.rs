@@ -76,10 +76,13 @@ const fn word(phase: Phase) -> &'static str {
         Phase::Idle => "idle",
         Phase::Opening => "opening",
         Phase::Live => "live",
+        Phase::Complete => "complete",
         Phase::Over(Outcome::Lingered) => "over: lingered",
         Phase::Over(Outcome::Refused) => "over: refused",
         Phase::Over(Outcome::Unreachable) => "over: unreachable",
+        Phase::Over(Outcome::Cut) => "over: cut",
         Phase::Over(Outcome::Retired) => "over: retired",
+        Phase::Over(Outcome::Revoked) => "over: revoked",
         Phase::Over(Outcome::Broken) => "over: broken",
     }
 }

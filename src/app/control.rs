@@ -2,6 +2,7 @@
 //! and the drain.
 
 use std::{
+    convert::Infallible,
     future::Future,
     io,
     path::PathBuf,
@@ -12,17 +13,19 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{channels::Channels, memory, overseer::Over};
+use super::{channels::Channels, departure::Departure, memory, overseer::Over};
 use crate::{
     admin::{Admin, Sources, beacon::Beacon},
     admission::fd,
-    clock,
+    clock::{self, Millis},
     config::{
         self,
         model::{Config, ListenAddress},
+        mount,
         watch::{Reload, Watch},
     },
     egress::shard::ShardHandle,
+    front::rotation::Rotations,
     lifecycle::Phase,
     metrics::labels::{PanicPlace, ReloadOutcome},
     subscribe::Hub,
@@ -33,6 +36,10 @@ use crate::{
 
 /// Grain of lingers, ring ages and the memory budget.
 const TICK: Duration = Duration::from_millis(250);
+
+/// How often the process looks at its memory. It grows by what joins, and a second's joiners at the
+/// rate that shed clients are told of take some megabytes.
+const MEMORY_LOOK: Duration = Duration::from_secs(1);
 
 /// How often the drain looks whether everybody is gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
@@ -47,6 +54,10 @@ pub(super) struct Control {
     pub(super) shutdown: watch::Sender<bool>,
     /// The file that the configuration came from.
     pub(super) config_file: Option<PathBuf>,
+    /// The certificates of the listeners.
+    pub(super) rotations: Arc<Rotations>,
+    /// Time between looks at files.
+    pub(super) look_interval: Duration,
     /// Told when the drain is over.
     pub(super) over: SyncSender<Over>,
     /// What the file says for the next start, as comments.
@@ -75,9 +86,17 @@ impl Control {
                     let control = control.clone();
                     move || control.clone().tick()
                 }),
+                control.keep("the watch over memory", {
+                    let control = control.clone();
+                    move || control.clone().watch_memory()
+                }),
                 control.keep("the watch over the configuration file", {
                     let control = control.clone();
                     move || control.clone().watch_file()
+                }),
+                control.keep("the watch over certificates", {
+                    let control = control.clone();
+                    move || control.rotations.clone().run(control.look_interval)
                 }),
                 control.keep("the drain", {
                     let control = control.clone();
@@ -141,45 +160,91 @@ impl Control {
         loop {
             ticks.tick().await;
             self.hub.registry.tick(clock::now());
+            let addresses = self.hub.admission.addresses();
+            self.hub.metrics.counted_addresses.set(addresses);
         }
     }
 
-    /// Waits for the order to leave, then leaves: readiness fails with the phase; no new channels, no
-    /// keep-alive; every shard closes its readers along a slope; what is left at the deadline is cut.
+    async fn watch_memory(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(MEMORY_LOOK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            memory::look(&self.hub);
+        }
+    }
+
+    /// Waits for the order to drain, then moves everybody away: readiness fails with the phase; no new
+    /// channels, no keep-alive; every shard closes its readers along a slope; what is left at the
+    /// deadline is cut. The pass-through serves on, until the process is to end and nobody is left.
     async fn drain(self: Arc<Self>) {
         let lifecycle = &self.supervisor.lifecycle;
         lifecycle.reached(Phase::Draining).await;
         let drain = self.hub.config.load().drain;
         tracing::info!(window = ?drain.window, "draining; a second signal ends at once");
-        let began = clock::now();
-        let (listened, deadline) = (
-            began.after(drain.listen_min),
-            began.after(drain.window + drain.margin),
-        );
+        let departure = Departure::new(drain, clock::now());
         self.hub.metrics.draining.set(1);
         self.hub.registry.drain();
         self.shutdown.send_replace(true);
         for shard in &self.shards {
             shard.drain(drain.window);
         }
+        let told = tokio::select! {
+            () = lifecycle.left() => clock::now(),
+            never = self.stay(&departure) => match never {},
+        };
+        let everybody = || self.readers() + self.hub.admission.connections.taken();
+        let left = self
+            .until_over(&departure, everybody, departure.deadline(told))
+            .await;
+        tracing::info!(left, "drained");
+        self.cut();
+        // An error means that nobody waits for us.
+        let _told = self.over.try_send(Over::Drained);
+    }
+
+    /// A drain by command: the process is not to end after it.
+    async fn stay(&self, departure: &Departure) -> Infallible {
+        let deadline = departure.cut_at();
+        let cut = self
+            .until_over(departure, || self.readers(), deadline)
+            .await;
+        self.supervisor.lifecycle.advance(Phase::Drained);
+        tracing::info!(
+            cut,
+            "drained by command; the pass-through serves on until SIGTERM"
+        );
+        // Until then, who joins a channel that is there is closed along the slope.
+        tokio::time::sleep(deadline.since(clock::now())).await;
+        self.cut();
+        std::future::pending().await
+    }
+
+    /// Waits until nobody is left, or ought to be; how many still are.
+    async fn until_over(
+        &self,
+        departure: &Departure,
+        count: impl Fn() -> usize,
+        deadline: Millis,
+    ) -> usize {
         loop {
-            let readers: usize = self.shards.iter().map(ShardHandle::load).sum();
-            let left = readers + self.hub.admission.connections.taken();
-            let now = clock::now();
-            // Load balancers send clients for a while after readiness fails.
-            let all_gone = left == 0 && now >= listened;
-            let at_once = lifecycle.phase() == Phase::Stopped;
-            if all_gone || at_once || now >= deadline {
-                tracing::info!(left, "drained");
-                break;
+            let (left, now) = (count(), clock::now());
+            let at_once = self.supervisor.lifecycle.phase() == Phase::Stopped;
+            if departure.is_over(left, now) || now >= deadline || at_once {
+                return left;
             }
             tokio::time::sleep(DRAIN_LOOK).await;
         }
+    }
+
+    fn readers(&self) -> usize {
+        self.shards.iter().map(ShardHandle::load).sum()
+    }
+
+    fn cut(&self) {
         for shard in &self.shards {
             shard.cut();
         }
-        // An error means that nobody waits for us.
-        let _told = self.over.try_send(Over::Drained);
     }
 
     async fn watch_file(self: Arc<Self>) {
@@ -189,11 +254,16 @@ impl Control {
         let Some(path) = self.config_file.clone() else {
             return;
         };
+        let trap: Vec<String> = mount::warning(&path).into_iter().collect();
+        for warning in &trap {
+            tracing::warn!("{warning}");
+        }
+        self.supervisor.lifecycle.note("configuration file", trap);
         let control = self.clone();
         let env = Box::new(|name: &str| std::env::var(name).ok());
         let on_reload = Box::new(move |reload: Reload<'_>| control.reloaded(reload));
         Watch::new(self.hub.config.clone(), path, env, on_reload)
-            .run()
+            .run(self.look_interval)
             .await;
     }
 
@@ -223,9 +293,9 @@ impl Control {
                 metrics
                     .config_restart_needed
                     .set(usize::from(!waiting.is_empty()));
-                let sections = waiting.sections.iter().map(ToString::to_string);
-                let lifecycle = &self.supervisor.lifecycle;
-                lifecycle.set_restart_needed(sections.collect());
+                let sections = waiting.sections.iter();
+                let notes = sections.map(|section| format!("restart needed: {section}"));
+                self.supervisor.lifecycle.note("restart", notes.collect());
                 *self.waiting.lock() = waiting.comment();
                 if !Arc::ptr_eq(old, new) {
                     self.apply(new);
@@ -237,13 +307,14 @@ impl Control {
     /// Brings caps, cells and live channels in line with a new configuration.
     fn apply(&self, new: &Config) {
         let caps = super::caps(new, fd::open_files_max(), &self.hub.metrics);
-        self.hub.admission.set_caps(&caps);
+        self.hub.admission.configure(&caps, &new.limits);
         self.peers
             .gates
             .configure(&new.upstreams, |upstream| caps.upstream(upstream));
         for route in &new.routes {
             let _cells = self.hub.metrics.route(&route.name);
         }
+        memory::bound(&self.hub, &new.limits);
         let ring_bytes_max = memory::ring_bytes_max(&new.limits);
         self.hub.registry.reload(ring_bytes_max, clock::now());
     }

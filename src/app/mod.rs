@@ -8,6 +8,7 @@
 
 mod channels;
 mod control;
+mod departure;
 mod memory;
 mod overseer;
 
@@ -29,7 +30,10 @@ use crate::{
     admission::{Admission, fd},
     channel::registry::Registry,
     clock::{self, Millis},
-    config::model::{Config, ListenAddress},
+    config::{
+        model::{Config, ListenAddress},
+        watch::POLL_INTERVAL,
+    },
     egress::shard::{self, ShardContext, ShardHandle},
     front::{
         self, Seed, Shared,
@@ -52,7 +56,7 @@ pub struct Running {
     pub admin: ListenAddress,
     /// Channels and caps.
     pub hub: Arc<Hub>,
-    /// Starting, ready, draining, stopped.
+    /// Starting, ready, draining, drained, stopped.
     pub lifecycle: Arc<Lifecycle>,
     front: front::Running,
     control: Worker,
@@ -64,12 +68,24 @@ pub struct Running {
 }
 
 /// What is not in the configuration.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
     /// The file that the configuration came from; watched for changes.
     pub config_file: Option<PathBuf>,
+    /// Time between looks at that file, and at those of certificates.
+    pub look_interval: Duration,
     /// Drain on SIGTERM and SIGINT.
     pub signals: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            config_file: None,
+            look_interval: POLL_INTERVAL,
+            signals: false,
+        }
+    }
 }
 
 /// Starts everything. The listeners accept when this returns.
@@ -86,6 +102,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let peers = Arc::new(Peers::new(metrics.clone()));
     let dialer = Arc::new(Dialer::new(peers.clone()));
     let listeners = Listeners::bind(&config.listeners).map_err(|error| error.to_string())?;
+    let (opened, rotations) =
+        front::open(listeners, &supervisor).map_err(|error| error.to_string())?;
     let (threads, admin) = (config.threads, config.admin.address.clone());
     let hub = Arc::new(hub(config, &metrics, &peers, &dialer));
     let context = ShardContext {
@@ -118,6 +136,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
         shards,
         shutdown,
         config_file: options.config_file,
+        rotations: Arc::new(rotations),
+        look_interval: options.look_interval,
         over: over_sender,
         waiting: Mutex::default(),
     };
@@ -130,7 +150,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
         shutdown: shutdown_watch,
         supervisor,
     };
-    let front = front::start(listeners, seeds, &shared).map_err(|error| error.to_string())?;
+    let front = front::start(opened, seeds, &shared).map_err(|error| error.to_string())?;
     let running = Running {
         addresses: front.addresses().to_vec(),
         admin,
@@ -158,8 +178,9 @@ impl Running {
         tracing::info!(listeners = listeners.join(", "), admin = %self.admin, "ready");
     }
 
-    /// Serves until told to end (a signal, or [`Lifecycle::advance`]), drains, and ends: at the
-    /// latest five seconds after window and margin of the drain, whatever hangs.
+    /// Serves until told to end (a signal, or [`Lifecycle::leave`]), drains, and ends: at the latest
+    /// five seconds after window and margin of the drain, whatever hangs. A drain by command does not
+    /// end it.
     ///
     /// # Errors
     /// What hung or panicked on the way out.
@@ -211,7 +232,10 @@ fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Diale
         // Its cells exist at zero from the start, so that a rate over them is right.
         let _cells = metrics.route(&route.name);
     }
-    let ring_bytes_max = memory::ring_bytes_max(&config.limits);
+    let limits = config.limits;
+    let admission = Admission::new(&caps);
+    admission.configure(&caps, &limits);
+    let ring_bytes_max = memory::ring_bytes_max(&limits);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let registry = Registry::new(
         Arc::new(Readers::new(dialer.clone(), metrics.clone())),
@@ -219,12 +243,14 @@ fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Diale
         config.clone(),
         ring_bytes_max,
     );
-    Hub {
-        admission: Arc::new(Admission::new(&caps)),
+    let hub = Hub {
+        admission: Arc::new(admission),
         registry: Arc::new(registry),
         config,
         metrics: metrics.clone(),
-    }
+    };
+    memory::bound(&hub, &limits);
+    hub
 }
 
 /// Raises the limit on open files, and fits the caps to it.

@@ -10,7 +10,9 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::departure::Departure;
 use crate::{
+    clock,
     config::Config,
     lifecycle::{Lifecycle, Phase, Signals, follow_signals},
     worker::{Start, Worker},
@@ -60,9 +62,11 @@ impl Overseer {
 
     async fn hold_deadline(self) {
         self.lifecycle.reached(Phase::Draining).await;
-        let drain = self.config.load().drain;
+        let departure = Departure::new(self.config.load().drain, clock::now());
+        self.lifecycle.left().await;
+        let told = clock::now();
         tokio::select! {
-            () = tokio::time::sleep(drain.window + drain.margin) => {}
+            () = tokio::time::sleep(departure.deadline(told).since(told)) => {}
             () = self.lifecycle.reached(Phase::Stopped) => {}
         }
         tokio::time::sleep(ENDING_MAX).await;
@@ -78,8 +82,8 @@ mod tests {
     use super::*;
     use crate::config;
 
-    /// After how many seconds in `phase` the deadline strikes.
-    async fn strikes_after(phase: Phase) -> u64 {
+    /// After how many seconds the deadline strikes, when `order` is given an hour after `before`.
+    async fn strikes_after(before: impl Fn(&Lifecycle), order: impl Fn(&Lifecycle)) -> u64 {
         let source = "version: 1\nlisteners: [{address: '127.0.0.1:0'}]\n\
             upstreams: {app: 'http://app'}\nroutes: [{path: /, action: proxy}]\n\
             drain: {window: 20s, margin: 10s}\n";
@@ -91,10 +95,11 @@ mod tests {
             over,
         };
         let lifecycle = overseer.lifecycle.clone();
+        before(&lifecycle);
         let holding = tokio::spawn(overseer.hold_deadline());
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         assert!(strikes.try_recv().is_err(), "nobody wants to end");
-        lifecycle.advance(phase);
+        order(&lifecycle);
         let mut seconds = 0;
         while !holding.is_finished() {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -106,7 +111,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_deadline_strikes_although_nobody_else_moves() {
-        assert!((35..=36).contains(&strikes_after(Phase::Draining).await));
-        assert!((5..=6).contains(&strikes_after(Phase::Stopped).await));
+        let ready = |_: &Lifecycle| {};
+        let drained = |lifecycle: &Lifecycle| {
+            lifecycle.advance(Phase::Draining);
+        };
+        let stopped = |lifecycle: &Lifecycle| {
+            lifecycle.advance(Phase::Stopped);
+        };
+        assert!((35..=36).contains(&strikes_after(ready, Lifecycle::leave).await));
+        assert!((15..=16).contains(&strikes_after(drained, Lifecycle::leave).await));
+        assert!((5..=6).contains(&strikes_after(ready, stopped).await));
     }
 }

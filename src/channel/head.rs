@@ -11,7 +11,10 @@ use http::{
     },
 };
 
-use crate::config::model::{Fanout, Share};
+use crate::{
+    config::model::{Fanout, Share},
+    cors,
+};
 
 /// Headers of the app's that every joiner gets: what the stream is, and the security that the app
 /// asked for. Everything else may belong to the one request that opened the channel.
@@ -74,6 +77,10 @@ impl JoinersHead {
             .filter(|name| !KEPT.contains(name) && !OURS.contains(name));
         for name in KEPT.iter().chain(more) {
             headers.extend(app.get_all(name).iter().map(|v| (name.clone(), v.clone())));
+        }
+        if let Some(cors) = &settings.cors {
+            // The lines for one origin come on top, for each joiner.
+            cors::apply(&mut headers, cors, None);
         }
         headers.push((CACHE_CONTROL, cache_control(&app, settings.share)));
         headers.push((X_ACCEL_BUFFERING, HeaderValue::from_static("no")));

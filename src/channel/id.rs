@@ -1,6 +1,10 @@
-//! Event ids that we put on the wire under `ids: local`: `epoch-sequence`, short plain ASCII.
+//! Event ids that we put on the wire under `ids: local`: `epoch-sequence`, short plain ASCII. Where the
+//! app resumes by its own ids, they travel along: `epoch-sequence~appid`.
 
 use std::fmt;
+
+use bytes::Bytes;
+use http::HeaderValue;
 
 /// One life of a channel. Two lives never share one, so an id from another life is always known
 /// to be foreign.
@@ -32,25 +36,94 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// Parses an id of ours. `None`: not ours at all, as it is not what [`format`] writes.
-#[must_use]
-pub fn parse(id: &[u8]) -> Option<(Epoch, u64)> {
-    let text = std::str::from_utf8(id).ok()?;
-    let (epoch, sequence) = text.split_once('-')?;
-    let epoch = Epoch(u64::from_str_radix(epoch, 36).ok()?);
-    let sequence = sequence.parse().ok()?;
-    (format(epoch, sequence) == text).then_some((epoch, sequence))
+/// An id of ours, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalId {
+    /// The life of the channel.
+    pub epoch: Epoch,
+    /// The position in it.
+    pub sequence: u64,
+    /// The app's id at that position, where the app resumes by it (`resume: true`).
+    pub app_id: Option<Bytes>,
 }
 
-/// Writes an id of ours.
+/// Between our part of an id and the app's.
+const APP_ID_MARK: char = '~';
+
+/// Parses an id of ours. `None`: not ours at all, as it is not what [`LocalId`] writes, or holds an id
+/// of the app that could not be sent to it.
 #[must_use]
-pub fn format(epoch: Epoch, sequence: u64) -> String {
-    format!("{epoch}-{sequence}")
+pub fn parse(id: &[u8]) -> Option<LocalId> {
+    let text = std::str::from_utf8(id).ok()?;
+    let (own, app_id) = match text.split_once(APP_ID_MARK) {
+        Some((own, app_id)) => (own, Some(decoded(app_id)?)),
+        None => (text, None),
+    };
+    let (epoch, sequence) = own.split_once('-')?;
+    let local = LocalId {
+        epoch: Epoch(u64::from_str_radix(epoch, 36).ok()?),
+        sequence: sequence.parse().ok()?,
+        app_id,
+    };
+    (local.to_string() == text).then_some(local)
+}
+
+impl fmt::Display for LocalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.sequence)?;
+        let Some(app_id) = &self.app_id else {
+            return Ok(());
+        };
+        write!(f, "{APP_ID_MARK}")?;
+        for byte in app_id {
+            if is_plain(*byte) {
+                write!(f, "{}", char::from(*byte))?;
+            } else {
+                write!(f, "%{byte:02X}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stands for itself in an id: printable, no space, and not the escape.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'%'
+}
+
+/// An id of the app from its escaped form; one that may stand in a header.
+fn decoded(text: &str) -> Option<Bytes> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes().iter().copied();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
+    }
+    let app_id = Bytes::from(bytes);
+    is_sendable(&app_id).then_some(app_id)
+}
+
+/// The app may be asked to go on from this id: it says something, and can stand in a header.
+#[must_use]
+pub fn is_sendable(app_id: &[u8]) -> bool {
+    !app_id.is_empty() && HeaderValue::from_bytes(app_id).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn local(epoch: u64, sequence: u64, app_id: Option<&'static [u8]>) -> LocalId {
+        LocalId {
+            epoch: Epoch::new(epoch),
+            sequence,
+            app_id: app_id.map(Bytes::from_static),
+        }
+    }
 
     #[test]
     fn an_id_reads_back_as_written() {
@@ -60,11 +133,43 @@ mod tests {
             (EPOCH_BITS, u64::MAX),
             (0x1234_5678_9abc, 42),
         ] {
-            let epoch = Epoch::new(epoch);
-            assert_eq!(
-                parse(format(epoch, sequence).as_bytes()),
-                Some((epoch, sequence))
-            );
+            for app_id in [
+                None,
+                Some(&b"7"[..]),
+                Some(b"a-1~%2 b"),
+                Some(b"\xff\t:/?#"),
+            ] {
+                let id = local(epoch, sequence, app_id);
+                let text = id.to_string();
+                assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{text}");
+                assert_eq!(parse(text.as_bytes()), Some(id));
+            }
+        }
+        let id = local(0, 5, Some(b"a b%"));
+        assert_eq!(id.to_string(), "0000000000-5~a%20b%25");
+    }
+
+    /// Whatever the parser hands out can stand in a header.
+    #[test]
+    fn ids_that_the_app_cannot_be_sent_are_not_ours() {
+        for app_id in [
+            "",
+            "%",
+            "%0",
+            "%0D%0AX:%20y",
+            "%00",
+            "%7F",
+            "a b",
+            "%2",
+            "%zz",
+            "%41",
+            "%2f",
+            "%2F",
+            "a%0a",
+            "\u{e9}",
+        ] {
+            let id = format!("0000000000-5~{app_id}");
+            assert_eq!(parse(id.as_bytes()), None, "{id:?}");
         }
     }
 

@@ -1,8 +1,10 @@
 //! Channels: bounded replay, the life of one upstream stream, and who shares it.
 
+mod app_ids;
 mod budget;
 pub mod head;
 pub mod id;
+pub mod proof;
 pub mod registry;
 pub mod ring;
 pub mod shared;

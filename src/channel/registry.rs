@@ -31,6 +31,9 @@ use crate::{
 pub trait Opener: Send + Sync {
     /// Runs `channel`'s upstream until it is over or idle. Must not block.
     fn open(&self, channel: Arc<Channel>);
+
+    /// Asks the app whether `channel`'s credentials still hold. Must not block.
+    fn prove(&self, channel: Arc<Channel>);
 }
 
 /// All live channels.
@@ -97,7 +100,10 @@ impl Registry {
         let (channel, entry) = {
             let mut channels = self.channels.lock();
             let known = channels.get(&request.key).cloned();
-            match known.map(|channel| channel.join(now).map(|entry| (channel, entry))) {
+            match known.map(|channel| {
+                let entry = channel.join(request.last_event_id.as_deref(), now)?;
+                Ok((channel, entry))
+            }) {
                 Some(Err(refused)) => return Err(refused),
                 Some(Ok((channel, entry))) if entry.joined != Joined::TooLate => (channel, entry),
                 Some(Ok(_)) | None => self.make(&mut channels, request, now)?,
@@ -106,6 +112,8 @@ impl Registry {
         let opener = entry.joined == Joined::MustOpen;
         if opener {
             self.opener.open(channel.clone());
+        } else if entry.must_prove {
+            self.opener.prove(channel.clone());
         }
         Ok(Membership {
             channel,
@@ -151,9 +159,18 @@ impl Registry {
         .made_by(request.client)
         .in_place_of(before);
         let channel = Arc::new(channel);
-        let entry = channel.join(now)?;
+        let entry = channel.join(request.last_event_id.as_deref(), now)?;
         channels.insert(request.key.clone(), channel.clone());
         Ok((channel, entry))
+    }
+
+    /// Whether the app has said of this channel that it is not to be shared, and that counts.
+    #[must_use]
+    pub fn is_withdrawn(&self, key: &ChannelKey) -> bool {
+        let channels = self.channels.lock();
+        channels
+            .get(key)
+            .is_some_and(|channel| channel.is_withdrawn())
     }
 
     /// Time passes: lingers end, old events go, the memory budget is kept.
@@ -174,7 +191,7 @@ impl Registry {
     /// Brings the live channels in line with the configuration that has come into force.
     pub fn reload(&self, ring_bytes_max: usize, now: Millis) {
         self.budget.set_max(ring_bytes_max);
-        let mut retired = Vec::new();
+        let mut ended = Vec::new();
         {
             let channels = self.channels.lock();
             let config = self.config.load();
@@ -191,12 +208,12 @@ impl Registry {
                     Some((new, settings)) => {
                         channel.reconfigure(new.clone(), settings.clone(), now);
                     }
-                    None => retired.push(channel.clone()),
+                    None => ended.push((channel.clone(), without_heir(named, &settings))),
                 }
             }
         }
-        for channel in retired {
-            channel.finish(Outcome::Retired);
+        for (channel, outcome) in ended {
+            channel.finish(outcome);
         }
     }
 
@@ -234,15 +251,28 @@ fn heir<'c>(
     lives_on.then_some((new, settings))
 }
 
-/// The same app, the same sharing, the same ids on the wire.
+/// What becomes of a channel that does not live on under the route that has its name now.
+fn without_heir(named: Option<&Arc<Route>>, old: &Fanout) -> Outcome {
+    match named.map(|new| &new.action) {
+        Some(Action::Fanout(new)) if new.share != old.share || new.identity != old.identity => {
+            Outcome::Revoked
+        }
+        _ => Outcome::Retired,
+    }
+}
+
+/// The same app, the same sharing, the same ids on the wire; and one answer stays one.
 fn compatible(old: &Route, old_settings: &Fanout, new: &Route, new_settings: &Fanout) -> bool {
     old.upstream.is_same_app(&new.upstream)
         && old.matches == new.matches
         && old_settings.share == new_settings.share
         && old_settings.identity == new_settings.identity
+        && old_settings.cors.is_some() == new_settings.cors.is_some()
         && old_settings.query == new_settings.query
         && old_settings.last_event_id_query == new_settings.last_event_id_query
         && old_settings.ids == new_settings.ids
+        && old_settings.resume == new_settings.resume
+        && old_settings.is_one_answer() == new_settings.is_one_answer()
 }
 
 #[cfg(test)]

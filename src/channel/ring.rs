@@ -3,14 +3,21 @@
 //! Everything that readers must see in order is an entry with its own sequence: events, gaps and
 //! the app's end. So live and replayed readers meet the same things at the same places.
 
-use std::collections::{HashMap, VecDeque};
+mod skip;
+mod start;
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::id::{self, Epoch};
+pub use self::{skip::Skip, start::Start};
+use super::{
+    app_ids::AppIds,
+    id::{self, Epoch, LocalId},
+};
 use crate::{
     clock::Millis,
-    config::model::{Ids, LateJoin, RingLimits},
+    config::model::{Ids, RingLimits},
     error::GapReason,
     sse::{encode::Frame, event::Event},
 };
@@ -54,7 +61,7 @@ pub enum EntryKind {
         /// As a comment line.
         comment: Frame,
     },
-    /// The app ended its stream here (`on_end: pass`).
+    /// The app ended its stream here (`on_end: pass` and `final`).
     End,
 }
 
@@ -82,15 +89,6 @@ pub struct Hole {
     pub missing: Option<(u64, u64)>,
 }
 
-/// Where a joiner starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Start {
-    /// It has everything up to here.
-    pub cursor: u64,
-    /// What it must be told first.
-    pub hole: Option<Hole>,
-}
-
 /// The last entries of a channel.
 #[derive(Debug)]
 pub struct Ring {
@@ -107,12 +105,12 @@ pub struct Ring {
     /// [`UNSWEPT_FACTOR`] times the bounds, so that one read of the app that holds more than the
     /// ring does not cost every reader its place.
     swept: u64,
-    /// `ids: unique` only: where each id of the ring stands.
-    index: HashMap<Bytes, u64>,
-    /// `ids: unique` only: the last numeric id, to notice an app that counts from 1 again.
-    last_number: Option<u64>,
-    /// `ids: unique` only: an id repeated or went down, so no id can be trusted in this life.
-    ids_broken: bool,
+    /// Sequence of the app's last end, held or not; 0: none yet.
+    last_end: u64,
+    /// `ids: unique` and `resume: true` only.
+    app_ids: AppIds,
+    /// `resume: true`: the app goes on from its own ids, so that ours carry them.
+    resumes: bool,
 }
 
 impl Ring {
@@ -128,9 +126,58 @@ impl Ring {
             bytes: 0,
             bytes_total: 0,
             swept: u64::MAX,
-            index: HashMap::new(),
-            last_number: None,
-            ids_broken: false,
+            last_end: 0,
+            app_ids: AppIds::default(),
+            resumes: false,
+        }
+    }
+
+    /// The same, of an app that resumes by its own ids.
+    #[must_use]
+    pub fn resuming(self) -> Self {
+        Self {
+            resumes: true,
+            ..self
+        }
+    }
+
+    /// The app, which has sent nothing yet, is asked to go on where a client with `last_event_id` is.
+    pub fn begin(&mut self, last_event_id: Option<&[u8]>, id_bytes_max: usize) {
+        debug_assert_eq!(self.head, 0, "nothing came yet");
+        if self.resumes {
+            let app_id = last_event_id.and_then(|id| self.app_id_in(id));
+            self.app_ids
+                .begin(app_id.filter(|id| id.len() <= id_bytes_max));
+        }
+    }
+
+    /// The id from which the app is to go on. `None`: it does not resume, or has given no id.
+    #[must_use]
+    pub fn resume_point(&self) -> Option<&Bytes> {
+        self.app_ids.last().filter(|_| self.resumes)
+    }
+
+    /// A client with this id may have come here from elsewhere, where the stream is further on: its
+    /// place may still come.
+    #[must_use]
+    pub fn may_pass(&self, last_event_id: &[u8]) -> bool {
+        let is_own = self.ids == Ids::Local
+            && id::parse(last_event_id).is_some_and(|id| id.epoch == self.epoch);
+        self.resumes
+            && !is_own
+            && !self.app_ids.is_broken()
+            && self
+                .app_id_in(last_event_id)
+                .is_some_and(|id| self.app_ids.find(&id).is_none())
+    }
+
+    /// The app's id in an id that a client has brought; one that can be sent to the app.
+    fn app_id_in(&self, last_event_id: &[u8]) -> Option<Bytes> {
+        match self.ids {
+            Ids::Local => id::parse(last_event_id)?.app_id,
+            Ids::Unique => {
+                Some(Bytes::copy_from_slice(last_event_id)).filter(|id| id::is_sendable(id))
+            }
         }
     }
 
@@ -183,7 +230,7 @@ impl Ring {
     /// The app's ids turned out not to be unique.
     #[must_use]
     pub const fn ids_broken(&self) -> bool {
-        self.ids_broken
+        self.app_ids.is_broken()
     }
 
     /// New bounds from a reload; evicts at once what no longer fits.
@@ -195,20 +242,20 @@ impl Ring {
     /// Appends an event of the app; returns its sequence.
     pub fn push_event(&mut self, event: &Event, now: Millis) -> u64 {
         let sequence = self.head + 1;
-        let frame = match self.ids {
-            Ids::Local => {
-                let id = id::format(self.epoch, sequence);
-                Frame::event(Some(id.as_bytes()), &event.name, &event.data)
-            }
-            Ids::Unique => {
-                if let Some(id) = &event.id {
-                    self.note_app_id(id, sequence);
-                }
-                Frame::event(event.id.as_deref(), &event.name, &event.data)
-            }
-        };
         // Ids outlive the read that they came in: an own copy, else 2 bytes pin a whole read.
         let app_id = event.id.as_deref().map(Bytes::copy_from_slice);
+        if let Some(id) = &app_id
+            && (self.resumes || self.ids == Ids::Unique)
+        {
+            self.app_ids.note(id, sequence);
+        }
+        let frame = match self.ids {
+            Ids::Local => {
+                let id = self.local_id(sequence, self.resume_point().cloned());
+                Frame::event(Some(id.as_bytes()), &event.name, &event.data)
+            }
+            Ids::Unique => Frame::event(event.id.as_deref(), &event.name, &event.data),
+        };
         self.append(EntryKind::Event { frame, app_id }, now)
     }
 
@@ -229,13 +276,14 @@ impl Ring {
 
     /// Appends the app's end; returns its sequence.
     pub fn push_end(&mut self, now: Millis) -> u64 {
-        self.append(EntryKind::End, now)
+        self.last_end = self.append(EntryKind::End, now);
+        self.last_end
     }
 
     /// Drops everything but the count: resumes into what was here are announced as gaps.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.index.clear();
+        self.app_ids = AppIds::default();
         self.bytes = 0;
     }
 
@@ -250,7 +298,7 @@ impl Ring {
         let before = self.bytes;
         let swept = self.swept;
         while before - self.bytes < wanted
-            && self.entries.len() > keep
+            && self.entries.len() > keep.max(self.ends_kept())
             && self
                 .entries
                 .front()
@@ -278,46 +326,46 @@ impl Ring {
             .get(usize::try_from((cursor + 1).checked_sub(oldest)?).ok()?)
     }
 
-    /// Where a joiner starts that brings `last_event_id`, or none. It came when the head was at
-    /// `joined_at`: what was appended since is its own, however long it waited for an answer.
-    pub fn start(
-        &mut self,
-        last_event_id: Option<&[u8]>,
-        join: LateJoin,
-        joined_at: u64,
-        now: Millis,
-    ) -> Start {
-        debug_assert!(joined_at <= self.head, "nobody joins in the future");
-        self.expire(now);
-        let late = self.late(join, joined_at);
-        let start = match (last_event_id, self.ids) {
-            (None, _) => late,
-            (Some(id), Ids::Local) => self.start_local(id, late, joined_at),
-            (Some(id), Ids::Unique) => self.start_unique(id, late, joined_at),
-        };
-        debug_assert!(start.cursor <= self.head, "nobody starts in the future");
-        debug_assert!(
-            self.after(start.cursor).is_some(),
-            "nobody starts at what is evicted"
-        );
-        start
-    }
-
     /// The id that a reader at `cursor` has seen last: for the opening block.
     #[must_use]
     pub fn id_at(&self, cursor: u64) -> Option<Bytes> {
         match self.ids {
-            Ids::Local => Some(Bytes::from(id::format(self.epoch, cursor))),
-            Ids::Unique => self
-                .entries
-                .iter()
-                .rev()
-                .skip_while(|e| e.sequence > cursor)
-                .find_map(|entry| match &entry.kind {
-                    EntryKind::Event { app_id, .. } => app_id.clone(),
-                    EntryKind::Gap { .. } | EntryKind::End => None,
-                }),
+            Ids::Local => Some(Bytes::from(self.local_id_at(cursor))),
+            Ids::Unique => self.app_id_at(cursor),
         }
+    }
+
+    /// The app's last event id for a reader at `cursor`.
+    fn app_id_at(&self, cursor: u64) -> Option<Bytes> {
+        let up_to = self
+            .entries
+            .iter()
+            .rev()
+            .skip_while(|e| e.sequence > cursor);
+        let mut ids = up_to.filter_map(|entry| match &entry.kind {
+            EntryKind::Event { app_id, .. } => app_id.as_ref(),
+            EntryKind::Gap { .. } | EntryKind::End => None,
+        });
+        ids.next().or(self.app_ids.before()).cloned()
+    }
+
+    fn local_id_at(&self, sequence: u64) -> String {
+        let trusted = self.resumes && !self.app_ids.is_broken();
+        let app_id = if trusted {
+            self.app_id_at(sequence)
+        } else {
+            None
+        };
+        self.local_id(sequence, app_id)
+    }
+
+    fn local_id(&self, sequence: u64, app_id: Option<Bytes>) -> String {
+        LocalId {
+            epoch: self.epoch,
+            sequence,
+            app_id: app_id.filter(|id| id::is_sendable(id)),
+        }
+        .to_string()
     }
 
     /// The id on a gap notice at `sequence`: under `ids: unique` none, for it would overwrite the
@@ -325,149 +373,14 @@ impl Ring {
     #[must_use]
     pub fn gap_id(&self, sequence: u64) -> Option<String> {
         match self.ids {
-            Ids::Local => Some(id::format(self.epoch, sequence)),
+            Ids::Local => Some(self.local_id_at(sequence)),
             Ids::Unique => None,
         }
-    }
-
-    fn start_local(&self, last: &[u8], late: Start, joined_at: u64) -> Start {
-        match id::parse(last) {
-            Some((epoch, sequence)) if epoch == self.epoch && sequence <= self.head => {
-                let start = self.held(sequence);
-                match start.hole {
-                    Some(_) => start,
-                    None => self.past_end(start.cursor, joined_at),
-                }
-            }
-            // Never a guess: what stands in the ring may be what the client has already seen by
-            // another pod, so it starts like any newcomer.
-            Some((epoch, _)) if epoch != self.epoch => unknown(GapReason::OtherEpoch, late),
-            _ => unknown(GapReason::UnknownId, late),
-        }
-    }
-
-    fn start_unique(&self, last: &[u8], late: Start, joined_at: u64) -> Start {
-        if self.ids_broken {
-            return unknown(GapReason::AmbiguousId, late);
-        }
-        match self.index.get(last) {
-            Some(sequence) => self.past_end(*sequence, joined_at),
-            None => unknown(GapReason::UnknownId, late),
-        }
-    }
-
-    /// A start at `cursor`, or at the oldest entry with word of what is missing before it.
-    fn held(&self, cursor: u64) -> Start {
-        let oldest = self.oldest_cursor();
-        let hole = (cursor < oldest).then_some(Hole {
-            reason: GapReason::Evicted,
-            missing: Some((cursor + 1, oldest)),
-        });
-        Start {
-            cursor: cursor.max(oldest),
-            hole,
-        }
-    }
-
-    /// Where a reader goes on that has everything up to `cursor`: behind an end that was there at
-    /// `joined_at` when nothing before it gives the reader a new id. It would come back with the
-    /// same id, meet the same end, and loop. What is left out on the way is announced.
-    fn past_end(&self, cursor: u64, joined_at: u64) -> Start {
-        let mut start = Start { cursor, hole: None };
-        let mut left_out = None;
-        for entry in self
-            .entries
-            .iter()
-            .skip_while(|entry| entry.sequence <= cursor)
-        {
-            match &entry.kind {
-                _ if entry.sequence > joined_at => break,
-                EntryKind::End => {
-                    start = Start {
-                        cursor: entry.sequence,
-                        hole: left_out,
-                    };
-                }
-                EntryKind::Gap { hole, .. } => left_out = Some(*hole),
-                EntryKind::Event { app_id: None, .. } if self.ids == Ids::Unique => {
-                    let reason = GapReason::AmbiguousId;
-                    left_out = Some(Hole {
-                        reason,
-                        missing: None,
-                    });
-                }
-                EntryKind::Event { .. } => break,
-            }
-        }
-        start
-    }
-
-    /// Past the gaps that come next and were there at `joined_at`: a reader whom a gap closes has
-    /// been told by that, and would otherwise come back to the same gap for ever. The start names
-    /// the last of them.
-    #[must_use]
-    pub fn past_gaps(&self, start: Start, joined_at: u64) -> Start {
-        let gaps = self
-            .entries
-            .iter()
-            .skip_while(|entry| entry.sequence <= start.cursor)
-            .take_while(|entry| entry.sequence <= joined_at)
-            .map_while(|entry| match &entry.kind {
-                EntryKind::Gap { hole, .. } => Some((entry.sequence, *hole)),
-                EntryKind::Event { .. } | EntryKind::End => None,
-            });
-        gaps.last().map_or(start, |(cursor, hole)| Start {
-            cursor,
-            hole: start.hole.or(Some(hole)),
-        })
-    }
-
-    fn late(&self, join: LateJoin, joined_at: u64) -> Start {
-        let cursor = match join {
-            LateJoin::Live => joined_at,
-            LateJoin::Last(count) => joined_at.saturating_sub(u64::from(count)),
-            LateJoin::All => 0,
-        };
-        // An end is no event to replay: who joins after it starts behind it.
-        let last_end = self
-            .entries
-            .iter()
-            .rev()
-            .skip_while(|entry| entry.sequence > joined_at)
-            .find(|entry| matches!(entry.kind, EntryKind::End))
-            .map_or(0, |end| end.sequence);
-        // What was evicted before it joined is no loss to a newcomer, only what was since.
-        self.held(
-            cursor
-                .max(last_end)
-                .max(self.oldest_cursor().min(joined_at)),
-        )
     }
 
     /// The cursor of a reader that still has everything that is held before it.
     fn oldest_cursor(&self) -> u64 {
         self.head - self.entries.len() as u64
-    }
-
-    fn note_app_id(&mut self, id: &Bytes, sequence: u64) {
-        if self.ids_broken {
-            return;
-        }
-        let number = std::str::from_utf8(id)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok());
-        let counts_down = self
-            .last_number
-            .zip(number)
-            .is_some_and(|(last, number)| number <= last);
-        self.last_number = number.or(self.last_number);
-        let own = Bytes::copy_from_slice(id);
-        let repeats = self.index.insert(own, sequence).is_some();
-        if counts_down || repeats {
-            self.ids_broken = true;
-            // Nobody is resumed by it any more.
-            self.index = HashMap::new();
-        }
     }
 
     fn append(&mut self, kind: EntryKind, now: Millis) -> u64 {
@@ -497,11 +410,17 @@ impl Ring {
             let over = self.entries.len() > self.limits.events_max.max(1) * factor
                 || (self.bytes > self.limits.bytes_max * factor && self.entries.len() > 1)
                 || (factor == 1 && now.since(oldest.at) > self.limits.age_max);
-            if !over {
+            if !over || self.entries.len() <= self.ends_kept() {
                 break;
             }
             self.evict_one();
         }
+    }
+
+    /// The app's end stays until something follows it: who resumes right before it is to be told.
+    fn ends_kept(&self) -> usize {
+        let newest = self.entries.back();
+        usize::from(newest.is_some_and(|entry| matches!(entry.kind, EntryKind::End)))
     }
 
     fn evict_one(&mut self) {
@@ -509,18 +428,11 @@ impl Ring {
             return;
         };
         self.bytes -= entry.cost();
-        if let (
-            Ids::Unique,
-            EntryKind::Event {
-                app_id: Some(id), ..
-            },
-        ) = (self.ids, &entry.kind)
-            && self.index.get(id) == Some(&entry.sequence)
+        if let EntryKind::Event {
+            app_id: Some(id), ..
+        } = &entry.kind
         {
-            self.index.remove(id);
-        }
-        if self.entries.is_empty() {
-            self.index.clear();
+            self.app_ids.forget(id, entry.sequence);
         }
     }
 
@@ -534,7 +446,7 @@ impl Ring {
             "bounded by bytes, but for a single event"
         );
         debug_assert!(
-            self.index.len() <= self.entries.len(),
+            self.app_ids.len() <= self.entries.len(),
             "the index is bounded by the ring"
         );
         debug_assert_eq!(
@@ -544,17 +456,6 @@ impl Ring {
             self.head,
             "the newest entry is the head, or nothing is held"
         );
-    }
-}
-
-/// A start like any newcomer's, since the id that was brought is of no use.
-fn unknown(reason: GapReason, late: Start) -> Start {
-    Start {
-        cursor: late.cursor,
-        hole: Some(Hole {
-            reason,
-            missing: None,
-        }),
     }
 }
 

@@ -3,6 +3,9 @@
 //! The reader is the one writer; shards take what they need and let go. Nothing awaits under the
 //! lock, and shards are woken after it is released.
 
+mod reports;
+mod skip;
+
 use std::{
     net::IpAddr,
     sync::{
@@ -13,25 +16,28 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
+use http::HeaderValue;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::{
-    head::{JoinersHead, marked_private},
+    head::JoinersHead,
     id::Epoch,
+    proof::Proof,
     ring::{self, Ring},
-    state::{Joined, Next, Opened, Outcome, Phase, Policy, State},
+    state::{Joined, Outcome, Phase, Policy, State},
     view::{Entry, Placement, Refusal, Row, View},
 };
 use crate::{
     clock::Millis,
-    config::model::{Fanout, GapNotice, Route, Share},
+    config::model::{Fanout, GapNotice, Route},
     error::{GapReason, RefuseReason},
     metrics::{Metrics, RouteMetrics},
     route::key::ChannelKey,
-    sse::event::Event,
 };
+
+mod privacy;
+mod proving;
 
 /// How a channel tells a shard that something changed. Called by the reader: must be cheap.
 pub trait ShardWake: Send + Sync {
@@ -71,6 +77,8 @@ pub struct Channel {
     /// Wakes the reader when the channel is over, and when it has new settings.
     news: Notify,
     over: AtomicBool,
+    /// The app marks its stream as one client's own.
+    is_private: AtomicBool,
     /// Held by the reader for as long as it may have a connection. A channel that takes the place
     /// of another in the registry shares it, so that the app never has two for one key.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -87,6 +95,7 @@ struct Inner {
     live_since: Option<Millis>,
     /// Since when a request is with the app that it has not answered.
     asked_since: Option<Millis>,
+    proof: Proof,
 }
 
 impl Channel {
@@ -110,13 +119,14 @@ impl Channel {
             metrics,
             inner: Mutex::new(Inner {
                 state: State::new(now),
-                ring: Ring::new(epoch, settings.ids, settings.ring),
+                ring: ring(epoch, &settings),
                 joiners_head: None,
                 set_cookie: Vec::new(),
                 refusal: None,
                 app_retry: None,
                 live_since: None,
                 asked_since: None,
+                proof: Proof::default(),
             }),
             route: ArcSwap::new(route),
             settings: ArcSwap::new(settings),
@@ -124,6 +134,7 @@ impl Channel {
             links: RwLock::new(Vec::new()),
             news: Notify::new(),
             over: AtomicBool::new(false),
+            is_private: AtomicBool::new(false),
             turn: Arc::default(),
             key,
         }
@@ -205,8 +216,14 @@ impl Channel {
 
     // --- joining and leaving -------------------------------------------------------------------
 
-    pub(crate) fn join(&self, now: Millis) -> Result<Entry, RefuseReason> {
-        let subscribers_max = self.settings.load().channel_subscribers_max;
+    pub(crate) fn join(
+        &self,
+        last_event_id: Option<&[u8]>,
+        now: Millis,
+    ) -> Result<Entry, RefuseReason> {
+        let settings = self.settings.load();
+        let subscribers_max = settings.channel_subscribers_max;
+        let reauth = self.reauth();
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let is_over = matches!(inner.state.phase(), Phase::Over(_));
@@ -220,14 +237,23 @@ impl Channel {
             inner.set_cookie.clear();
             // The one who opens anew starts behind the gap, for it has missed nothing; who resumes
             // from before meets it in its place.
-            announced = inner.state.take_gap_due();
+            // Nothing is missed when the app goes on where it was.
+            if inner.ring.head() == 0 {
+                inner.ring.begin(last_event_id, settings.event.id_bytes_max);
+            }
+            announced = inner.state.take_gap_due() && inner.ring.resume_point().is_none();
             if announced {
                 self.push_gap(inner, GapReason::UpstreamCut, now);
             }
         }
+        // A reader at work to open the stream brings the same answer.
+        let must_prove = inner.state.phase() == Phase::Live
+            && !inner.proof.holds_for(now, reauth)
+            && inner.proof.want(now);
         let entry = Entry {
             joined,
             at: inner.ring.head(),
+            must_prove,
         };
         drop(guard);
         if announced {
@@ -262,6 +288,12 @@ impl Channel {
         if settings.gap_notice == GapNotice::Close {
             start = inner.ring.past_gaps(start, joined_at);
         }
+        let at_end = inner.state.phase() == Phase::Complete && start.cursor == inner.ring.head();
+        let is_done = at_end && start.hole.is_none() && last_event_id.is_some();
+        if at_end && !is_done {
+            // Who still has to be told something is told the end behind it: nothing else follows.
+            start.cursor -= 1;
+        }
         let placement = Placement {
             cursor: start.cursor,
             hole: start.hole,
@@ -269,9 +301,22 @@ impl Channel {
             gap_id: inner.ring.gap_id(start.cursor),
             app_retry: inner.app_retry,
             head: inner.ring.head(),
+            is_done,
         };
         self.account(before, &inner.ring);
         placement
+    }
+
+    /// Whether a joiner who asked at `asked` waits a little: its id is the app's of another pod, and
+    /// may still pass in this stream.
+    #[must_use]
+    pub fn may_pass(&self, last_event_id: &[u8], asked: Millis, now: Millis) -> bool {
+        let resume_wait = self.settings.load().resume_wait;
+        let inner = self.inner.lock();
+        let since = inner.live_since.map_or(asked, |live| live.max(asked));
+        matches!(inner.state.phase(), Phase::Opening | Phase::Live)
+            && now.since(since) < resume_wait
+            && inner.ring.may_pass(last_event_id)
     }
 
     /// The `Set-Cookie` values of the opening answer, once: for the client that opened.
@@ -291,6 +336,7 @@ impl Channel {
             asked_since: inner.asked_since,
             joiners_head: inner.joiners_head.clone(),
             refusal: inner.refusal.clone(),
+            proof: inner.proof,
         }
     }
 
@@ -367,131 +413,6 @@ impl Channel {
         }
     }
 
-    // --- what the reader reports ---------------------------------------------------------------
-
-    /// The request is with the app.
-    pub fn asked(&self, now: Millis) {
-        self.inner.lock().asked_since = Some(now);
-    }
-
-    /// The app answered with an event stream. `false`: nobody wants it any more.
-    pub fn opened(&self, app: &HeaderMap, now: Millis) -> bool {
-        let mut guard = self.inner.lock();
-        // Under the lock: settings that come later find the head, and see to it.
-        let settings = self.settings();
-        if settings.share == Share::Public && marked_private(app) {
-            self.route_metrics.private_responses_shared.inc();
-        }
-        let inner = &mut *guard;
-        inner.asked_since = None;
-        match inner.state.head() {
-            Opened::Unwanted => return false,
-            Opened::First => inner.set_cookie = app.get_all(SET_COOKIE).iter().cloned().collect(),
-            Opened::Announced => {}
-            Opened::Again => self.push_gap(inner, GapReason::UpstreamCut, now),
-        }
-        inner.joiners_head = Some(Arc::new(JoinersHead::from_app(app, &settings)));
-        inner.live_since = Some(now);
-        drop(guard);
-        self.wake_shards();
-        true
-    }
-
-    /// A try failed in a way that may pass.
-    pub fn failed(&self, now: Millis) -> Next {
-        let policy = self.policy();
-        let next = {
-            let mut inner = self.inner.lock();
-            inner.asked_since = None;
-            inner.state.failed(&policy, now)
-        };
-        self.after_step();
-        next
-    }
-
-    /// The app answered with something else; the ring is dropped with the channel.
-    pub fn refused(&self, refusal: Refusal) {
-        let mut inner = self.inner.lock();
-        inner.refusal = Some(refusal);
-        inner.state.refused();
-        drop(inner);
-        self.after_step();
-    }
-
-    /// Events of one read, in order.
-    pub fn publish(&self, events: &[Event], now: Millis) {
-        if events.is_empty() {
-            return;
-        }
-        let swept = self.swept();
-        let mut guard = self.inner.lock();
-        let ring = &mut guard.ring;
-        ring.set_swept(swept);
-        let before = ring.bytes();
-        let mut bytes = 0;
-        for event in events {
-            bytes += event.data.len();
-            ring.push_event(event, now);
-        }
-        self.account(before, ring);
-        self.head.store(ring.head(), Ordering::Release);
-        drop(guard);
-        self.route_metrics.events_received.add(events.len() as u64);
-        self.route_metrics.event_bytes_received.add(bytes as u64);
-        self.wake_shards();
-    }
-
-    /// An event of the app was left out here, because it breaks a limit.
-    pub fn skipped(&self, now: Millis) {
-        let swept = self.swept();
-        let mut guard = self.inner.lock();
-        guard.ring.set_swept(swept);
-        self.push_gap(&mut guard, GapReason::Oversized, now);
-        drop(guard);
-        self.wake_shards();
-    }
-
-    /// The app's `retry:`; state of the channel, never on the shared wire.
-    pub fn set_app_retry(&self, retry: Duration) {
-        self.inner.lock().app_retry = Some(retry);
-    }
-
-    /// The stream broke.
-    pub fn cut(&self, now: Millis) -> Next {
-        let next = {
-            let mut inner = self.inner.lock();
-            inner.live_since = None;
-            inner.state.cut(now)
-        };
-        self.after_step();
-        next
-    }
-
-    /// The app ended the stream.
-    pub fn ended(&self, now: Millis) -> Next {
-        let policy = self.policy();
-        let mut guard = self.inner.lock();
-        let inner = &mut *guard;
-        inner.live_since = None;
-        let was_live = inner.state.phase() == Phase::Live;
-        let next = inner.state.ended(&policy, now);
-        if was_live && inner.state.phase() == Phase::Idle {
-            let before = inner.ring.bytes();
-            let sequence = inner.ring.push_end(now);
-            self.account(before, &inner.ring);
-            self.head.store(sequence, Ordering::Release);
-        }
-        drop(guard);
-        self.after_step();
-        next
-    }
-
-    /// The channel is over, whatever it was doing.
-    pub fn finish(&self, outcome: Outcome) {
-        self.inner.lock().state.finish(outcome);
-        self.after_step();
-    }
-
     // --- time and reload -----------------------------------------------------------------------
 
     /// Time passes: the linger, and the age of events. `true`: the channel is over.
@@ -565,7 +486,7 @@ impl Channel {
             let over = matches!(inner.state.phase(), Phase::Over(_));
             let dropped = matches!(
                 inner.state.phase(),
-                Phase::Over(Outcome::Refused | Outcome::Lingered)
+                Phase::Over(Outcome::Refused | Outcome::Lingered | Outcome::Revoked)
             );
             if dropped {
                 let before = inner.ring.bytes();
@@ -579,6 +500,15 @@ impl Channel {
             self.news.notify_waiters();
         }
         self.wake_shards();
+    }
+}
+
+fn ring(epoch: Epoch, settings: &Fanout) -> Ring {
+    let ring = Ring::new(epoch, settings.ids, settings.ring);
+    if settings.resume {
+        ring.resuming()
+    } else {
+        ring
     }
 }
 

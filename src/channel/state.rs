@@ -8,10 +8,11 @@
 //!    │   nobody left   │  │ └── failed ──┐   │ end (pass), cut and empty  │
 //!    ├─────────────────┘  └──────────────┘   │                            │
 //!    ├───────────────────────────────────────┘◄── Opening (reconnect) ◄───┘
-//!    └─► Over: linger passed, app refused, unreachable, retired
+//!    └─► Over: linger passed, app refused, unreachable, cut (final), retired
 //! ```
 //!
-//! A reader task runs exactly in `Opening` and `Live`, so there is one upstream at most.
+//! Under `on_end: final` the app's end leads from Live to Complete instead, where nothing more is
+//! asked for. A reader task runs exactly in `Opening` and `Live`, so there is one upstream at most.
 
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub enum Phase {
     Opening,
     /// The upstream stream is open.
     Live,
+    /// The app's answer is whole, and kept for who asks again (`on_end: final`).
+    Complete,
     /// Nothing more will happen here; a new joiner gets a new channel.
     Over(Outcome),
 }
@@ -39,8 +42,12 @@ pub enum Outcome {
     Refused,
     /// The app could not be reached within `open_wait`.
     Unreachable,
+    /// The app's one answer broke off (`on_end: final`): another try would give another answer.
+    Cut,
     /// A reload removed or changed the route.
     Retired,
+    /// A reload changed who may share it: nobody stays with others any longer.
+    Revoked,
     /// Its reader panicked.
     Broken,
 }
@@ -50,7 +57,7 @@ pub enum Outcome {
 pub enum Joined {
     /// It is the one for whom a reader must be started.
     MustOpen,
-    /// A reader is at work, or the stream is live.
+    /// A reader is at work, the stream is live, or all that it brought is kept.
     Joined,
     /// The channel is over: make a new one.
     TooLate,
@@ -87,6 +94,15 @@ pub struct Policy {
     pub open_wait: Duration,
     /// What the app's end means.
     pub on_end: OnEnd,
+}
+
+/// What the app gives after a cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCut {
+    /// What comes next, or the same from where it broke.
+    GoesOn,
+    /// One answer once more, which is another one.
+    StartsOver,
 }
 
 /// The state of one channel.
@@ -160,7 +176,7 @@ impl State {
                 self.opening_since = now;
                 Joined::MustOpen
             }
-            Phase::Opening | Phase::Live => Joined::Joined,
+            Phase::Opening | Phase::Live | Phase::Complete => Joined::Joined,
         };
         self.members += 1;
         self.empty_since = None;
@@ -225,10 +241,18 @@ impl State {
     }
 
     /// The stream broke.
-    pub fn cut(&mut self, now: Millis) -> Next {
+    pub fn cut(&mut self, on_cut: OnCut, now: Millis) -> Next {
         if self.phase != Phase::Live {
             return Next::Stop;
         }
+        if on_cut == OnCut::StartsOver {
+            self.finish(Outcome::Cut);
+            return Next::Stop;
+        }
+        self.reopen(now)
+    }
+
+    fn reopen(&mut self, now: Millis) -> Next {
         self.gap_due = true;
         if self.members == 0 {
             self.phase = Phase::Idle;
@@ -240,14 +264,25 @@ impl State {
         Next::Retry
     }
 
-    /// The app ended the stream. [`Next::Stop`] under `on_end: pass`: its readers are to be told.
+    /// The app ended the stream. Unless it is to be opened again, its readers are to be told.
     pub fn ended(&mut self, policy: &Policy, now: Millis) -> Next {
-        if self.phase == Phase::Live && policy.on_end == OnEnd::Pass {
-            self.phase = Phase::Idle;
-            self.gap_due = true;
+        if self.phase != Phase::Live {
             return Next::Stop;
         }
-        self.cut(now)
+        match policy.on_end {
+            OnEnd::Reconnect => return self.reopen(now),
+            OnEnd::Pass => {
+                self.phase = Phase::Idle;
+                self.gap_due = true;
+            }
+            OnEnd::Final => {
+                self.phase = Phase::Complete;
+                // Who left before is given the time to come back that counts from the end.
+                self.empty_since = self.empty_since.map(|_| now);
+            }
+        }
+        self.check_invariants();
+        Next::Stop
     }
 
     /// Time passes. `true`: the linger is over, and so is the channel.
@@ -276,7 +311,7 @@ impl State {
             "empty is timed"
         );
         debug_assert!(
-            self.phase != Phase::Live || self.opened,
+            !matches!(self.phase, Phase::Live | Phase::Complete) || self.opened,
             "live only after a stream was opened"
         );
         debug_assert!(
@@ -294,6 +329,10 @@ mod tests {
         linger: Duration::from_secs(5),
         open_wait: Duration::from_secs(10),
         on_end: OnEnd::Pass,
+    };
+    const FINAL: Policy = Policy {
+        on_end: OnEnd::Final,
+        ..POLICY
     };
 
     fn live() -> State {
@@ -333,7 +372,7 @@ mod tests {
     #[test]
     fn a_cut_reconnects_while_there_is_a_member_and_never_in_linger() {
         let mut state = live();
-        assert_eq!(state.cut(Millis(5)), Next::Retry);
+        assert_eq!(state.cut(OnCut::GoesOn, Millis(5)), Next::Retry);
         assert_eq!(
             state.failed(&POLICY, Millis(100_000)),
             Next::Retry,
@@ -341,7 +380,7 @@ mod tests {
         );
         assert_eq!(state.head(), Opened::Again);
         state.leave(Millis(100_001));
-        assert_eq!(state.cut(Millis(100_002)), Next::Stop);
+        assert_eq!(state.cut(OnCut::GoesOn, Millis(100_002)), Next::Stop);
         assert_eq!(state.phase(), Phase::Idle);
         assert_eq!(
             state.join(Millis(100_003)),
@@ -381,6 +420,34 @@ mod tests {
     }
 
     #[test]
+    fn a_final_answer_is_kept_for_the_linger_and_never_asked_for_again() {
+        let mut state = live();
+        state.leave(Millis(1_000));
+        assert_eq!(state.ended(&FINAL, Millis(3_000)), Next::Stop);
+        assert_eq!(state.phase(), Phase::Complete);
+        assert!(!state.tick(&FINAL, Millis(7_999)), "counts from the end");
+        assert_eq!(state.join(Millis(7_999)), Joined::Joined);
+        assert!(!state.tick(&FINAL, Millis(60_000)), "somebody reads it");
+        state.leave(Millis(60_000));
+        assert!(state.tick(&FINAL, Millis(65_000)));
+        assert_eq!(state.join(Millis(65_000)), Joined::TooLate);
+    }
+
+    #[test]
+    fn a_final_answer_that_breaks_off_is_over_unless_the_app_resumes() {
+        let mut state = live();
+        assert_eq!(state.cut(OnCut::StartsOver, Millis(1)), Next::Stop);
+        assert_eq!(state.phase(), Phase::Over(Outcome::Cut));
+        assert_eq!(state.join(Millis(2)), Joined::TooLate);
+
+        let mut state = live();
+        assert_eq!(state.cut(OnCut::GoesOn, Millis(1)), Next::Retry);
+        assert_eq!(state.head(), Opened::Again);
+        assert_eq!(state.ended(&FINAL, Millis(2)), Next::Stop);
+        assert_eq!(state.phase(), Phase::Complete);
+    }
+
+    #[test]
     fn what_is_over_stays_over() {
         let mut state = live();
         state.refused();
@@ -388,7 +455,7 @@ mod tests {
             state.finish(outcome);
             assert_eq!(state.phase(), Phase::Over(Outcome::Refused));
         }
-        assert_eq!(state.cut(Millis(1)), Next::Stop);
+        assert_eq!(state.cut(OnCut::GoesOn, Millis(1)), Next::Stop);
         assert_eq!(state.ended(&POLICY, Millis(1)), Next::Stop);
         assert_eq!(state.failed(&POLICY, Millis(1)), Next::Stop);
         assert!(!state.tick(&POLICY, Millis(1)));

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     head::JoinersHead,
+    proof::Proof,
     ring::Hole,
     state::{Joined, Phase},
 };
@@ -33,6 +34,8 @@ pub struct View {
     pub joiners_head: Option<Arc<JoinersHead>>,
     /// What to answer when the app refused.
     pub refusal: Option<Refusal>,
+    /// What is known of its credentials.
+    pub proof: Proof,
 }
 
 impl View {
@@ -58,6 +61,8 @@ pub struct Placement {
     pub app_retry: Option<Duration>,
     /// Newest sequence at this moment.
     pub head: u64,
+    /// It has the app's whole answer: nothing is left to send.
+    pub is_done: bool,
 }
 
 /// How a client came in.
@@ -67,6 +72,9 @@ pub(crate) struct Entry {
     pub(crate) joined: Joined,
     /// Newest sequence at that moment.
     pub(crate) at: u64,
+    /// It waits until the app has said that the channel's credentials still hold, and is the one for
+    /// whom that must be asked.
+    pub(crate) must_prove: bool,
 }
 
 /// A row of `/channels`.

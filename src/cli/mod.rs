@@ -1,6 +1,8 @@
 //! The command line. Exit codes: 0 well, 1 failed at run time, 2 wrong configuration or usage.
 
+mod admin;
 mod check;
+mod drain;
 mod failure;
 mod file;
 mod healthcheck;
@@ -26,6 +28,7 @@ Examples:
   sidestream check sidestream.yaml           all problems at once, with line and column
   sidestream run --config sidestream.yaml
   sidestream healthcheck ready               for a probe: exit 0 when ready
+  sidestream drain                           for a preStop hook: moves all clients away
   sidestream schema > sidestream.schema.json for your editor
 
 Without --config the file is $SIDESTREAM_CONFIG, else /etc/sidestream/sidestream.yaml, else
@@ -59,6 +62,12 @@ enum Command {
     Schema,
     /// Ask a running Sidestream on this machine how it is.
     Healthcheck(healthcheck::Healthcheck),
+    /// Have a running Sidestream on this machine move its clients away.
+    ///
+    /// For a preStop hook. It is not ready from then on, its clients leave along drain.window, and it
+    /// goes on passing requests through. The process does not end: the first SIGTERM ends it, within
+    /// drain.margin once the window is over. To say it twice does no harm.
+    Drain(drain::Drain),
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +150,11 @@ fn dispatch(command: Command, work: &Work) -> Result<(), Failure> {
         }
         Command::Healthcheck(args) => {
             let text = healthcheck::ask(&args)?;
+            say(&text);
+            Ok(())
+        }
+        Command::Drain(args) => {
+            let text = drain::drain(&args)?;
             say(&text);
             Ok(())
         }

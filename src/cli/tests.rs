@@ -31,7 +31,7 @@ fn every_example_of_the_help_text_is_understood() {
         CommandLine::try_parse_from(line).unwrap_or_else(|error| panic!("{example}: {error}"));
         seen += 1;
     }
-    assert_eq!(seen, 6);
+    assert_eq!(seen, 7);
 }
 
 #[test]
@@ -43,6 +43,8 @@ fn wrong_usage_is_refused() {
         "sidestream run file.yaml",
         "sidestream healthcheck maybe",
         "sidestream healthcheck --admin a --config b",
+        "sidestream drain --admin a --config b",
+        "sidestream drain now",
         "sidestream demo --http-port 65536",
         "sidestream check a.yaml --output xml",
     ] {

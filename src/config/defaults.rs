@@ -25,17 +25,24 @@ pub(super) const RING_AGE_MAX: Duration = Duration::from_secs(600);
 pub(super) const EVENT_BYTES_MAX: usize = 256 << 10;
 pub(super) const EVENT_FIELDS_MAX: usize = 4_096;
 pub(super) const EVENT_ID_BYTES_MAX: usize = 256;
+pub(super) const RESUME_WAIT: Duration = Duration::from_secs(2);
 pub(super) const OPEN_WAIT: Duration = Duration::from_secs(10);
 pub(super) const HEAD_WAIT: Duration = Duration::from_secs(5);
 pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub(super) const LINGER_PUBLIC: Duration = Duration::from_secs(30);
 pub(super) const LINGER_CREDENTIALS: Duration = Duration::from_secs(5);
+pub(super) const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+/// Beside the identity headers: what libraries for event streams set.
+pub(super) const CORS_HEADERS: [&str; 2] = ["cache-control", "last-event-id"];
+pub(super) const REAUTH: Duration = Duration::from_secs(60);
+pub(super) const LINGER_FINAL: Duration = Duration::from_secs(60);
 pub(super) const RETRY_MIN: Duration = Duration::from_secs(1);
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(super) const STALL_MAX: Duration = Duration::from_secs(10);
 
+pub(super) const IPV6_PREFIX: usize = 64;
 pub(super) const CHANNELS_MAX: usize = 10_000;
 pub(super) const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
 pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;

@@ -6,8 +6,8 @@ use super::model::EventLimits;
 /// Beside its bytes: the entry itself, the framing of the longest chunk, the blank line.
 const ENTRY: usize = 96 + 20 + 1;
 
-/// Our own ids have no more bytes.
-const OWN_ID_MAX: usize = 31;
+/// Our own ids have no more bytes, beside the app's that they may carry.
+const OWN_ID_MAX: usize = 32;
 
 /// What stands around an id: `id: ` and the line's end.
 const ID_LINE: usize = 5;
@@ -35,7 +35,7 @@ pub(super) fn bytes_that_fit(ring_bytes: usize, fields_max: usize, id_bytes_max:
 
 /// An id counts twice: it is written (and may have come in a block before), and kept for resuming.
 fn beside_lines(id_bytes_max: usize) -> usize {
-    ENTRY + ID_LINE + id_bytes_max.max(OWN_ID_MAX) + id_bytes_max
+    ENTRY + ID_LINE + OWN_ID_MAX + 2 * id_bytes_max
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod event_cost;
 mod file;
 mod locate;
 pub mod model;
+pub mod mount;
 mod print;
 pub mod raw;
 mod redact;

@@ -3,12 +3,21 @@
 //! Values of these types exist only after `check` accepted the file. Nothing re-validates them, and
 //! states that make no sense cannot be written down here.
 
+mod clients;
+mod cors;
+mod watchdog;
+
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    clients::{ForwardedHeader, PerAddress, TrustedProxies},
+    cors::{Cors, OriginPattern, Origins},
+    watchdog::Watchdog,
+};
 use crate::route::table::Table;
 pub use crate::route::table::{HostPattern, RouteMatch};
 
@@ -17,6 +26,8 @@ pub use crate::route::table::{HostPattern, RouteMatch};
 pub struct Config {
     /// Sockets that clients connect to, in file order. Changing them needs a restart.
     pub listeners: Vec<Listener>,
+    /// The proxies in front of us whose word about their clients is believed.
+    pub trusted_proxies: TrustedProxies,
     /// The apps behind us, by unique name, in file order.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Routes in file order.
@@ -45,6 +56,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// TLS with ALPN `h2` and `http/1.1`; plain text (HTTP/1 and h2c by prior knowledge) without.
     pub tls: Option<ListenerTls>,
+    /// Each connection begins with a header of the PROXY protocol, by a trusted proxy.
+    pub proxy_protocol: bool,
 }
 
 /// Address of a listener.
@@ -202,6 +215,11 @@ pub struct Fanout {
     pub last_event_id_query: String,
     /// Whose ids clients see.
     pub ids: Ids,
+    /// The app resumes by its own ids: it is told the last one when it is connected to anew.
+    /// Default: no.
+    pub resume: bool,
+    /// How long a client whose id is not known yet waits for it to pass. Default 2 s.
+    pub resume_wait: Duration,
     /// Where a joiner without a last event id starts.
     pub late_join: LateJoin,
     /// How a gap is told.
@@ -218,21 +236,43 @@ pub struct Fanout {
     pub on_end: OnEnd,
     /// Bounds of the full-jitter backoff. Default 100 ms to 10 s.
     pub backoff: Backoff,
-    /// Longest silence of the app before the connection counts as dead. Default: none.
-    pub upstream_silence_max: Option<Duration>,
+    /// When a silent app counts as frozen, and its connection as cut. Default: auto.
+    pub watchdog: Watchdog,
     /// How long the upstream is kept after the last subscriber left.
-    /// Default 30 s; 5 s under `share: credentials`.
+    /// Default 30 s; 5 s under `share: credentials`; 60 s under `on_end: final`, where it is longer
+    /// than any reconnect time.
     pub linger: Duration,
+    /// Under `share: public`: an app's answer that is marked as one client's own is not shared with
+    /// further clients. Default false.
+    pub strict: bool,
+    /// Which pages of other origins may read. `None`: the app says so, and `Origin` is keyed.
+    pub cors: Option<Cors>,
+    /// For how long the app's last 200 to a channel's credentials lets joiners in. `None`: for ever,
+    /// and always under `share: public`. Default 60 s.
+    pub reauth: Option<Duration>,
     /// Range of the reconnect time told to clients, uniform per client. Default 1 s to 5 s.
     pub retry: RetryRange,
     /// A comment line goes to subscribers without a write for this long. Default 15 s, +-10 %.
     pub heartbeat: Duration,
-    /// When a reader is too slow.
+    /// When a reader is too slow, and what then.
     pub slow: SlowReader,
+    /// Age at which a stream is closed at the latest, so that clients spread over pods anew; each
+    /// one at 80 to 100 % of it. Default: none.
+    pub connection_age_max: Option<Duration>,
+    /// Subscribers of the whole route at most. Default: `limits.subscribers_max`.
+    pub route_subscribers_max: usize,
     /// Subscribers of one channel at most. Default: `limits.subscribers_max`.
     pub channel_subscribers_max: usize,
     /// Names of response headers of the app's head that go to every subscriber, beyond the built-in list.
     pub response_headers: Vec<HeaderName>,
+}
+
+impl Fanout {
+    /// The stream is one answer, not a feed.
+    #[must_use]
+    pub fn is_one_answer(&self) -> bool {
+        self.on_end == OnEnd::Final
+    }
 }
 
 /// Settings of a stream route; defaults as for [`Fanout`].
@@ -244,7 +284,7 @@ pub struct Stream {
     /// A client that takes nothing for this long is cut off. Default 10 s.
     pub stall_max: Duration,
     /// Longest silence of the app within an event stream. Default: none.
-    pub upstream_silence_max: Option<Duration>,
+    pub silence_max: Option<Duration>,
     /// Range of the reconnect time told to a client that is sent away. Default 1 s to 5 s.
     pub retry: RetryRange,
 }
@@ -305,6 +345,9 @@ pub enum LateJoin {
     Last(u32),
     /// Everything that the ring holds first.
     All,
+    /// At the first event, with word of what the ring no longer holds: under [`OnEnd::Final`], and
+    /// only there.
+    Whole,
 }
 
 /// How a gap is told.
@@ -351,6 +394,8 @@ pub enum OnEnd {
     Pass,
     /// An endless feed: connect again, subscribers stay.
     Reconnect,
+    /// The stream is one answer. It is given once, kept for the linger, and told from its start.
+    Final,
 }
 
 /// Bounds of a full-jitter exponential backoff.
@@ -371,15 +416,28 @@ pub struct RetryRange {
     pub max: Duration,
 }
 
-/// When a reader is too slow, and what then. The policy is to disconnect it: it resumes by id.
+/// When a reader is too slow, and what then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlowReader {
+    /// What happens to a reader that is too far behind. Default: it is disconnected.
+    pub policy: SlowPolicy,
     /// Events behind the newest. Default: the ring's `events_max`.
     pub events_max: usize,
     /// Bytes behind the newest. Default: the ring's `bytes_max`.
     pub bytes_max: usize,
-    /// Time without taking a byte while there is something to take. Default 10 s.
+    /// Time without taking a byte while there is something to take: under every policy it is
+    /// disconnected then. Default 10 s.
     pub stall_max: Duration,
+}
+
+/// What happens to a reader that is too far behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SlowPolicy {
+    /// It is disconnected, and resumes by id (default).
+    Disconnect,
+    /// It goes on with the newest event, after word of how many it missed.
+    Skip,
 }
 
 /// Process-wide bounds.
@@ -389,12 +447,19 @@ pub struct Limits {
     pub subscribers_max: Option<usize>,
     /// Client connections. `None`: as many as the descriptors allow.
     pub connections_max: Option<usize>,
+    /// Bounds of what one address may take.
+    pub per_address: PerAddress,
+    /// Connections that are taken in a second; others wait in the queue of the kernel. `None`: all.
+    pub connects_per_second: Option<u32>,
     /// Live channels. Default 10,000.
     pub channels_max: usize,
     /// SETTINGS_MAX_CONCURRENT_STREAMS. Default 1,000; Chromium alone opens up to 256.
     pub streams_per_connection_max: u32,
     /// All rings together. `None`: 25 % of the cgroup's memory limit (or of the machine's memory).
     pub ring_bytes_max: Option<usize>,
+    /// Memory of the process and of its sockets, beyond which no new subscribers come in. `None`: 90 %
+    /// of the cgroup's memory limit, and without one no bound.
+    pub memory_max: Option<usize>,
     /// Request head, request line included. Default 32 KiB.
     pub head_bytes_max: usize,
     /// Header fields of a request. Default 100.

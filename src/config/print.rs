@@ -2,8 +2,9 @@
 
 use super::{
     model::{
-        Action, Config, CookieIdentity, Fanout, HostPattern, LateJoin, ListenAddress, Listener,
-        QuerySelection, Route, Stream, Upstream, UpstreamAddress, UpstreamHost,
+        Action, Config, CookieIdentity, Cors, Fanout, HostPattern, LateJoin, ListenAddress,
+        Listener, Origins, QuerySelection, Route, Stream, TrustedProxies, Upstream,
+        UpstreamAddress, UpstreamHost, Watchdog,
     },
     raw::{self, AllOr},
     units::{Count, Size},
@@ -53,6 +54,8 @@ fn raw_file(config: &Config) -> raw::File {
     raw::File {
         version: Some(Count(1)),
         listeners: config.listeners.iter().map(listener).collect(),
+        trusted_proxies: trusted_proxies(&config.trusted_proxies),
+        forwarded_header: Some(config.trusted_proxies.header),
         upstreams: raw::Named(
             config
                 .upstreams
@@ -84,6 +87,12 @@ fn raw_file(config: &Config) -> raw::File {
     }
 }
 
+fn trusted_proxies(trusted: &TrustedProxies) -> Vec<String> {
+    let networks = trusted.networks.iter().map(ToString::to_string);
+    let unix = trusted.unix.then(|| "unix".to_owned());
+    networks.chain(unix).collect()
+}
+
 fn listen_address(address: &ListenAddress) -> (String, Option<raw::Mode>) {
     let mode = match address {
         ListenAddress::Tcp(_) => None,
@@ -103,6 +112,7 @@ fn listener(listener: &Listener) -> raw::Listener {
         address,
         mode,
         tls,
+        proxy_protocol: listener.proxy_protocol.then_some(true),
     }
 }
 
@@ -139,9 +149,16 @@ fn limits(config: &Config) -> raw::Limits {
     raw::Limits {
         subscribers_max: limits.subscribers_max.map(Count::from),
         connections_max: limits.connections_max.map(Count::from),
+        per_address: Some(raw::PerAddress {
+            subscribers_max: limits.per_address.subscribers_max.map(Count::from),
+            connections_max: limits.per_address.connections_max.map(Count::from),
+            ipv6_prefix: Some(Count(limits.per_address.ipv6_prefix.into())),
+        }),
+        connects_per_second: limits.connects_per_second.map(|rate| Count(rate.into())),
         channels_max: Some(limits.channels_max.into()),
         streams_per_connection_max: Some(Count(limits.streams_per_connection_max.into())),
         ring_bytes_max: limits.ring_bytes_max.map(Size::from),
+        memory_max: limits.memory_max.map(Size::from),
         head_bytes_max: Some(limits.head_bytes_max.into()),
         head_fields_max: Some(limits.head_fields_max.into()),
         head_timeout: Some(limits.head_timeout.into()),
@@ -162,7 +179,9 @@ fn stream(stream: &Stream) -> raw::Defaults {
             stall_max: Some(stream.stall_max.into()),
             ..raw::Slow::default()
         }),
-        upstream_silence_max: stream.upstream_silence_max.map(Into::into),
+        watchdog: stream
+            .silence_max
+            .map(|silence_max| raw::Watchdog::After(silence_max.into())),
         retry: Some(raw::RetryRange {
             min: Some(stream.retry.min.into()),
             max: Some(stream.retry.max.into()),
@@ -193,6 +212,18 @@ fn route(route: &Route) -> raw::Route {
     )
 }
 
+fn cors(cors: &Cors) -> raw::Cors {
+    raw::Cors {
+        origins: Some(match &cors.origins {
+            Origins::All => AllOr::All,
+            Origins::Listed(list) => AllOr::Names(list.iter().map(ToString::to_string).collect()),
+        }),
+        credentials: Some(cors.credentials),
+        max_age: Some(cors.max_age.into()),
+        headers: Some(cors.headers.iter().map(ToString::to_string).collect()),
+    }
+}
+
 fn fanout(fanout: &Fanout) -> raw::Defaults {
     let names = |headers: &[http::HeaderName]| headers.iter().map(ToString::to_string).collect();
     let cookies = match &fanout.identity.cookies {
@@ -204,21 +235,28 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
         headers: Some(names(&fanout.identity.headers)),
         cookies: Some(cookies),
     });
-    let unlimited = fanout.channel_subscribers_max == usize::MAX;
+    let unless_any = |max: usize| (max != usize::MAX).then(|| max.into());
     raw::Defaults {
         share: Some(fanout.share),
         identity,
+        strict: (fanout.share == super::model::Share::Public).then_some(fanout.strict),
+        cors: fanout.cors.as_ref().map(cors),
+        reauth: (fanout.share == super::model::Share::Credentials).then(|| fanout.reauth.into()),
         query: Some(match &fanout.query {
             QuerySelection::All => AllOr::All,
             QuerySelection::Only(names) => AllOr::Names(names.clone()),
         }),
         last_event_id_query: Some(fanout.last_event_id_query.clone()),
         ids: Some(fanout.ids),
-        late_join: Some(match fanout.late_join {
-            LateJoin::Live => raw::LateJoin::Live,
-            LateJoin::Last(events) => raw::LateJoin::Last(events),
-            LateJoin::All => raw::LateJoin::All,
-        }),
+        resume: Some(fanout.resume),
+        resume_wait: Some(fanout.resume_wait.into()),
+        late_join: match fanout.late_join {
+            LateJoin::Live => Some(raw::LateJoin::Live),
+            LateJoin::Last(events) => Some(raw::LateJoin::Last(events)),
+            LateJoin::All => Some(raw::LateJoin::All),
+            // It goes without saying, and writing it down is refused.
+            LateJoin::Whole => None,
+        },
         gap_notice: Some(fanout.gap_notice),
         ring: Some(raw::Ring {
             events_max: Some(fanout.ring.events_max.into()),
@@ -237,7 +275,11 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
             min: Some(fanout.backoff.min.into()),
             max: Some(fanout.backoff.max.into()),
         }),
-        upstream_silence_max: fanout.upstream_silence_max.map(Into::into),
+        watchdog: Some(match fanout.watchdog {
+            Watchdog::Auto => raw::Watchdog::Auto,
+            Watchdog::Off => raw::Watchdog::Off,
+            Watchdog::After(silence_max) => raw::Watchdog::After(silence_max.into()),
+        }),
         linger: Some(fanout.linger.into()),
         retry: Some(raw::RetryRange {
             min: Some(fanout.retry.min.into()),
@@ -245,11 +287,14 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
         }),
         heartbeat: Some(fanout.heartbeat.into()),
         slow: Some(raw::Slow {
+            policy: Some(fanout.slow.policy),
             events_max: Some(fanout.slow.events_max.into()),
             bytes_max: Some(fanout.slow.bytes_max.into()),
             stall_max: Some(fanout.slow.stall_max.into()),
         }),
-        channel_subscribers_max: (!unlimited).then(|| fanout.channel_subscribers_max.into()),
+        connection_age_max: fanout.connection_age_max.map(Into::into),
+        route_subscribers_max: unless_any(fanout.route_subscribers_max),
+        channel_subscribers_max: unless_any(fanout.channel_subscribers_max),
         response_headers: Some(names(&fanout.response_headers)),
     }
 }

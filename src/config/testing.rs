@@ -38,7 +38,7 @@ pub fn stream() -> Stream {
     Stream {
         heartbeat: fanout.heartbeat,
         stall_max: fanout.slow.stall_max,
-        upstream_silence_max: None,
+        silence_max: None,
         retry: fanout.retry,
     }
 }

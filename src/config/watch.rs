@@ -20,11 +20,11 @@ use super::{
     reload::{Waiting, merge},
 };
 
-/// Time between looks at the file.
-const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Time between looks at a file.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// A changed file is looked at again after this time, and taken when it has come to rest: not every
 /// writer replaces files in one step, and half a file can be valid.
-const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
+pub const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Looks up an environment variable; outlives the watch's thread.
 pub type OwnedEnv = Box<dyn Fn(&str) -> Option<String> + Send>;
@@ -110,28 +110,21 @@ impl Watch {
         }
     }
 
-    /// Watches until it is dropped. Reading and checking run on a blocking thread.
-    pub async fn run(self) {
-        if cannot_change(&self.path) {
-            tracing::warn!(
-                path = %self.path.display(),
-                "the configuration file is itself a mount (a ConfigMap's subPath, or a single bind-mounted \
-                 file): replacing it will not be noticed here; mount its folder instead"
-            );
-        }
+    /// Looks each `interval` until it is dropped. Reading and checking run on a blocking thread.
+    pub async fn run(self, interval: Duration) {
         let watch = Arc::new(Mutex::new(self));
-        let mut wait = POLL_INTERVAL;
+        let mut wait = interval;
         loop {
             tokio::time::sleep(wait).await;
             let polling = Arc::clone(&watch);
             let polled = tokio::task::spawn_blocking(move || polling.lock().poll()).await;
             wait = match polled {
-                Ok(Polled::Unsettled) => SETTLE_INTERVAL,
-                Ok(Polled::Unchanged | Polled::Taken | Polled::Refused) => POLL_INTERVAL,
+                Ok(Polled::Unsettled) => interval.min(SETTLE_INTERVAL),
+                Ok(Polled::Unchanged | Polled::Taken | Polled::Refused) => interval,
                 Err(error) => {
                     tracing::error!(%error, "reloading the configuration file failed");
                     (watch.lock().on_reload)(Reload::Panicked);
-                    POLL_INTERVAL
+                    interval
                 }
             };
         }
@@ -199,33 +192,6 @@ impl Watch {
             waiting: &waiting,
         });
     }
-}
-
-/// The file itself is a mount point: replacing it in its original place does not show here.
-fn cannot_change(path: &Path) -> bool {
-    let (Ok(path), Ok(mounts)) = (
-        fs::canonicalize(path),
-        fs::read_to_string("/proc/self/mountinfo"),
-    ) else {
-        return false;
-    };
-    is_mount_point(&mounts, &path)
-}
-
-/// Whether `path` is a mount point in the format of `/proc/self/mountinfo`: the fifth field, with
-/// blanks as octal escapes (proc_pid_mountinfo(5)).
-fn is_mount_point(mounts: &str, path: &Path) -> bool {
-    let Some(path) = path.to_str() else {
-        return false;
-    };
-    let escaped = path
-        .replace('\\', "\\134")
-        .replace(' ', "\\040")
-        .replace('\t', "\\011")
-        .replace('\n', "\\012");
-    mounts
-        .lines()
-        .any(|line| line.split(' ').nth(4) == Some(escaped.as_str()))
 }
 
 #[cfg(test)]

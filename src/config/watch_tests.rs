@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::{OnReload, Polled, Reload, Watch, is_mount_point};
+use super::{OnReload, POLL_INTERVAL, Polled, Reload, Watch};
 use crate::config::{Config, FILE_BYTES_MAX, load, load_file, print, reload::merge};
 
 fn source(port: u16, path: &str) -> String {
@@ -202,7 +202,7 @@ async fn a_reload_that_panics_is_told_and_the_watch_goes_on() {
         Reload::Panicked => sender.try_send("panicked").unwrap(),
     });
     let watch = Watch::new(current, file.clone(), Box::new(|_| None), on_reload);
-    let running = tokio::spawn(watch.run());
+    let running = tokio::spawn(watch.run(POLL_INTERVAL));
     for (path, expected) in [("/b", "panicked"), ("/c", "applied")] {
         fs::write(&file, source(0, path)).unwrap();
         assert_eq!(told.recv().await, Some(expected), "{path}");
@@ -270,29 +270,12 @@ fn what_is_not_utf8_or_too_large_is_refused() {
     assert!(report.contains("No such file"), "{report}");
 }
 
-#[test]
-fn mount_points_are_recognised() {
-    let mounts = "\
-36 35 98:0 / / rw,noatime shared:1 - ext4 /dev/root rw
-41 36 98:0 /x /etc/sidestream/sidestream.yaml rw - ext4 /dev/root rw
-42 36 98:0 /y /etc/with\\040blank rw - tmpfs tmpfs rw
-";
-    for (path, expected) in [
-        ("/etc/sidestream/sidestream.yaml", true),
-        ("/etc/sidestream", false),
-        ("/etc/with blank", true),
-        ("/", true),
-    ] {
-        assert_eq!(is_mount_point(mounts, Path::new(path)), expected, "{path}");
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_loop_polls_by_itself() {
     let rig = Rig::new(&source(0, "/a"));
     let current = rig.current.clone();
     let file = rig.folder.path().join("sidestream.yaml");
-    let running = tokio::spawn(rig.watch.run());
+    let running = tokio::spawn(rig.watch.run(POLL_INTERVAL));
     fs::write(file, source(0, "/b")).unwrap();
     // Time is paused: it moves on by itself whenever everything waits.
     tokio::time::timeout(std::time::Duration::from_secs(60), async {

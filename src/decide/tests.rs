@@ -9,6 +9,8 @@ listeners: [{ address: '127.0.0.1:0' }]
 upstreams: { app: 'http://127.0.0.1:1' }
 routes:
   - { name: feed, path: '/feed/{name}', action: fanout }
+  - { name: open, path: '/open/{name}', action: fanout, methods: [GET],
+      cors: { origins: ['https://a.example'], credentials: true } }
   - { name: chat, path: /chat, action: stream }
   - { name: rest, path: '/rest/{*path}', action: proxy }
 ";
@@ -27,6 +29,7 @@ fn decided(method: Method, target: &str, pairs: &[(&'static str, &'static str)])
         method: &method,
         target: target.as_bytes(),
         host: "h",
+        forwarded_host: None,
         scheme: Scheme::Http,
         headers: &headers,
         has_body: false,
@@ -38,9 +41,10 @@ fn decided(method: Method, target: &str, pairs: &[(&'static str, &'static str)])
 fn joined(target: &str, pairs: &[(&'static str, &'static str)]) -> FanOut {
     match decided(Method::GET, target, pairs) {
         Decision::FanOut(fan_out) => *fan_out,
-        other @ (Decision::Proxy(_) | Decision::Stream(_) | Decision::Refuse(_)) => {
-            panic!("{target}: {other:?}")
-        }
+        other @ (Decision::Proxy(_)
+        | Decision::Stream(_)
+        | Decision::Refuse(_)
+        | Decision::Answer(_)) => panic!("{target}: {other:?}"),
     }
 }
 
@@ -158,10 +162,75 @@ fn a_body_on_a_fan_out_get_is_refused() {
         method: &Method::GET,
         target: b"/feed/a",
         host: "h",
+        forwarded_host: None,
         scheme: Scheme::Http,
         headers: &headers,
         has_body: true,
         client: None,
     };
     assert!(matches!(decide(&request, &config()), Decision::Refuse(_)));
+}
+
+#[test]
+fn a_route_says_itself_which_pages_may_read() {
+    let listed = ("origin", "https://a.example");
+    let foreign = ("origin", "https://b.example");
+    let asks = |method| ("access-control-request-method", method);
+    let outcome = |method, target, pairs: &[_]| match decided(method, target, pairs) {
+        Decision::FanOut(fan_out) => format!("joins with {:?}", fan_out.key.headers),
+        Decision::Answer(answer) => format!("answered {}", answer.status),
+        Decision::Refuse(refusal) => format!("refused by {}", refusal.reason.label()),
+        Decision::Proxy(_) | Decision::Stream(_) => "passed".to_owned(),
+    };
+    let (get, options) = (|| Method::GET, || Method::OPTIONS);
+    for (method, target, pairs, expected) in [
+        (get(), "/open/a", vec![], "joins with []"),
+        (get(), "/open/a", vec![listed], "joins with []"),
+        (get(), "/open/a", vec![foreign], "refused by origin"),
+        (
+            get(),
+            "/open/a",
+            vec![("origin", "null")],
+            "refused by origin",
+        ),
+        (
+            get(),
+            "/open/a",
+            vec![("origin", "https://h")],
+            "joins with []",
+        ),
+        (
+            get(),
+            "/feed/a",
+            vec![foreign],
+            "joins with [(\"origin\", b\"https://b.example\")]",
+        ),
+        (
+            options(),
+            "/open/a",
+            vec![listed, asks("GET")],
+            "answered 204 No Content",
+        ),
+        (
+            options(),
+            "/open/a",
+            vec![foreign, asks("GET")],
+            "refused by origin",
+        ),
+        (
+            options(),
+            "/open/a",
+            vec![listed, asks("POST")],
+            "refused by no_route",
+        ),
+        (options(), "/open/a", vec![listed], "refused by no_route"),
+        (options(), "/feed/a", vec![listed, asks("GET")], "passed"),
+        (options(), "/rest/a", vec![listed, asks("GET")], "passed"),
+    ] {
+        assert_eq!(
+            outcome(method, target, &pairs),
+            expected,
+            "{target} {pairs:?}"
+        );
+    }
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::sink::Downstream;
 use crate::{
-    admission::Permit,
+    admission::Seat,
     answer::Answer,
     channel::{registry::Membership, shared::ShardWake},
     clock::{self, Millis},
@@ -71,8 +71,8 @@ pub struct Joiner {
     pub downstream: Downstream,
     /// Its place in the channel.
     pub membership: Membership,
-    /// Its place in the process.
-    pub permit: Permit,
+    /// Its places under the caps.
+    pub seat: Seat,
     /// When.
     pub asked: Millis,
 }

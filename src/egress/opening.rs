@@ -12,13 +12,16 @@ use crate::{
         ring::{gap_comment, gap_event},
         view::Placement,
     },
-    config::model::{GapNotice, RetryRange},
+    config::model::{Fanout, GapNotice, RetryRange},
     decide::Reader,
     sse::encode::Frame,
 };
 
 /// Bounds of an app's `retry:` that we believe.
 const APP_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
+
+/// The part of the linger in which readers of one answer come back; the rest is for their way.
+const LINGER_USED: f64 = 0.9;
 
 /// How `reader` is told of gaps under `notice`.
 #[must_use]
@@ -31,17 +34,34 @@ pub const fn gap_form(notice: GapNotice, reader: Reader) -> GapForm {
 }
 
 /// The reconnect time for one client: uniform in the configured range, or in [R, 1.5 R + 1 s]
-/// around the app's own R, so that no crowd comes back in the same second.
+/// around the app's own R, so that no crowd comes back in the same second. Who has read one answer
+/// comes back while that is kept, whatever the app says: it would have to give it again.
 #[must_use]
-pub fn retry(range: RetryRange, app: Option<Duration>, random: f64) -> Duration {
+pub fn retry(settings: &Fanout, app: Option<Duration>, random: f64) -> Duration {
     let (min, max) = match app {
         Some(app) => {
             let app = app.clamp(APP_RETRY.0, APP_RETRY.1);
             (app, app.mul_f64(1.5) + Duration::from_secs(1))
         }
-        None => (range.min, range.max),
+        None => (settings.retry.min, settings.retry.max),
     };
-    min + max.saturating_sub(min).mul_f64(random.clamp(0.0, 1.0))
+    let latest = if settings.is_one_answer() {
+        settings.linger.mul_f64(LINGER_USED)
+    } else {
+        Duration::MAX
+    };
+    let range = RetryRange {
+        min: min.min(latest),
+        max: max.min(latest),
+    };
+    within(range, random)
+}
+
+/// A time in `range`; `random` is uniform in 0..1.
+#[must_use]
+pub fn within(range: RetryRange, random: f64) -> Duration {
+    let width = range.max.saturating_sub(range.min);
+    range.min + width.mul_f64(random.clamp(0.0, 1.0))
 }
 
 /// The opening block: reconnect time, a comment so that the first body byte is there at once, the
@@ -137,7 +157,11 @@ mod tests {
     use http::header::{CONTENT_TYPE, SET_COOKIE};
 
     use super::*;
-    use crate::{channel::ring::Hole, config::testing::fanout, error::GapReason};
+    use crate::{
+        channel::ring::Hole,
+        config::{model::OnEnd, testing::fanout},
+        error::GapReason,
+    };
 
     fn placement(hole: Option<Hole>) -> Placement {
         Placement {
@@ -147,6 +171,7 @@ mod tests {
             gap_id: Some("e-9".to_owned()),
             app_retry: None,
             head: 9,
+            is_done: false,
         }
     }
 
@@ -186,17 +211,22 @@ mod tests {
 
     #[test]
     fn reconnect_times_spread() {
-        let range = fanout().retry;
-        let ms = |app: Option<u64>, random| {
-            retry(range, app.map(Duration::from_millis), random).as_millis()
+        let mut settings = fanout();
+        let ms = |settings: &Fanout, app: Option<u64>, random| {
+            retry(settings, app.map(Duration::from_millis), random).as_millis()
         };
         assert_eq!(
-            [ms(None, 0.0), ms(None, 0.5), ms(None, 1.0)],
+            [0.0, 0.5, 1.0].map(|random| ms(&settings, None, random)),
             [1_000, 3_000, 5_000]
         );
-        assert_eq!([ms(Some(2_000), 0.0), ms(Some(2_000), 1.0)], [2_000, 4_000]);
-        assert_eq!(ms(Some(0), 0.0), 100, "an app's zero would be a storm");
-        assert_eq!(ms(Some(u64::MAX), 0.0), 3_600_000);
+        let by_the_app = |app| [0.0, 1.0].map(|random| ms(&settings, Some(app), random));
+        assert_eq!(by_the_app(2_000), [2_000, 4_000]);
+        assert_eq!(by_the_app(0)[0], 100, "an app's zero would be a storm");
+        assert_eq!(by_the_app(u64::MAX)[0], 3_600_000);
+        settings.on_end = OnEnd::Final;
+        settings.linger = Duration::from_secs(60);
+        assert_eq!(ms(&settings, Some(2_000), 1.0), 4_000);
+        assert_eq!(ms(&settings, Some(3_600_000), 0.0), 54_000, "it is kept");
     }
 
     #[test]

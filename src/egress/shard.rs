@@ -9,6 +9,7 @@ mod close;
 mod leave;
 #[cfg(test)]
 mod simulation;
+mod skip;
 mod slot;
 mod sweep;
 #[cfg(test)]

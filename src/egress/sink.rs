@@ -30,7 +30,7 @@ use tokio::time::timeout;
 
 pub use self::h1::ClientSocket;
 use self::{h1::H1Sink, h2::H2Sink};
-use super::{batch::Framing, opening};
+use super::{batch::Framing, connection::Connection, opening};
 use crate::{answer::Answer, metrics::labels::Protocol};
 
 /// How long a client that has been told everything may take to close its side. Closing a socket
@@ -46,8 +46,8 @@ pub struct Downstream(Taken);
 enum Taken {
     /// A whole HTTP/1 connection.
     H1(H1Sink),
-    /// One HTTP/2 stream; its response head is not yet sent.
-    H2(Box<H2Session>),
+    /// One HTTP/2 stream of a connection; its response head is not yet sent.
+    H2(Box<H2Session>, Arc<Connection>),
 }
 
 impl Downstream {
@@ -59,8 +59,8 @@ impl Downstream {
 
     /// A stream whose response head is not yet sent.
     #[must_use]
-    pub fn h2(session: H2Session) -> Self {
-        Self(Taken::H2(Box::new(session)))
+    pub fn h2(session: H2Session, connection: Arc<Connection>) -> Self {
+        Self(Taken::H2(Box::new(session), connection))
     }
 
     /// Ready when the client is gone. Registers the waker, also in place of the one that pingora's
@@ -68,7 +68,7 @@ impl Downstream {
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             Taken::H1(sink) => sink.poll_gone(cx),
-            Taken::H2(session) => Pin::new(&mut session.idle()).poll(cx).map(|_| ()),
+            Taken::H2(session, _) => Pin::new(&mut session.idle()).poll(cx).map(|_| ()),
         }
     }
 
@@ -106,7 +106,10 @@ impl Downstream {
                 let head = opening::h1_head(status, fields, &get_cached_date(), sink.framing());
                 Some((Sink::H1(sink), head))
             }
-            Taken::H2(session) => Some((h2_begun(*session, status, fields)?, BytesMut::new())),
+            Taken::H2(session, connection) => {
+                let sink = h2_begun(*session, connection, status, fields)?;
+                Some((sink, BytesMut::new()))
+            }
         }
     }
 
@@ -116,9 +119,10 @@ impl Downstream {
     pub fn answer(self, answer: &Answer) -> Option<(Sink, Bytes)> {
         match self.0 {
             Taken::H1(sink) => Some((Sink::H1(sink), answer.http1_close_head())),
-            Taken::H2(session) => {
+            Taken::H2(session, connection) => {
                 let fields = answer.headers.iter().map(|(name, value)| (name, value));
-                Some((h2_begun(*session, answer.status, fields)?, Bytes::new()))
+                let sink = h2_begun(*session, connection, answer.status, fields)?;
+                Some((sink, Bytes::new()))
             }
         }
     }
@@ -126,6 +130,7 @@ impl Downstream {
 
 fn h2_begun<'a>(
     mut session: H2Session,
+    connection: Arc<Connection>,
     status: StatusCode,
     fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
 ) -> Option<Sink> {
@@ -134,7 +139,8 @@ fn h2_begun<'a>(
         head.append_header(name, value).ok()?;
     }
     session.write_response_header(Box::new(head), false).ok()?;
-    session.take_response_body_writer().map(Sink::h2)
+    let send = session.take_response_body_writer()?;
+    Some(Sink::H2(H2Sink::new(send, Some(connection))))
 }
 
 /// Whether the head tells where the body ends.
@@ -168,7 +174,16 @@ impl Sink {
     /// A stream whose response head is sent.
     #[must_use]
     pub const fn h2(send: SendStream<Bytes>) -> Self {
-        Self::H2(H2Sink::new(send))
+        Self::H2(H2Sink::new(send, None))
+    }
+
+    /// The connection that it shares with other streams.
+    #[must_use]
+    pub const fn connection(&self) -> Option<&Arc<Connection>> {
+        match self {
+            Self::H1(_) => None,
+            Self::H2(sink) => sink.connection(),
+        }
     }
 
     /// How the bytes of a stream are framed for this sink.

@@ -13,7 +13,7 @@ use super::{
     sink::{EndKind, LINGER, Sink},
 };
 use crate::{
-    admission::Permit,
+    admission::Seat,
     channel::{registry::Membership, shared::Channel},
     clock::Millis,
     config::model::Fanout,
@@ -68,6 +68,10 @@ pub(super) struct Reading {
     pub(super) seat: u32,
     /// It has everything up to here, once `out` has left.
     pub(super) cursor: u64,
+    /// Where its replay ends. It was promised that: up to there only what is evicted is lost.
+    pub(super) replay: u64,
+    /// When it is closed for its age.
+    pub(super) retires: Option<Millis>,
     /// Bytes that come before anything else: head, opening block, the rest of one event.
     pub(super) out: Bytes,
     pub(super) form: Form,
@@ -80,16 +84,16 @@ pub(super) struct Reading {
 /// left.
 pub(super) struct Holds {
     pub(super) membership: Membership,
-    _permit: Permit,
+    _seat: Seat,
     /// Counts it among the answered ones.
     _level: Option<Held>,
 }
 
 impl Holds {
-    pub(super) const fn new(membership: Membership, permit: Permit, level: Option<Held>) -> Self {
+    pub(super) const fn new(membership: Membership, seat: Seat, level: Option<Held>) -> Self {
         Self {
             membership,
-            _permit: permit,
+            _seat: seat,
             _level: level,
         }
     }
@@ -205,21 +209,21 @@ impl Reading {
     }
 
     /// How this stream ends for `reason`: whole when the app said so, or to a native EventSource,
-    /// which comes back either way; cut to all others, whom a clean end would deceive.
+    /// which comes back either way; cut to all others, whom a clean end would deceive. One answer
+    /// that is not whole is cut to everybody: its reader may take any other end for the app's.
     pub(super) fn end_kind(&self, reason: EndReason) -> EndKind {
         match reason {
             EndReason::UpstreamEnded => EndKind::Complete,
-            EndReason::ClientLeft
-            | EndReason::UpstreamCut
-            | EndReason::WriteError
-            | EndReason::Slow => EndKind::Cut,
+            EndReason::ClientLeft | EndReason::WriteError | EndReason::Slow => EndKind::Cut,
             EndReason::UpstreamRefused
+            | EndReason::UpstreamCut
             | EndReason::Gap
+            | EndReason::Age
             | EndReason::Drained
             | EndReason::Reloaded
             | EndReason::Internal => match self.reader {
-                Reader::EventSource => EndKind::Complete,
-                Reader::Other => EndKind::Cut,
+                Reader::EventSource if !self.holds.settings().is_one_answer() => EndKind::Complete,
+                Reader::EventSource | Reader::Other => EndKind::Cut,
             },
         }
     }
@@ -230,6 +234,8 @@ impl Reading {
             && matches!(
                 reason,
                 EndReason::UpstreamRefused
+                    | EndReason::Age
+                    | EndReason::UpstreamCut
                     | EndReason::Drained
                     | EndReason::Reloaded
                     | EndReason::Internal

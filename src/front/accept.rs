@@ -49,6 +49,7 @@ pub(super) struct Acceptance {
     pub(super) hub: Arc<Hub>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tls: Option<Arc<Acceptor>>,
+    pub(super) proxy_protocol: bool,
 }
 
 impl Acceptance {
@@ -71,6 +72,12 @@ impl Acceptance {
         if socket.configure(&self.hub.config.load().limits).is_err() {
             return;
         }
+        // Meanwhile all others wait in the kernel's queue.
+        let wait = self.hub.admission.connect_wait(clock::now());
+        if !wait.is_zero() {
+            self.metrics.delayed_connects.inc();
+            sleep(wait).await;
+        }
         let Some(place) = self.hub.admission.connections.try_take() else {
             // Closed without a word, as TLS could not carry one: a native EventSource comes back after
             // a connection that failed, but never after a 503.
@@ -87,6 +94,7 @@ impl Acceptance {
             peer,
             permit,
             tls: self.tls.clone(),
+            proxy_protocol: self.proxy_protocol,
             at: clock::now(),
         };
         // Waits when all workers are behind: the kernel's queue is the longer one. An error means that

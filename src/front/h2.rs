@@ -34,7 +34,8 @@ use crate::{
     answer::Answer,
     clock::{self, Millis},
     config::model::{Limits, Route},
-    decide::{Decision, decide},
+    decide::Decision,
+    egress::connection::Connection,
     metrics::labels::HandshakeFailure,
     passthrough::{Kind, Routed, pace::Watch, reply, request::view, turnstile::Client},
     subscribe::Downstream,
@@ -67,11 +68,24 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 enum Step {
     Accepted(pingora::Result<Option<H2Accept>>),
     /// The process wants to go.
+    Drain,
+    /// It is this connection's turn.
     Leave,
     /// Nothing happened for a while.
     Quiet,
     /// The client sent more frames that ask for nothing than it may.
     Flood,
+}
+
+/// How long a connection is here for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    /// As long as its client wants.
+    Settled,
+    /// Until its turn comes in the drain.
+    Draining,
+    /// Until its streams have ended: its client was told to go.
+    Leaving,
 }
 
 /// What a step says about the client.
@@ -166,32 +180,42 @@ async fn accept_loop(
 ) {
     let digest = Arc::new(Digest::default());
     let mut shutdown = core.shutdown.clone();
-    let (mut leaving, mut malformed) = (false, Strikes::default());
+    // Held by the streams that a shard writes to.
+    let shared = Arc::new(Connection::default());
+    let (mut stay, mut malformed) = (Stay::Settled, Strikes::default());
     loop {
-        let patience = if leaving {
-            GOODBYE
-        } else {
-            core.limits().keepalive_timeout
+        let patience = match stay {
+            Stay::Settled => core.limits().keepalive_timeout,
+            Stay::Draining | Stay::Leaving => GOODBYE,
         };
         let step = tokio::select! {
             biased;
             // Also when the sender is gone: then nobody wants us to stay.
-            _ = shutdown.wait_for(|down| *down), if !leaving => Step::Leave,
+            _ = shutdown.wait_for(|down| *down), if stay == Stay::Settled => Step::Drain,
+            () = shared.told_to_leave(), if stay != Stay::Leaving => Step::Leave,
             step = next(&mut connection, digest.clone(), &outbox) => step,
             () = sleep(patience) => Step::Quiet,
         };
         let verdict = match step {
+            // The shard that has streams here says when.
+            Step::Drain if is_shared(&shared) => {
+                stay = Stay::Draining;
+                Verdict::Fine
+            }
+            Step::Quiet if stay == Stay::Draining && is_shared(&shared) => Verdict::Fine,
+            Step::Quiet if stay == Stay::Leaving && !connection.has_streams() => return,
             // Long-lived streams keep a connection quiet and yet in use.
-            Step::Quiet if connection.has_streams() => Verdict::Fine,
-            Step::Quiet if leaving => return,
-            Step::Quiet | Step::Leave => {
+            Step::Quiet if stay != Stay::Draining && connection.has_streams() => Verdict::Fine,
+            Step::Quiet | Step::Drain | Step::Leave => {
                 // GOAWAY; the streams that exist go on, and those on their way are still taken.
                 connection.graceful_shutdown();
-                leaving = true;
+                stay = Stay::Leaving;
                 Verdict::Fine
             }
             Step::Flood => return calm(connection, &outbox, &core).await,
-            Step::Accepted(Ok(Some(H2Accept::Session(session)))) => take(session, client, &core),
+            Step::Accepted(Ok(Some(H2Accept::Session(session)))) => {
+                take(session, client, &shared, &core)
+            }
             Step::Accepted(Ok(Some(H2Accept::Rejected))) => {
                 core.metrics.bad_heads.inc();
                 Verdict::Malformed
@@ -209,6 +233,11 @@ async fn accept_loop(
             return calm(connection, &outbox, &core).await;
         }
     }
+}
+
+/// A shard has streams of it.
+fn is_shared(connection: &Arc<Connection>) -> bool {
+    Arc::strong_count(connection) > 1
 }
 
 /// Ends a connection whose client asks too much, and tells it so.
@@ -232,7 +261,7 @@ fn is_calmed(error: &pingora::Error) -> bool {
 
 /// Decides about one request and hands it on. Nothing here waits: all streams of the connection
 /// depend on it.
-fn take(session: HttpSession, client: Client, core: &Arc<Core>) -> Verdict {
+fn take(session: HttpSession, peer: Client, shared: &Arc<Connection>, core: &Arc<Core>) -> Verdict {
     let head = session.req_header();
     let authority = head.uri.authority().map(Authority::as_str);
     let checked = check_parts(
@@ -247,17 +276,22 @@ fn take(session: HttpSession, client: Client, core: &Arc<Core>) -> Verdict {
         answer(session, Answer::text(status, text), core);
         return Verdict::Malformed;
     }
+    let config = core.hub.config.load();
+    let client = peer.behind(&head.headers, &config.trusted_proxies);
     let request = view(head, client, !session.is_body_empty());
-    let decision = decide(&request, &core.hub.config.load());
-    match decision {
+    match core.hub.decide(&request, &config) {
         Decision::FanOut(request) => {
-            core.hub
-                .subscribe(request, Downstream::h2(session), &core.shard);
+            core.hub.subscribe(
+                request,
+                Downstream::h2(session, shared.clone()),
+                &core.shard,
+            );
         }
         Decision::Refuse(refusal) => {
             core.metrics.refused.inc(refusal.reason);
             answer(session, reply::refusal(&refusal), core);
         }
+        Decision::Answer(whole) => answer(session, *whole, core),
         Decision::Proxy(route) => pass(session, route, Kind::Proxy, client, core),
         Decision::Stream(route) => pass(session, route, Kind::Stream, client, core),
     }

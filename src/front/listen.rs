@@ -76,10 +76,7 @@ impl Listeners {
     /// Names and addresses, in the order of the configuration.
     #[must_use]
     pub fn addresses(&self) -> Vec<(String, Address)> {
-        self.bound
-            .iter()
-            .map(|bound| (bound.name.clone(), bound.address.clone()))
-            .collect()
+        self.bound.iter().map(Bound::name_and_address).collect()
     }
 }
 
@@ -89,10 +86,15 @@ pub(super) struct Bound {
     pub(super) name: String,
     pub(super) address: Address,
     pub(super) tls: Option<ListenerTls>,
+    pub(super) proxy_protocol: bool,
     socket: Listening,
 }
 
 impl Bound {
+    pub(super) fn name_and_address(&self) -> (String, Address) {
+        (self.name.clone(), self.address.clone())
+    }
+
     fn new(listener: &Listener) -> Result<Self, BindError> {
         let opened = Listening::open(&listener.address)
             .and_then(|socket| Ok((socket.tcp_address()?, socket)));
@@ -109,6 +111,7 @@ impl Bound {
             name: listener.name.clone(),
             address,
             tls: listener.tls.clone(),
+            proxy_protocol: listener.proxy_protocol,
             socket,
         })
     }
@@ -146,6 +149,7 @@ mod tests {
             name: name.to_owned(),
             address: ListenAddress::Tcp(address.parse().unwrap()),
             tls: None,
+            proxy_protocol: false,
         };
         let first = Listeners::bind(&[any("web", "127.0.0.1:0")]).unwrap();
         let [(name, Address::Tcp(address))] = &first.addresses()[..] else {

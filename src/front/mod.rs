@@ -15,6 +15,7 @@ mod h2;
 mod h2io;
 pub mod head;
 pub mod listen;
+pub mod rotation;
 mod socket;
 pub mod tls;
 
@@ -27,6 +28,7 @@ use self::{
     accept::{Acceptance, Lane},
     connection::Accepted,
     listen::{Accepting, Address, Listeners},
+    rotation::{Rotation, Rotations},
     tls::{Certificate, TlsError},
 };
 use crate::{
@@ -125,7 +127,6 @@ impl From<io::Error> for StartError {
 /// A front that serves.
 pub struct Running {
     addresses: Vec<(String, Address)>,
-    certificates: Vec<(String, Arc<Certificate>)>,
     stop_accepting: watch::Sender<bool>,
     end: watch::Sender<bool>,
     acceptor: Worker,
@@ -137,12 +138,6 @@ impl Running {
     #[must_use]
     pub fn addresses(&self) -> &[(String, Address)] {
         &self.addresses
-    }
-
-    /// Names of the TLS listeners, and their certificates for replacing them.
-    #[must_use]
-    pub fn certificates(&self) -> &[(String, Arc<Certificate>)] {
-        &self.certificates
     }
 
     /// Closes the listening sockets. Connections that exist are not touched.
@@ -164,23 +159,48 @@ impl Running {
     }
 }
 
+/// Listeners with their certificates.
+pub struct Opened(Vec<(listen::Bound, Option<Arc<Certificate>>)>);
+
+/// Loads the certificates of the TLS listeners. The second result is who renews them.
+///
+/// # Errors
+/// One that cannot be used.
+pub fn open(
+    listeners: Listeners,
+    supervisor: &Supervisor,
+) -> Result<(Opened, Rotations), StartError> {
+    let (mut opened, mut rotations) = (Vec::new(), Vec::new());
+    for bound in listeners.bound {
+        let certificate = match bound.tls.clone() {
+            None => None,
+            Some(files) => {
+                let rotation = Rotation::load(&bound.name, files, &supervisor.metrics)
+                    .map_err(|error| StartError::Tls(bound.name.clone(), error))?;
+                let certificate = rotation.certificate().clone();
+                rotations.push(rotation);
+                Some(certificate)
+            }
+        };
+        opened.push((bound, certificate));
+    }
+    let rotations = Rotations::new(rotations, supervisor.lifecycle.clone());
+    Ok((Opened(opened), rotations))
+}
+
 /// Starts one worker for each seed, and the acceptor.
 ///
 /// # Errors
-/// A certificate cannot be used, or the system gives no thread. Nothing runs then.
+/// TLS cannot be set up, or the system gives no thread. Nothing runs then.
 pub fn start(
-    listeners: Listeners,
+    Opened(opened): Opened,
     seeds: Vec<Seed>,
     shared: &Shared,
 ) -> Result<Running, StartError> {
-    let addresses = listeners.addresses();
+    let bound = opened.iter().map(|(bound, _)| bound);
+    let addresses = bound.map(listen::Bound::name_and_address).collect();
     let (stop_accepting, stop) = watch::channel(false);
     let (end, ended) = watch::channel(false);
-    let opened = open(listeners)?;
-    let certificates = opened
-        .iter()
-        .filter_map(|(bound, certificate)| Some((bound.name.clone(), certificate.clone()?)))
-        .collect();
 
     let mut lanes = Vec::with_capacity(seeds.len());
     let mut workers = Vec::with_capacity(seeds.len());
@@ -204,7 +224,6 @@ pub fn start(
     let acceptor = Worker::spawn("acceptor".to_owned(), prepare, ended)?;
     Ok(Running {
         addresses,
-        certificates,
         stop_accepting,
         end,
         acceptor,
@@ -212,27 +231,9 @@ pub fn start(
     })
 }
 
-/// A bound listener, and its certificate if it speaks TLS.
-type Opened = (listen::Bound, Option<Arc<Certificate>>);
-
-/// Loads the certificates of the TLS listeners.
-fn open(listeners: Listeners) -> Result<Vec<Opened>, StartError> {
-    listeners
-        .bound
-        .into_iter()
-        .map(|bound| match &bound.tls {
-            None => Ok((bound, None)),
-            Some(files) => match tls::load(files) {
-                Ok(key) => Ok((bound, Some(Certificate::new(key)))),
-                Err(error) => Err(StartError::Tls(bound.name.clone(), error)),
-            },
-        })
-        .collect()
-}
-
 /// The task that accepts from one listener. To be called within its thread's runtime.
 fn acceptor(
-    (bound, certificate): Opened,
+    (bound, certificate): (listen::Bound, Option<Arc<Certificate>>),
     lanes: &[Lane],
     shared: &Shared,
     stop: &watch::Receiver<bool>,
@@ -240,6 +241,7 @@ fn acceptor(
     let name = bound.name.clone();
     let tls = certificate.map(tls::acceptor).transpose();
     let tls = tls.map_err(|error| StartError::Tls(name.clone(), error))?;
+    let proxy_protocol = bound.proxy_protocol;
     let listener =
         Accepting::new(bound).map_err(|error| StartError::Accept(name.clone(), error))?;
     let acceptance = Arc::new(Acceptance {
@@ -248,6 +250,7 @@ fn acceptor(
         hub: shared.hub.clone(),
         metrics: shared.metrics.clone(),
         tls: tls.map(Arc::new),
+        proxy_protocol,
     });
     let (supervisor, stop) = (shared.supervisor.clone(), stop.clone());
     Ok(Box::new(move || {

@@ -78,6 +78,8 @@ fn keepalive(within: Duration) -> TcpKeepalive {
 /// Counts one connection, in total and for its worker, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
+    /// At the client's address, if there is a cap.
+    by_address: OnceLock<admission::Permit>,
     _place: admission::Permit,
     worker: Arc<AtomicUsize>,
     /// Closing resets the connection.
@@ -93,9 +95,17 @@ impl Permit {
         worker.fetch_add(1, Ordering::Relaxed);
         Self {
             _place: place,
+            by_address: OnceLock::new(),
             worker,
             reset: AtomicBool::new(false),
             by_protocol: OnceLock::new(),
+        }
+    }
+
+    /// Counts it at the client's address as well.
+    pub(super) fn count_address(&self, place: Option<admission::Permit>) {
+        if let Some(place) = place {
+            let _ = self.by_address.set(place);
         }
     }
 
@@ -140,6 +150,17 @@ impl Socket {
             RawSocket::Unix(stream) => Io::Unix(UnixStream::from_std(stream)?),
         };
         Ok(Self { io, permit })
+    }
+
+    /// What waits to be read, without taking it.
+    ///
+    /// # Errors
+    /// Reading fails, or it is a unix socket.
+    pub(super) async fn peek(&self, space: &mut [u8]) -> io::Result<usize> {
+        match &self.io {
+            Io::Tcp(stream) => stream.peek(space).await,
+            Io::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 

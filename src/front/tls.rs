@@ -1,6 +1,11 @@
 //! TLS towards clients: rustls with a certificate that can be replaced while it is in use.
 
-use std::{fmt, fs, io, path::Path, sync::Arc};
+use std::{
+    fmt, fs, io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use pingora::listeners::tls::Acceptor;
@@ -27,13 +32,34 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// Loads a certificate chain and its key and checks that they belong together.
+/// What stood in the two files of a listener.
+#[derive(Hash)]
+pub struct Pair {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Pair {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// A file is missing or unreadable; says which and why.
+    pub fn read(files: &ListenerTls) -> Result<Self, TlsError> {
+        Ok(Self {
+            certificate: read(&files.certificate, "certificate")?,
+            key: read(&files.key, "private key")?,
+        })
+    }
+}
+
+/// A certificate chain and its key, if they belong together, and when the first of the chain expires.
 ///
 /// # Errors
-/// A file is missing, unreadable or not what it should be; says which and why.
-pub fn load(files: &ListenerTls) -> Result<CertifiedKey, TlsError> {
-    let chain = certificates(&files.certificate)?;
-    let key = private_key(&files.key)?;
+/// They are not what they should be; says which file and why.
+pub fn certify(files: &ListenerTls, pair: &Pair) -> Result<(CertifiedKey, SystemTime), TlsError> {
+    let chain = certificates(&files.certificate, &pair.certificate)?;
+    let not_after = not_after(&files.certificate, &chain)?;
+    let key = private_key(&files.key, &pair.key)?;
     let key = ring::sign::any_supported_type(&key).map_err(|error| {
         TlsError(format!(
             "{}: the private key cannot be used: {error}",
@@ -44,7 +70,7 @@ pub fn load(files: &ListenerTls) -> Result<CertifiedKey, TlsError> {
     match certified.keys_match() {
         // `Unknown`: rustls cannot tell for this kind of key.
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
-            Ok(certified)
+            Ok((certified, not_after))
         }
         Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
             Err(TlsError(format!(
@@ -60,9 +86,8 @@ pub fn load(files: &ListenerTls) -> Result<CertifiedKey, TlsError> {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(path, "certificate")?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| TlsError(format!("{}: not valid PEM: {error}", path.display())))?;
     if chain.is_empty() {
@@ -74,10 +99,24 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(chain)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+/// When the first of them expires.
+fn not_after(path: &Path, chain: &[CertificateDer<'_>]) -> Result<SystemTime, TlsError> {
+    let mut first = None;
+    for certificate in chain {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+            .map_err(|error| TlsError(format!("{}: no X.509: {error}", path.display())))?;
+        let seconds = parsed.validity().not_after.timestamp();
+        // Before 1970: expired all the same.
+        let seconds = Duration::from_secs(seconds.try_into().unwrap_or_default());
+        let then = SystemTime::UNIX_EPOCH + seconds;
+        first = Some(first.map_or(then, |first: SystemTime| first.min(then)));
+    }
+    Ok(first.unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     use rustls::pki_types::pem::Error;
-    let pem = read(path, "private key")?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
         let why = if matches!(error, Error::NoItemsFound) {
             "holds no unencrypted PRIVATE KEY section".to_owned()
         } else {
@@ -107,6 +146,12 @@ impl Certificate {
     #[must_use]
     pub fn new(key: CertifiedKey) -> Arc<Self> {
         Arc::new(Self(ArcSwap::from_pointee(key)))
+    }
+
+    /// The one in use.
+    #[cfg(test)]
+    pub(super) fn current(&self) -> Arc<CertifiedKey> {
+        self.0.load_full()
     }
 
     /// Uses `key` from now on. Connections that exist are not touched.
@@ -156,15 +201,19 @@ mod tests {
         tls
     }
 
+    fn load(files: &ListenerTls) -> Result<CertifiedKey, TlsError> {
+        certify(files, &Pair::read(files)?).map(|(key, _)| key)
+    }
+
     #[test]
     fn a_pair_loads_and_can_be_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (files(folder.path(), "a"), files(folder.path(), "b"));
         let certificate = Certificate::new(load(&a).unwrap());
         acceptor(certificate.clone()).unwrap();
-        let before = certificate.0.load_full();
+        let before = certificate.current();
         certificate.replace(load(&b).unwrap());
-        assert_ne!(before.cert, certificate.0.load_full().cert);
+        assert_ne!(before.cert, certificate.current().cert);
     }
 
     #[test]

@@ -77,6 +77,8 @@ closed_set! {
         Replayed => "replayed",
         /// Its id cannot be served: a gap was announced.
         Gap => "gap",
+        /// Its id is the last one of an answer that is whole: 204.
+        Done => "done",
     }
 }
 
@@ -87,12 +89,24 @@ closed_set! {
         Reset => "reset",
         /// It ended inside the framing (no last chunk, short body).
         Truncated => "truncated",
-        /// Silent for longer than `upstream_silence_max`.
+        /// Silent for longer than `watchdog` allows.
         Silence => "silence",
         /// We closed it: linger over, drain or reload.
         Closed => "closed",
         /// A panic in the reader, contained.
         Internal => "internal",
+    }
+}
+
+closed_set! {
+    /// What a channel heard about its credentials.
+    ReauthOutcome, "outcome" {
+        /// They hold.
+        Proved => "proved",
+        /// The app refused: the channel ended.
+        Refused => "refused",
+        /// No answer that says either.
+        Failed => "failed",
     }
 }
 
@@ -141,6 +155,8 @@ closed_set! {
     HandshakeFailure, "kind" {
         /// No complete TLS handshake or HTTP/2 preface within the deadline.
         Timeout => "timeout",
+        /// No header of the PROXY protocol where one must be, or not by a trusted proxy.
+        ProxyProtocol => "proxy_protocol",
         /// TLS refused: no common version or cipher, bad record, unknown name.
         Tls => "tls",
         /// The HTTP/2 preface or its SETTINGS were wrong.
@@ -165,6 +181,16 @@ closed_set! {
         Intake => "intake",
         /// The control thread: upkeep, reloads, the admin service, the drain.
         Control => "control",
+    }
+}
+
+closed_set! {
+    /// What became of changed certificate files.
+    RotationOutcome, "outcome" {
+        /// In use.
+        Applied => "applied",
+        /// No usable pair: the old one stays.
+        Rejected => "rejected",
     }
 }
 

@@ -6,6 +6,9 @@
 
 pub mod cell;
 pub mod labels;
+pub mod listener;
+pub mod memory;
+mod sharing;
 pub mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::AtomicU64, time::Duration};
@@ -29,6 +32,9 @@ use self::{
         CutReason, HandshakeFailure, Label, PanicPlace, ParseError, Protocol, ReloadOutcome,
         ReplayOutcome, StatusClass,
     },
+    listener::{ListenerFamilies, ListenerMetrics},
+    memory::MemoryMetrics,
+    sharing::{SharingFamilies, SharingMetrics},
     upstream::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::error::{ConnectOutcome, EndReason, GapReason, RefuseReason};
@@ -55,6 +61,7 @@ pub struct Metrics {
     routes: Mutex<BTreeMap<String, Arc<RouteMetrics>>>,
     upstream_families: UpstreamFamilies,
     upstreams: Mutex<BTreeMap<String, Arc<UpstreamMetrics>>>,
+    listener_families: ListenerFamilies,
 
     /// Client connections now.
     pub connections: By<Protocol, Level>,
@@ -64,10 +71,16 @@ pub struct Metrics {
     pub subscribers_max: Level,
     /// The cap on channels in force.
     pub channels_max: Level,
+    /// Addresses that are remembered for the caps of `limits.per_address`.
+    pub counted_addresses: Level,
+    /// Connections that waited for their turn under `limits.connects_per_second`.
+    pub delayed_connects: Count,
     /// Bytes of all replay rings now, as accounted.
     pub ring_bytes: Level,
     /// The budget of all replay rings.
     pub ring_bytes_max: Level,
+    /// Memory of the process and of its sockets.
+    pub memory: MemoryMetrics,
     /// Clients that wait for the head of a channel that is being opened.
     pub waiting_joiners: Level,
     /// Subscribers that have not yet taken everything.
@@ -132,10 +145,14 @@ pub struct RouteMetrics {
     pub event_bytes_received: Count,
     /// Gaps announced.
     pub gaps: By<GapReason, Count>,
+    /// Events that readers too far behind passed over, each reader counted.
+    pub events_skipped: Count,
     /// Where joiners started.
     pub replays: By<ReplayOutcome, Count>,
     /// Tries to open an upstream.
     pub upstream_connects: By<ConnectOutcome, Count>,
+    /// Streams opened where the app was told from which id to go on.
+    pub upstream_resumes: Count,
     /// Upstream streams that ended otherwise than by the app's own end.
     pub upstream_cuts: By<CutReason, Count>,
     /// Events and fields left out by the parser.
@@ -145,6 +162,8 @@ pub struct RouteMetrics {
     pub private_responses_shared: Count,
     /// Pass-through requests answered.
     pub passthrough_requests: By<StatusClass, Count>,
+    /// Who shares, and who may not.
+    pub sharing: SharingMetrics,
 }
 
 /// What [`RouteMetrics`] are taken from.
@@ -158,12 +177,15 @@ struct RouteFamilies {
     events_received: CountFamily,
     event_bytes_received: CountFamily,
     gaps: CountFamily,
+    events_skipped: CountFamily,
     replays: CountFamily,
     upstream_connects: CountFamily,
+    upstream_resumes: CountFamily,
     upstream_cuts: CountFamily,
     parse_errors: CountFamily,
     private_responses_shared: CountFamily,
     passthrough_requests: CountFamily,
+    sharing: SharingFamilies,
 }
 
 impl Metrics {
@@ -187,12 +209,22 @@ impl Metrics {
             routes: Mutex::default(),
             upstream_families: UpstreamFamilies::new(&mut r),
             upstreams: Mutex::default(),
+            listener_families: ListenerFamilies::new(&mut r),
             connections: r.level_by("connections", "Client connections now"),
             connections_max: r.level("connections_max", "Client connections at most"),
             subscribers_max: r.level("subscribers_max", "Subscribers at most"),
             channels_max: r.level("channels_max", "Channels at most"),
+            counted_addresses: r.level(
+                "counted_addresses",
+                "Addresses remembered for the caps per address",
+            ),
+            delayed_connects: r.count(
+                "delayed_connects",
+                "Connections that waited for their turn under connects_per_second",
+            ),
             ring_bytes: r.level("ring_bytes", "Bytes of all replay rings now, as accounted"),
             ring_bytes_max: r.level("ring_bytes_max", "Budget of all replay rings together"),
+            memory: MemoryMetrics::new(&mut r),
             waiting_joiners: r.level(
                 "waiting_joiners",
                 "Clients that wait for the head of a channel that is being opened",
@@ -275,6 +307,12 @@ impl Metrics {
         })
     }
 
+    /// The handles of a listener. Their number is that of the listeners the process started with.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Arc<ListenerMetrics> {
+        Arc::new(self.listener_families.resolve(name))
+    }
+
     /// Notes when the configuration in force was loaded, as time since 1970.
     pub fn set_config_loaded(&self, since_epoch: Duration) {
         self.config_last_reload_success_timestamp_seconds
@@ -311,8 +349,16 @@ impl RouteFamilies {
                 "Bytes of the events received, as encoded",
             ),
             gaps: r.family("gaps", "Gaps announced"),
+            events_skipped: r.family(
+                "events_skipped",
+                "Events that slow readers passed over, each reader counted",
+            ),
             replays: r.family("replays", "Where joiners started"),
             upstream_connects: r.family("upstream_connects", "Tries to open an upstream"),
+            upstream_resumes: r.family(
+                "upstream_resumes",
+                "Streams opened with the id from which the app is to go on",
+            ),
             upstream_cuts: r.family(
                 "upstream_cuts",
                 "Upstream streams that ended otherwise than by the app's own end",
@@ -324,6 +370,7 @@ impl RouteFamilies {
             ),
             passthrough_requests: r
                 .family("passthrough_requests", "Pass-through requests answered"),
+            sharing: SharingFamilies::new(r),
         }
     }
 
@@ -343,8 +390,10 @@ impl RouteFamilies {
                     .get_or_create_owned(&labels_of(route)),
             ),
             gaps: counts(&self.gaps, route),
+            events_skipped: Count(self.events_skipped.get_or_create_owned(&labels_of(route))),
             replays: counts(&self.replays, route),
             upstream_connects: counts(&self.upstream_connects, route),
+            upstream_resumes: Count(self.upstream_resumes.get_or_create_owned(&labels_of(route))),
             upstream_cuts: counts(&self.upstream_cuts, route),
             parse_errors: counts(&self.parse_errors, route),
             private_responses_shared: Count(
@@ -352,6 +401,7 @@ impl RouteFamilies {
                     .get_or_create_owned(&labels_of(route)),
             ),
             passthrough_requests: counts(&self.passthrough_requests, route),
+            sharing: self.sharing.resolve(route),
         }
     }
 }

@@ -43,7 +43,11 @@ fn rows(text: &str) -> BTreeMap<String, String> {
 #[test]
 fn the_documented_list_is_the_exposed_list() {
     let metrics = Metrics::new();
-    drop((metrics.route("prices"), metrics.upstream("app")));
+    drop((
+        metrics.route("prices"),
+        metrics.upstream("app"),
+        metrics.listener("web"),
+    ));
     let exposed = rows(&metrics.render());
     let page = include_str!("../../docs/metrics.md");
     let documented: BTreeMap<String, String> = page
@@ -61,7 +65,11 @@ fn the_documented_list_is_the_exposed_list() {
 #[test]
 fn every_label_value_is_documented() {
     let metrics = Metrics::new();
-    drop((metrics.route("prices"), metrics.upstream("app")));
+    drop((
+        metrics.route("prices"),
+        metrics.upstream("app"),
+        metrics.listener("web"),
+    ));
     let page = include_str!("../../docs/metrics.md");
     for line in metrics
         .render()
@@ -76,7 +84,7 @@ fn every_label_value_is_documented() {
                 continue;
             };
             let value = value.trim_matches('"');
-            if !["route", "upstream", "version", "le"].contains(&key) {
+            if !["route", "upstream", "listener", "version", "le"].contains(&key) {
                 assert!(
                     page.contains(&format!("`{value}`")),
                     "{key}={value} in docs/metrics.md"
@@ -89,7 +97,11 @@ fn every_label_value_is_documented() {
 #[test]
 fn names_follow_the_conventions() {
     let metrics = Metrics::new();
-    drop((metrics.route("prices"), metrics.upstream("app")));
+    drop((
+        metrics.route("prices"),
+        metrics.upstream("app"),
+        metrics.listener("web"),
+    ));
     for row in rows(&metrics.render()).into_values() {
         assert!(row.starts_with("| `sidestream_"), "prefix: {row}");
         assert!(

@@ -10,11 +10,11 @@ use pingora::{
 };
 
 use super::{claims, turnstile::Client};
-use crate::config::model::{Upstream, UpstreamHost};
+use crate::{
+    client::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO},
+    config::model::{Upstream, UpstreamHost},
+};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Prepares the request that the app gets. Pingora has already removed hop-by-hop fields, those
@@ -23,21 +23,25 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// # Errors
 /// A value cannot stand in a header field.
 pub fn request(head: &mut RequestHeader, client: Client, upstream: &Upstream) -> Result<()> {
-    claims::drop_from(head);
+    let chain = client.chain(&head.headers);
+    let asked_for = client.host(&head.headers).map(str::to_owned);
+    claims::settle(head, client);
     join_cookies(head)?;
     let host = head
         .headers
         .get(header::HOST)
         .cloned()
         .filter(|host| !host.is_empty());
-    if let Some(address) = client.address {
-        head.insert_header(X_FORWARDED_FOR, address.to_string())?;
+    if let Some(chain) = chain {
+        head.insert_header(X_FORWARDED_FOR, chain)?;
     }
     head.insert_header(X_FORWARDED_PROTO, client.scheme.as_str())?;
-    if let Some(host) = &host {
+    let asked_for = asked_for.map(|host| HeaderValue::try_from(host).ok());
+    let asked_for = asked_for.unwrap_or_else(|| host.clone());
+    if let Some(host) = &asked_for {
         head.insert_header(X_FORWARDED_HOST, host.clone())?;
     }
-    head.insert_header(header::FORWARDED, forwarded(client, host.as_ref()))?;
+    head.insert_header(header::FORWARDED, forwarded(client, asked_for.as_ref()))?;
     match (&upstream.host, host) {
         (UpstreamHost::Fixed(name), _) => head.insert_header(header::HOST, name.as_str()),
         (UpstreamHost::Preserve, Some(_)) => Ok(()),
@@ -155,7 +159,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{config::model::UpstreamAddress, route::key::Scheme};
+    use crate::{
+        config::model::{TrustedProxies, UpstreamAddress},
+        route::key::Scheme,
+    };
 
     fn upstream(host: UpstreamHost) -> Upstream {
         Upstream {
@@ -176,10 +183,7 @@ mod tests {
     }
 
     fn client(address: &str) -> Client {
-        Client {
-            address: address.parse().ok(),
-            scheme: Scheme::Https,
-        }
+        Client::peer(address.parse().ok(), Scheme::Https)
     }
 
     fn head(fields: &[(&str, &str)]) -> RequestHeader {
@@ -226,6 +230,39 @@ mod tests {
             ("host", "shop.example"),
             ("x-forwarded-user", "kept too"),
             ("x-other", "kept"),
+        ] {
+            assert_eq!(all(&head.headers, name), [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn claims_of_a_trusted_proxy_stand_as_far_as_it_can_know() {
+        let mut head = head(&[
+            ("Host", "backend"),
+            ("X-Forwarded-For", "6.6.6.6, 192.0.2.7, 10.0.0.2"),
+            ("X-Forwarded-Proto", "http"),
+            ("X-Forwarded-Host", "shop.example"),
+            ("X-Forwarded-Port", "8080"),
+            ("X-Real-IP", "6.6.6.6"),
+            ("Forwarded", "for=6.6.6.6"),
+        ]);
+        let trusted = TrustedProxies {
+            networks: vec!["10.0.0.0/8".parse().unwrap()],
+            ..TrustedProxies::default()
+        };
+        let found = client("10.0.0.1").behind(&head.headers, &trusted);
+        request(&mut head, found, &upstream(UpstreamHost::Preserve)).unwrap();
+        for (name, expected) in [
+            ("x-forwarded-for", "192.0.2.7, 10.0.0.2"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-port", "8080"),
+            ("x-real-ip", "192.0.2.7"),
+            (
+                "forwarded",
+                "for=192.0.2.7;host=\"shop.example\";proto=http",
+            ),
+            ("host", "backend"),
         ] {
             assert_eq!(all(&head.headers, name), [expected], "{name}");
         }

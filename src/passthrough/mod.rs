@@ -37,7 +37,7 @@ use crate::{
     admission::{self, fd},
     clock,
     config::model::Action,
-    decide::{Decision, FanOut, Reader, decide, reader},
+    decide::{Decision, FanOut, Reader, reader},
     egress::shard::ShardHandle,
     error::RefuseReason,
     metrics::Metrics,
@@ -98,25 +98,19 @@ pub fn proxy(
 impl PassThrough {
     /// Decides about an HTTP/1 request; `true` when it is answered or gone.
     async fn route_h1(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
-        let client = session
+        let peer = session
             .downstream_session
             .stream()
             .and_then(Turnstile::of)
-            .map_or(
-                Client {
-                    address: None,
-                    scheme: Scheme::Http,
-                },
-                Turnstile::client,
-            );
+            .map_or(Client::peer(None, Scheme::Http), Turnstile::client);
         request::to_origin_form(session.req_header_mut())?;
         let has_body = !session.is_body_empty();
-        let decision = {
-            let snapshot = self.hub.config.load();
-            decide(
-                &request::view(session.req_header(), client, has_body),
-                &snapshot,
-            )
+        let (client, decision) = {
+            let config = self.hub.config.load();
+            let head = session.req_header();
+            let client = peer.behind(&head.headers, &config.trusted_proxies);
+            let asked = request::view(head, client, has_body);
+            (client, self.hub.decide(&asked, &config))
         };
         let (route, kind) = match decision {
             Decision::FanOut(request) => {
@@ -131,6 +125,10 @@ impl PassThrough {
                     refusal.reason.into(),
                 )
                 .await?;
+                return Ok(true);
+            }
+            Decision::Answer(answer) => {
+                reply::send(&mut session.downstream_session, *answer, Connection::Keep).await?;
                 return Ok(true);
             }
             Decision::Proxy(route) => (route, Kind::Proxy),

@@ -33,12 +33,17 @@ impl From<RefuseReason> for Connection {
             RefuseReason::NoRoute
             | RefuseReason::ConnectionsMax
             | RefuseReason::SubscribersMax
+            | RefuseReason::MemoryMax
             | RefuseReason::ChannelMax
             | RefuseReason::ChannelsMax
             | RefuseReason::UpstreamConnectionsMax
             | RefuseReason::RingBytesMax
             | RefuseReason::UpstreamUnreachable
-            | RefuseReason::Reloaded => Self::Keep,
+            | RefuseReason::RouteMax
+            | RefuseReason::AddressMax
+            | RefuseReason::AddressConnectionsMax
+            | RefuseReason::Reloaded
+            | RefuseReason::Origin => Self::Keep,
         }
     }
 }

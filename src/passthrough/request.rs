@@ -18,6 +18,7 @@ pub fn view<'a>(head: &'a RequestHeader, client: Client, has_body: bool) -> Requ
         method: &head.method,
         target: head.raw_path(),
         host: host.unwrap_or_default(),
+        forwarded_host: client.host(&head.headers),
         scheme: client.scheme,
         headers: &head.headers,
         has_body,

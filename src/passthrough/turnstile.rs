@@ -8,7 +8,6 @@
 use std::{
     any::Any,
     fmt, io, mem,
-    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -30,16 +29,8 @@ use super::{
     linger::{Linger, Rest},
     pace::{TooSlow, Wait},
 };
-use crate::{config::model::Limits, egress::sink::ClientSocket, route::key::Scheme};
-
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Client {
-    /// The peer's address; a unix socket has none.
-    pub address: Option<IpAddr>,
-    /// By the listener.
-    pub scheme: Scheme,
-}
+pub use crate::client::Client;
+use crate::{config::model::Limits, egress::sink::ClientSocket};
 
 /// Bytes after the current request that wait here at most; beyond, the kernel's buffer holds them.
 const WAITING_BYTES_MAX: usize = 16 * 1024;
@@ -349,6 +340,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::route::key::Scheme;
 
     struct NoSocket;
 
@@ -358,10 +350,7 @@ mod tests {
 
     #[test]
     fn the_last_waiting_byte_takes_the_buffer_with_it() {
-        let client = Client {
-            address: None,
-            scheme: Scheme::Http,
-        };
+        let client = Client::peer(None, Scheme::Http);
         let waiting = BytesMut::from(&b"\r\nGET / HTTP/1.1\r\n\r\nGET"[..]);
         let stream = Box::new(Cursor::new(Vec::<u8>::new()));
         let mut turnstile = Turnstile::new(stream, Arc::new(NoSocket), client, waiting);

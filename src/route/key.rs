@@ -11,6 +11,8 @@ use http::{
 
 use crate::config::model::{CookieIdentity, Fanout, QuerySelection, Share};
 
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// Scheme of the client's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -44,7 +46,8 @@ pub struct ChannelKey {
     pub host: String,
     /// Path and selected query, exactly as sent to the app.
     pub target: String,
-    /// Identity (and `Origin`): keyed and sent, in a fixed order.
+    /// Identity (and `Origin`, and the host that a trusted proxy was asked for): keyed and sent, in a
+    /// fixed order.
     pub headers: Vec<(HeaderName, Bytes)>,
 }
 
@@ -90,11 +93,25 @@ impl ChannelKey {
 }
 
 impl ChannelKey {
+    /// Adds the host that a trusted proxy was asked for, if it asks us for another: an app may build
+    /// its links with it.
+    #[must_use]
+    pub fn forwarded_from(mut self, host: Option<&str>) -> Self {
+        let host = host.map(str::to_ascii_lowercase);
+        if let Some(host) = host.filter(|host| *host != self.host) {
+            self.headers.push((X_FORWARDED_HOST, Bytes::from(host)));
+        }
+        self
+    }
+
     /// Whether the key names somebody: without, all anonymous clients share the channel, whatever
     /// the route says about credentials.
     #[must_use]
     pub fn has_identity(&self) -> bool {
-        self.headers.iter().any(|(name, _)| name != ORIGIN)
+        let names_nobody = [ORIGIN, X_FORWARDED_HOST];
+        self.headers
+            .iter()
+            .any(|(name, _)| !names_nobody.contains(name))
     }
 }
 
@@ -284,8 +301,10 @@ fn identity(settings: &Fanout, headers: &HeaderMap) -> Result<Vec<(HeaderName, B
             take(name)?;
         }
     }
-    // The app answers CORS by origin, so what one origin may read another may not.
-    take(&ORIGIN)?;
+    if settings.cors.is_none() {
+        // The app answers CORS by origin, so what one origin may read another may not.
+        take(&ORIGIN)?;
+    }
     if settings.share == Share::Credentials
         && let Some(cookies) = cookies(&settings.identity.cookies, headers)?
     {

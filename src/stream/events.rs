@@ -19,7 +19,7 @@ use crate::{
     clock::{self, Millis},
     config::model::Stream,
     decide::Reader,
-    egress::opening::{parting_line, retry},
+    egress::opening::{parting_line, within},
     error::EndReason,
     metrics::{
         Metrics, RouteMetrics,
@@ -146,7 +146,7 @@ impl Events {
         body: &mut Body,
     ) -> Step {
         let now = clock::now();
-        let silence_max = self.settings.upstream_silence_max;
+        let silence_max = self.settings.silence_max;
         let silent = silence_max.map(|max| self.heard.after(max).since(now));
         tokio::select! {
             // What the app has said while the client took its time comes before its silence; a
@@ -179,7 +179,7 @@ impl Events {
             Step::End => return Err(end(session, EndReason::UpstreamEnded).await),
             Step::Cut(cut) => return Err(self.cut(cut_reason(&cut), cut.to_string())),
             Step::Silent => {
-                let text = "silent for longer than upstream_silence_max";
+                let text = "silent for longer than its watchdog allows";
                 return Err(self.cut(CutReason::Silence, text.to_owned()));
             }
             Step::Left(error) => {
@@ -231,7 +231,7 @@ impl Events {
     /// told when; others would take a whole one for the end of what they asked for.
     async fn part(&mut self, session: &mut ServerSession) -> Over {
         if self.reader == Reader::EventSource {
-            let retry = retry(self.settings.retry, None, rand::random());
+            let retry = within(self.settings.retry, rand::random());
             let last = Bytes::from(parting_line(retry));
             return match self.write(session, last).await {
                 Ok(()) => end(session, EndReason::Drained).await,

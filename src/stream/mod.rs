@@ -86,8 +86,14 @@ impl Streams {
         if is_endless && *self.shutdown.borrow() {
             return Ok(self.turn_away(headers, RefuseReason::Draining));
         }
-        let Some(_permit) = self.hub.admission.subscribers.try_take() else {
-            return Ok(self.turn_away(headers, RefuseReason::SubscribersMax));
+        let seat = self.hub.admission.seat(
+            (&route.name, usize::MAX),
+            client.address,
+            &self.hub.config.load().limits.per_address,
+        );
+        let _seat = match seat {
+            Ok(seat) => seat,
+            Err(reason) => return Ok(self.turn_away(headers, reason)),
         };
         let cells = self.hub.metrics.route(&route.name);
         let (mut downlink, mut upload) = match self.ask(session, &route.upstream, client).await? {

@@ -141,10 +141,7 @@ mod tests {
     }
 
     fn asked(given: &RequestHeader, has_body: bool) -> (Box<RequestHeader>, Framing) {
-        let client = Client {
-            address: "192.0.2.7".parse().ok(),
-            scheme: Scheme::Https,
-        };
+        let client = Client::peer("192.0.2.7".parse().ok(), Scheme::Https);
         for_app(given, has_body, client, &testing::upstream(1)).unwrap()
     }
 

@@ -2,11 +2,14 @@
 
 use std::{future::Future, pin::pin, task::Poll, time::Duration};
 
-use super::exchange::{Body, Cut, CutKind, Part};
+use super::{
+    exchange::{Body, Cut, CutKind, Part},
+    rhythm::Rhythm,
+};
 use crate::{
     channel::{ring::ENTRY_OVERHEAD, shared::Channel},
     clock,
-    config::model::{EventLimits, RingLimits},
+    config::model::{EventLimits, RingLimits, Watchdog},
     logging::Seldom,
     metrics::labels::{CutReason, ParseError},
     sse::{
@@ -52,6 +55,7 @@ pub(super) struct Intake {
     too_many_fields: u64,
     /// The last `retry:` since the last publication, in milliseconds.
     retry: Option<u64>,
+    rhythm: Rhythm,
 }
 
 impl Intake {
@@ -64,12 +68,22 @@ impl Intake {
             too_large: 0,
             too_many_fields: 0,
             retry: None,
+            rhythm: Rhythm::default(),
         }
     }
 
     /// Limits for what comes next.
     pub(super) fn set_limits(&mut self, limits: EventLimits) {
         self.parser.set_limits(limits);
+    }
+
+    /// The silence after which the app counts as frozen.
+    pub(super) fn silence_max(&self, watchdog: Watchdog) -> Option<Duration> {
+        match watchdog {
+            Watchdog::Off => None,
+            Watchdog::After(silence_max) => Some(silence_max),
+            Watchdog::Auto => self.rhythm.silence_max(),
+        }
     }
 
     /// Waits for bytes, and takes what else is there already. Cancel safe: it waits for nothing else.
@@ -83,7 +97,7 @@ impl Intake {
             Some(silence_max) => match tokio::time::timeout(silence_max, body.read()).await {
                 Ok(part) => part,
                 Err(_) => {
-                    let text = format!("silent for {silence_max:?} (upstream_silence_max)");
+                    let text = format!("silent for {silence_max:?} (watchdog)");
                     return Some(Ending::Cut(CutReason::Silence, text));
                 }
             },
@@ -116,7 +130,9 @@ impl Intake {
             too_large,
             too_many_fields,
             retry,
+            rhythm,
         } = self;
+        let mut commented = false;
         parser.feed(data, &mut |item| match item {
             Item::Event(event) => events.push(event),
             Item::Skipped(excess) => {
@@ -131,8 +147,12 @@ impl Intake {
             }
             Item::Retry(milliseconds) => *retry = Some(milliseconds),
             // The parser carries the id into the next event.
-            Item::Id(_) | Item::Comment => {}
+            Item::Id(_) => {}
+            Item::Comment => commented = true,
         });
+        if commented {
+            rhythm.comment(clock::now());
+        }
         Ok(data.len())
     }
 

@@ -10,6 +10,7 @@ pub mod reader;
 pub mod refusal;
 pub mod request;
 pub mod retry;
+mod rhythm;
 pub mod turns;
 pub mod verdict;
 

@@ -4,6 +4,8 @@
 //! There is one reader per channel at most, and a reader has one connection at most: it lets go of
 //! one before it reports its end, because that report may start the next reader.
 
+mod prover;
+
 use std::{
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,6 +18,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
 
+use self::prover::Prover;
 use super::{
     exchange::{Body, Dialer, OpenError, Opened},
     intake::{Ending, Intake},
@@ -33,7 +36,7 @@ use crate::{
         view::Refusal,
     },
     clock,
-    config::model::{Upstream, UpstreamHost},
+    config::model::{Upstream, UpstreamHost, Watchdog},
     error::ConnectOutcome,
     logging::Seldom,
     metrics::{
@@ -42,6 +45,8 @@ use crate::{
     },
     route::key::ChannelKey,
 };
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// How long the body of a refusal may take.
 const REFUSAL_WAIT: Duration = Duration::from_secs(5);
@@ -79,6 +84,12 @@ impl Opener for Readers {
             reading: false,
         };
         tokio::spawn(reader.run(self.metrics.clone()));
+    }
+
+    /// Spawns the prover on the current runtime.
+    fn prove(&self, channel: Arc<Channel>) {
+        let prover = Prover::new(channel, self.dialer.clone());
+        tokio::spawn(prover.run(self.metrics.clone()));
     }
 }
 
@@ -147,7 +158,10 @@ impl Reader {
     async fn attempt(&mut self) -> Result<Body, Next> {
         let channel = self.channel.clone();
         let route = channel.route();
-        let request = request(&channel.key, channel.client, &route.upstream);
+        let mut request = request(&channel.key, channel.client, &route.upstream);
+        if let Some(id) = channel.resume_point() {
+            request.headers.push((LAST_EVENT_ID, id));
+        }
         let Opened { head, mut body } = match self.put(&request, &route.upstream).await {
             Ok(opened) => opened,
             Err(error) => return Err(self.not_opened(&error)),
@@ -196,8 +210,8 @@ impl Reader {
             None => self.dialer.ask(upstream, request, Duration::MAX).await,
         }?;
         channel.asked(clock::now());
-        let silence_max = channel.settings().upstream_silence_max;
-        match head_max(time_left.is_some(), upstream, silence_max) {
+        let watchdog = channel.settings().watchdog;
+        match head_max(time_left.is_some(), upstream, watchdog) {
             None => asked.answer().await,
             Some(head_max) => tokio::time::timeout(head_max, asked.answer())
                 .await
@@ -242,9 +256,10 @@ impl Reader {
             let reconfigured = channel.reconfigured();
             let settings = channel.settings();
             intake.set_limits(settings.event);
+            let silence_max = intake.silence_max(settings.watchdog);
             let ending = tokio::select! {
                 biased;
-                ending = intake.fill(&mut body, settings.upstream_silence_max) => ending,
+                ending = intake.fill(&mut body, silence_max) => ending,
                 () = reconfigured => continue,
             };
             intake.publish(&channel).await;
@@ -310,7 +325,12 @@ impl Reader {
 /// with the first event. Later on, the app has shown that it answers and clients wait behind a gap;
 /// then a hung connection must not pass for a quiet app for ever. The bound is what the app may take
 /// to answer any other request.
-fn head_max(is_cold: bool, upstream: &Upstream, silence_max: Option<Duration>) -> Option<Duration> {
+fn head_max(is_cold: bool, upstream: &Upstream, watchdog: Watchdog) -> Option<Duration> {
+    let silence_max = match watchdog {
+        Watchdog::After(silence_max) => Some(silence_max),
+        // Nothing is known of an app's rhythm before it has answered.
+        Watchdog::Auto | Watchdog::Off => None,
+    };
     if is_cold {
         return silence_max;
     }
@@ -324,9 +344,10 @@ pub fn request(key: &ChannelKey, client: Option<IpAddr>, upstream: &Upstream) ->
     let mut headers = key.headers.clone();
     let scheme = Bytes::from_static(key.scheme.as_str().as_bytes());
     headers.push((HeaderName::from_static("x-forwarded-proto"), scheme));
-    if !key.host.is_empty() {
-        let host = Bytes::copy_from_slice(key.host.as_bytes());
-        headers.push((HeaderName::from_static("x-forwarded-host"), host));
+    let forwarded_host = HeaderName::from_static("x-forwarded-host");
+    let is_keyed = headers.iter().any(|(name, _)| *name == forwarded_host);
+    if !is_keyed && !key.host.is_empty() {
+        headers.push((forwarded_host, Bytes::copy_from_slice(key.host.as_bytes())));
     }
     if let Some(client) = client {
         let client = Bytes::from(client.to_string());

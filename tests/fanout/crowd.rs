@@ -21,6 +21,7 @@ const PATIENT: Settings<'_> = Settings {
     fanout: "open_wait: 60s\nhead_wait: 60s",
     limits: "",
     drain: "",
+    file: "",
 };
 
 /// Answers one attempt after the other as they come, always the one that waits longest.

@@ -8,6 +8,9 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::base::h2raw::{
+    Answer, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, RawH2, block, frame,
+};
 use crate::rig::{
     Settings, Side,
     app::App,
@@ -17,10 +20,10 @@ use crate::rig::{
 };
 
 const READERS: usize = 200;
-const WINDOW: Duration = Duration::from_secs(4);
-/// How far the leaving may be from an even slope, as a share of the window. A sixteenth is the grain
-/// of the shards' clocks, 250 ms; the rest is for a crowded machine, on which a reader sees its end
-/// late. That each second has its share is tested where the clock is an argument, at the slope.
+const WINDOW: Duration = Duration::from_secs(8);
+/// How far the leaving may be from an even slope, as a share of the window. An eighth is the second in
+/// which the streams of a connection end; the rest is the grain of the shards' clocks, 250 ms, and a
+/// crowded machine, on which a reader sees its end late. That each second has its share is tested where the clock is an argument, at the slope.
 const UNEVEN_MAX: f64 = 0.15;
 
 struct Left {
@@ -62,15 +65,18 @@ async fn a_drain_closes_along_an_even_slope_and_suits_each_client() {
         app.port(),
         &Settings {
             fanout: "retry: { min: 1s, max: 2s }",
-            drain: "{ window: 4s, margin: 20s }",
+            drain: "{ window: 8s, margin: 20s }",
             ..Settings::default()
         },
     );
     let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
     let _exchange = app.opens().await;
     let mut readers = vec![("h1 page", pending.head().await)];
-    let h2 = H2::connect(side.plain()).await;
+    let mut h2 = H2::connect(side.plain()).await;
     for n in 1..READERS {
+        if n % 10 == 0 {
+            h2 = H2::connect(side.plain()).await;
+        }
         readers.push(match n % 5 {
             0 => ("h1 page", h1(side.plain(), &event_source("/feed/a")).await),
             1 => ("h1 library", h1(side.plain(), &get("/feed/a")).await),
@@ -185,4 +191,176 @@ async fn who_joins_while_we_leave_joins_what_is_there_and_nothing_new() {
         text.starts_with("HTTP/1.1 200") && text.ends_with("passed"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_drain_by_command_moves_clients_away_and_stays_for_the_rest() {
+    let app = App::start().await;
+    let side = Side::with(
+        app.port(),
+        &Settings {
+            drain: "{ window: 1s, margin: 1h, listen_min: 0 }",
+            ..Settings::default()
+        },
+    );
+    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
+    let _exchange = app.opens().await;
+    let mut readers = vec![pending.head().await];
+    for _ in 0..20 {
+        readers.push(h1(side.plain(), &event_source("/feed/a")).await);
+    }
+    side.until_members(21).await;
+    side.drain_by_command().await;
+    side.drain_by_command().await;
+    for reader in &mut readers {
+        assert_eq!(reader.end().await, End::Complete);
+    }
+    let drained = async { while !side.admin("/readyz").await.contains("\"drained\"") {} };
+    soon("drained", drained).await;
+
+    // The app lives, and its channel lingers.
+    let mut late = h1(side.plain(), &event_source("/feed/a")).await;
+    assert_eq!((late.status, late.end().await), (200, End::Complete));
+    assert_eq!(h1(side.plain(), &get("/feed/new")).await.status, 503);
+    let ask = get("/pass/x");
+    let passing = h1(side.plain(), &ask);
+    let serve = async {
+        let mut exchange = app.asked().await;
+        exchange.send_answer("200 OK", "", b"passed").await;
+        exchange
+    };
+    let (mut passed, _exchange) = tokio::join!(passing, serve);
+    assert_eq!(
+        (passed.status, passed.body().await),
+        (200, b"passed".to_vec())
+    );
+    assert_eq!(passed.header("connection"), Some("close"));
+
+    side.until_empty().await;
+    let leave = tokio::task::spawn_blocking(move || side.leave_now());
+    soon("nobody is left, so it ends at once", leave)
+        .await
+        .unwrap();
+}
+
+/// Half a thousand connections with a stream each, and twenty with fifty.
+#[tokio::test]
+async fn a_drain_goes_by_connection_and_is_even_over_streams() {
+    const SINGLES: usize = 500;
+    const CONNECTIONS: usize = 20;
+    const STREAMS: usize = 50;
+    let app = App::start().await;
+    let side = Side::with(
+        app.port(),
+        &Settings {
+            drain: "{ window: 8s, margin: 20s }",
+            ..Settings::default()
+        },
+    );
+    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
+    let _exchange = app.opens().await;
+    let mut singles = vec![pending.head().await];
+    while singles.len() < SINGLES {
+        singles.push(h1(side.plain(), &event_source("/feed/a")).await);
+    }
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let connection = H2::connect(side.plain()).await;
+        let mut streams = Vec::new();
+        for _ in 0..STREAMS {
+            streams.push(connection.ask(&event_source("/feed/a")).await);
+        }
+        connections.push(streams);
+    }
+    side.until_members(SINGLES + CONNECTIONS * STREAMS).await;
+    let address = side.plain();
+    let asked = tokio::spawn(async move {
+        let answered = h1(address, &get("/pass/slow")).await;
+        (answered, now())
+    });
+    let mut answer = app.asked().await;
+
+    let start = now();
+    side.drain();
+    let mut leaving = JoinSet::new();
+    for reader in singles {
+        leaving.spawn(async move { vec![leave("h1 page", reader, start).await] });
+    }
+    for streams in connections {
+        leaving.spawn(async move {
+            let mut left = JoinSet::new();
+            for reader in streams {
+                left.spawn(leave("h2 page", reader, start));
+            }
+            left.join_all().await
+        });
+    }
+    let left = soon("everybody leaves", leaving.join_all()).await;
+    for together in left.iter().filter(|left| left.len() > 1) {
+        let after = || together.iter().map(|left| left.after);
+        let took = after().max().unwrap() - after().min().unwrap();
+        assert!(
+            took < Duration::from_secs(3),
+            "one connection took {took:?}"
+        );
+    }
+    let all = left.iter().flatten();
+    assert!(all.clone().all(|left| left.end == End::Complete));
+    let uneven = unevenness(all.map(|left| left.after), WINDOW);
+    assert!(uneven < 2.0 * UNEVEN_MAX, "{uneven:.3} of the window");
+
+    // What is finite is not cut by the slope.
+    answer.send_answer("200 OK", "", b"the whole answer").await;
+    let (mut answered, after) = soon("the answer", asked).await.unwrap();
+    assert_eq!(answered.body().await, b"the whole answer");
+    assert!(after > start, "it came after the drain began");
+    soon("drained", tokio::task::spawn_blocking(move || side.leave()))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_is_told_to_go_before_its_streams_end() {
+    const STREAMS: u32 = 5;
+    let app = App::start().await;
+    let side = Side::with(
+        app.port(),
+        &Settings {
+            drain: "{ window: 2s, margin: 20s }",
+            ..Settings::default()
+        },
+    );
+    let mut client = RawH2::connect(side.plain(), &[]).await;
+    for n in 0..STREAMS {
+        let head = block(&[
+            (b":method", b"GET"),
+            (b":scheme", b"http"),
+            (b":authority", b"shop.example"),
+            (b":path", b"/feed/a"),
+            (b"accept", b"text/event-stream"),
+            (b"cache-control", b"no-cache"),
+        ]);
+        let flags = END_STREAM | END_HEADERS;
+        assert!(client.send(&frame(HEADERS, flags, 2 * n + 1, &head)).await);
+    }
+    let _exchange = app.opens().await;
+    side.until_members(5).await;
+    for n in 0..STREAMS {
+        assert_eq!(client.answer(2 * n + 1).await, Answer::Status(200));
+    }
+    side.drain();
+    let mut told = false;
+    let mut ended = 0;
+    while ended < STREAMS {
+        let frame = client.next().await.expect("a frame before the end");
+        told |= frame.goaway().is_some();
+        if frame.kind == DATA && frame.flags & END_STREAM != 0 {
+            assert!(
+                told,
+                "the client may ask again only when it knows to go elsewhere"
+            );
+            ended += 1;
+        }
+        assert_ne!(frame.kind, RST_STREAM);
+    }
 }

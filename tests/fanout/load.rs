@@ -314,6 +314,34 @@ async fn no_channel_is_made_while_the_rings_are_over_their_budget() {
 }
 
 #[tokio::test]
+async fn nobody_new_comes_in_while_memory_is_short_and_nobody_is_cut() {
+    let app = App::start().await;
+    let side = Side::with(
+        app.port(),
+        &Settings {
+            limits: "memory_max: 1TiB",
+            ..Settings::default()
+        },
+    );
+    let (mut exchange, mut reader) = opened(&side, &app).await;
+    assert_eq!(side.metric("memory_bytes_max"), 1 << 40);
+    assert!(side.metric("resident_bytes") > 1 << 20);
+    let memory = &side.hub().admission.memory;
+    memory.set_max(Some(1));
+    until("memory is short", || memory.is_short()).await;
+    is_turned_away(&side, "/feed/other").await;
+    is_turned_away(&side, "/feed/a").await;
+    assert_eq!(side.metric("refused_total{reason=\"memory_max\"}"), 10);
+    exchange.event("undisturbed").await;
+    assert_eq!(reader.data(1).await, ["undisturbed"]);
+    memory.set_max(None);
+    until("there is memory", || !memory.is_short()).await;
+    let mut second = h1(side.plain(), &get("/feed/a")).await;
+    exchange.event("x").await;
+    assert_eq!(second.data(1).await, ["x"]);
+}
+
+#[tokio::test]
 async fn who_is_at_the_cap_of_one_channel_may_join_another() {
     let app = App::start().await;
     let side = Side::start(app.port(), "channel_subscribers_max: 1");

@@ -8,14 +8,23 @@
     reason = "a test fails by panicking"
 )]
 
+mod answers;
+mod apps_ids;
 #[path = "../rig/mod.rs"]
 mod base;
+mod certificates;
+mod clients;
+mod credentials;
 mod crowd;
 mod ends;
 mod leaving;
 mod load;
 mod opening;
+mod origins;
+mod pace;
+mod private;
 mod refusals;
+mod reloads;
 mod resuming;
 mod rig;
 mod seam;

@@ -16,6 +16,6 @@ export const spawnSidestream = (...args) =>
  */
 export async function runSidestream(configFile) {
   const child = spawnSidestream('run', '--config', configFile);
-  await child.untilReady(() => child.output.includes('"phase":"ready"'));
+  await child.untilReady(() => child.output.includes('"message":"ready"'));
   return child;
 }

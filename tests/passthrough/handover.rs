@@ -84,12 +84,12 @@ async fn streams_of_every_kind_share_and_receive() {
     assert_eq!(app.connections(), 2, "one for http, one for https");
 
     next.add_permits(2);
-    plain.wait_for("data: hello\n\n").await;
-    old.wait_for("data: hello\n\n").await;
-    encrypted.wait_for("data: hello\n\n").await;
+    plain.wait_for("data: hello\n").await;
+    old.wait_for("data: hello\n").await;
+    encrypted.wait_for("data: hello\n").await;
     for body in &mut bodies {
         let mut got = Vec::new();
-        while !String::from_utf8_lossy(&got).contains("data: hello\n\n") {
+        while !String::from_utf8_lossy(&got).contains("data: hello\n") {
             let data = soon("an event", body.data()).await.unwrap().unwrap();
             body.flow_control().release_capacity(data.len()).unwrap();
             got.extend_from_slice(&data);
@@ -113,7 +113,7 @@ async fn a_connection_may_pass_through_first_and_fan_out_then() {
     client.send(format!("{REQUEST}{other}")).await;
     client.head().await.unwrap();
     next.add_permits(1);
-    client.wait_for("data: hello\n\n").await;
+    client.wait_for("data: hello\n").await;
     assert_eq!(app.heads().len(), 2);
     assert_eq!(rig.connections(), 1);
     drop(client);

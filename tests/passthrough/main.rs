@@ -15,6 +15,8 @@ mod handover;
 mod http2;
 mod lifecycle;
 mod messages;
+mod paths;
+mod proxies;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod slow;

@@ -8,7 +8,7 @@ import { startNest } from './lib/apps.mjs';
 import { nodeHttp1, nodeHttp2 } from './lib/clients.mjs';
 import { Sidestream, configFor } from './lib/sidestream.mjs';
 
-const MINE = { name: 'mine', path: '/mine', action: 'fanout' };
+const MINE = { name: 'mine', path: '/mine', action: 'fanout', reauth: '500ms', late_join: 'all' };
 const EVENTS_SEEN = 20;
 
 let app;
@@ -62,6 +62,35 @@ test("an id of another user's channel gives no event of it", async () => {
   } finally {
     carol.close();
     dave.close();
+  }
+});
+
+test('a session that is over lets nobody in, though another tab of it still reads', async () => {
+  const headers = { cookie: 'session=frank' };
+  const tab = await nodeHttp1.open(`${sidestream.plain}/mine`, { headers });
+  try {
+    await until('events', () => tab.reading.events.length >= EVENTS_SEEN);
+    await app.logOut(headers.cookie);
+    for (const client of [nodeHttp1, nodeHttp2]) {
+      await until('the answer 401', async () => {
+        const { reading, close } = await client.open(`${sidestream.plain}/mine`, { headers });
+        try {
+          if (reading.status !== 401) return false;
+          await until('the end', () => reading.ended);
+          assert.deepEqual(reading.events, [], 'no byte of the stream');
+          return true;
+        } finally {
+          close();
+        }
+      });
+    }
+    await until('the end of the tab that was in', () => tab.reading.ended);
+    await until('no stream at the app', async () => {
+      const { heads, open } = await app.stats('/mine');
+      return heads.some(({ cookie }) => cookie === headers.cookie) && open === 0;
+    });
+  } finally {
+    tab.close();
   }
 });
 

@@ -158,22 +158,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Reads until `wanted` has come, and drops what was before it.
     pub(crate) async fn wait_for(&mut self, wanted: &str) {
-        loop {
-            let found = self
-                .rest
-                .windows(wanted.len())
-                .position(|w| w == wanted.as_bytes());
-            if let Some(at) = found {
-                self.rest.drain(..at + wanted.len());
-                return;
+        // As a whole: heartbeats would keep a wait for each read alive for ever.
+        soon(wanted, async {
+            loop {
+                let mut windows = self.rest.windows(wanted.len());
+                if let Some(at) = windows.position(|window| window == wanted.as_bytes()) {
+                    self.rest.drain(..at + wanted.len());
+                    return;
+                }
+                let got = String::from_utf8_lossy(&self.rest).into_owned();
+                let more = self.more().await;
+                assert_ne!(more, 0, "ended after {got:?}, wanted {wanted:?}");
             }
-            let got = String::from_utf8_lossy(&self.rest).into_owned();
-            assert_ne!(
-                self.more().await,
-                0,
-                "ended after {got:?}, wanted {wanted:?}"
-            );
-        }
+        })
+        .await;
     }
 
     /// Reads up to the end of a head.

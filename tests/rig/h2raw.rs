@@ -25,6 +25,7 @@ pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
+    pub(crate) flags: u8,
     pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
 }
@@ -133,16 +134,17 @@ impl RawH2 {
     /// The next frame; `None` at the end, be it clean or a reset.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
-            if let [a, b, c, kind, _, id @ ..] = &self.rest[..]
+            if let [a, b, c, kind, flags, id @ ..] = &self.rest[..]
                 && id.len() >= 4
             {
                 let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
                 let stream = u32::from_be_bytes(id[..4].try_into().unwrap());
                 if self.rest.len() >= 9 + length {
-                    let kind = *kind;
+                    let (kind, flags) = (*kind, *flags);
                     let frame: Vec<u8> = self.rest.drain(..9 + length).collect();
                     return Some(Frame {
                         kind,
+                        flags,
                         stream,
                         payload: frame[9..].to_vec(),
                     });

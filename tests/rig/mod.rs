@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) stream: &'static [&'static str],
     /// Of leaving.
     pub(crate) drain: &'static [&'static str],
+    /// Of the file itself.
+    pub(crate) file: &'static [&'static str],
 }
 
 /// Sidestream before one app. Paths below `/fan/` fan out, `/stream/` streams, all else passes
@@ -79,6 +81,7 @@ impl Rig {
         );
         section(&mut yaml, "limits", &settings.limits.join("\n"));
         section(&mut yaml, "drain", &settings.drain.join("\n"));
+        yaml.push_str(&indented(settings.file.iter(), ""));
         Self(Process::start(&yaml))
     }
 }

@@ -4,18 +4,24 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use sidestream::{
     app::{Options, Running},
     config::{self, model::ListenAddress},
     front::listen::Address,
-    lifecycle::Phase,
     metrics::Metrics,
     subscribe::Hub,
 };
 
 use super::{LOOK, PATIENCE, client::Client};
+
+/// Name of the configuration file.
+const FILE: &str = "sidestream.yaml";
+
+/// Between two looks at files of a process that watches them.
+const LOOK_AT_FILES: Duration = Duration::from_millis(20);
 
 /// It listens on TCP, with TLS, and on a unix socket; it ends with the test.
 pub(crate) struct Process {
@@ -26,23 +32,57 @@ pub(crate) struct Process {
 impl Process {
     /// `rest` is the configuration without what all tests have in common.
     pub(crate) fn start(rest: &str) -> Self {
+        Self::run("", rest, |_| Options::default())
+    }
+
+    /// As [`Process::start`], with listeners of the test's own: items of a list in YAML, in which
+    /// `{folder}` is where `cert.pem` and `key.pem` are.
+    pub(crate) fn with_listeners(listeners: &str, rest: &str) -> Self {
+        Self::run(listeners, rest, |_| Options::default())
+    }
+
+    /// As [`Process::start`], on a file that [`Process::rewrite`] changes. It looks often at that and at
+    /// its certificate.
+    pub(crate) fn watching(rest: &str) -> Self {
+        Self::run("", rest, |file| Options {
+            config_file: Some(file.to_owned()),
+            look_interval: LOOK_AT_FILES,
+            ..Options::default()
+        })
+    }
+
+    fn run(listeners: &str, rest: &str, options: impl FnOnce(&Path) -> Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         make_certificate(folder.path());
-        let yaml = format!("{}{rest}", in_common(folder.path()));
+        let listeners = listeners.replace("{folder}", &folder.path().display().to_string());
+        let yaml = format!("{}{listeners}{rest}", in_common(folder.path()));
+        let file = folder.path().join(FILE);
+        std::fs::write(&file, &yaml).unwrap();
         let config =
-            config::load(&yaml, "test.yaml", &|_| None).unwrap_or_else(|report| panic!("{report}"));
-        let running = sidestream::app::start(config, Options::default()).unwrap();
+            config::load(&yaml, FILE, &|_| None).unwrap_or_else(|report| panic!("{report}"));
+        let running = sidestream::app::start(config, options(&file)).unwrap();
         Self {
             running: Some(running),
             folder,
         }
     }
 
+    /// A whole configuration.
+    pub(crate) fn source(&self, rest: &str) -> String {
+        format!("{}{rest}", in_common(self.folder.path()))
+    }
+
+    /// Puts another configuration in place.
+    pub(crate) fn rewrite(&self, source: &str) {
+        std::fs::write(self.folder.path().join(FILE), source).unwrap();
+    }
+
     pub(crate) fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
 
-    fn tcp(&self, name: &str) -> SocketAddr {
+    /// A TCP listener by its name.
+    pub(crate) fn tcp(&self, name: &str) -> SocketAddr {
         let listener = self.running().addresses.iter().find(|(n, _)| n == name);
         match &listener.unwrap().1 {
             Address::Tcp(address) => *address,
@@ -68,6 +108,11 @@ impl Process {
     /// What clients of the TLS listener are to trust.
     pub(crate) fn certificate(&self) -> PathBuf {
         self.folder.path().join("cert.pem")
+    }
+
+    /// The key of [`Process::certificate`].
+    pub(crate) fn key(&self) -> PathBuf {
+        self.folder.path().join("key.pem")
     }
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
@@ -130,13 +175,24 @@ impl Process {
 
     /// Answer of the admin service: head and body.
     pub(crate) async fn admin(&self, path: &str) -> String {
+        self.ask_admin(&format!("GET {path} HTTP/1.1\r\n")).await
+    }
+
+    /// As `sidestream drain`.
+    pub(crate) async fn drain_by_command(&self) {
+        let order = "POST /drain HTTP/1.1\r\nSidestream-Command: drain\r\n";
+        let answer = self.ask_admin(order).await;
+        assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    }
+
+    async fn ask_admin(&self, head: &str) -> String {
         let ListenAddress::Tcp(address) = self.running().admin else {
             panic!("not TCP");
         };
         let mut client = Client::connect(address).await;
         client
             .send(format!(
-                "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                "{head}Host: localhost\r\nConnection: close\r\n\r\n"
             ))
             .await;
         String::from_utf8(client.rest().await).unwrap()
@@ -144,7 +200,13 @@ impl Process {
 
     /// Begins to leave, as on SIGTERM.
     pub(crate) fn drain(&self) {
-        self.running().lifecycle.advance(Phase::Draining);
+        self.running().lifecycle.leave();
+    }
+
+    /// Is told to end, as on SIGTERM, and does.
+    pub(crate) fn leave_now(self) {
+        self.drain();
+        self.leave();
     }
 
     /// Waits until the drain is over, and ends.
@@ -161,8 +223,8 @@ impl Drop for Process {
     }
 }
 
-/// A certificate for `localhost`, of nobody's time.
-fn make_certificate(folder: &Path) {
+/// A certificate for `localhost`, of nobody's time: `cert.pem` and `key.pem`.
+pub(crate) fn make_certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
     std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();

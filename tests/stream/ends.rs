@@ -114,7 +114,7 @@ async fn a_silent_app_is_given_up() {
     })
     .await;
     let settings = Settings {
-        stream: &["upstream_silence_max: 1s"],
+        stream: &["watchdog: 1s"],
         upstream: &["read_timeout: 1s"],
         ..Settings::default()
     };

@@ -15,13 +15,17 @@ use crate::{
 
 mod simulation;
 
-/// Instead of readers: keeps the channels that want one.
+/// Instead of readers and provers: keeps the channels that want one, and those that want the other.
 #[derive(Default)]
-struct Wanted(Mutex<Vec<Arc<Channel>>>);
+struct Wanted(Mutex<Vec<Arc<Channel>>>, Mutex<Vec<Arc<Channel>>>);
 
 impl Opener for Wanted {
     fn open(&self, channel: Arc<Channel>) {
         self.0.lock().push(channel);
+    }
+
+    fn prove(&self, channel: Arc<Channel>) {
+        self.1.lock().push(channel);
     }
 }
 
@@ -104,8 +108,11 @@ fn roomy(settings: &mut crate::config::model::Fanout) {
     };
 }
 
-/// Changes of a route, and whether its channels live on.
-fn changes() -> Vec<(&'static str, Vec<Arc<Route>>, bool)> {
+/// What it is, the routes after it, and how channels end.
+type Change = (&'static str, Vec<Arc<Route>>, Option<Outcome>);
+
+/// Changes of a route, and how its channels end; `None`: they live on.
+fn changes() -> Vec<Change> {
     let old = route(|_| {});
     let moved = |upstream: &mut Upstream| {
         upstream.address = UpstreamAddress::Unix("/run/app.sock".into());
@@ -116,13 +123,26 @@ fn changes() -> Vec<(&'static str, Vec<Arc<Route>>, bool)> {
     };
     let proxy = testing::route("feed", "/feed", Action::Proxy);
     vec![
-        ("nothing", vec![route(|_| {})], true),
-        ("limits", vec![route(roomy)], true),
-        ("time limits", vec![behind(&old, patient)], true),
-        ("another app", vec![behind(&old, moved)], false),
-        ("sharing", vec![route(|s| s.share = Share::Public)], false),
-        ("no fan-out", vec![proxy], false),
-        ("removed", Vec::new(), false),
+        ("nothing", vec![route(|_| {})], None),
+        ("limits", vec![route(roomy)], None),
+        ("time limits", vec![behind(&old, patient)], None),
+        (
+            "another app",
+            vec![behind(&old, moved)],
+            Some(Outcome::Retired),
+        ),
+        (
+            "sharing",
+            vec![route(|s| s.share = Share::Public)],
+            Some(Outcome::Revoked),
+        ),
+        (
+            "identity",
+            vec![route(|s| s.identity.headers.clear())],
+            Some(Outcome::Revoked),
+        ),
+        ("no fan-out", vec![proxy], Some(Outcome::Retired)),
+        ("removed", Vec::new(), Some(Outcome::Retired)),
     ]
 }
 
@@ -130,7 +150,7 @@ fn changes() -> Vec<(&'static str, Vec<Arc<Route>>, bool)> {
 /// never a channel of its own by the old configuration.
 #[test]
 fn a_join_that_comes_after_the_reload_of_its_route_makes_no_channel_by_the_old_one() {
-    for (name, routes, lives_on) in changes() {
+    for (name, routes, ends) in changes() {
         for told in [false, true] {
             let old = route(|_| {});
             let rig = Rig::new(old.clone());
@@ -144,11 +164,11 @@ fn a_join_that_comes_after_the_reload_of_its_route_makes_no_channel_by_the_old_o
                 rig.reload();
             }
             match joined {
-                Ok(member) if lives_on => {
+                Ok(member) if ends.is_none() => {
                     assert_eq!(*member.channel().route(), *routes[0], "{name}");
                     assert!(!member.channel().is_over(), "{name}");
                 }
-                Err(RefuseReason::Reloaded) if !lives_on => {
+                Err(RefuseReason::Reloaded) if ends.is_some() => {
                     assert!(rig.registry.is_empty(), "{name}");
                     assert!(rig.wanted.0.lock().is_empty(), "{name}");
                 }
@@ -160,22 +180,22 @@ fn a_join_that_comes_after_the_reload_of_its_route_makes_no_channel_by_the_old_o
 
 #[test]
 fn channels_live_on_by_their_new_route_or_end() {
-    for (name, routes, lives_on) in changes() {
+    for (name, routes, ends) in changes() {
         let old = route(|_| {});
         let rig = Rig::new(old.clone());
         let member = rig.join(&request(&old, "/early")).unwrap();
         rig.store(routes.clone());
         rig.reload();
         let channel = member.channel();
-        assert_eq!(channel.is_over(), !lives_on, "{name}");
-        if lives_on {
+        let Some(outcome) = ends else {
+            assert!(!channel.is_over(), "{name}");
             assert_eq!(*channel.route(), *routes[0], "{name}");
             assert_eq!(rig.registry.list(9).len(), 1, "{name}");
-        } else {
-            assert_eq!(channel.view().phase, Phase::Over(Outcome::Retired));
-            rig.registry.tick(clock::now());
-            assert!(rig.registry.is_empty(), "{name}");
-        }
+            continue;
+        };
+        assert_eq!(channel.view().phase, Phase::Over(outcome), "{name}");
+        rig.registry.tick(clock::now());
+        assert!(rig.registry.is_empty(), "{name}");
     }
 }
 

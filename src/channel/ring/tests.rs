@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::model::LateJoin;
 
 const LIMITS: RingLimits = RingLimits {
     events_max: 4,
@@ -31,7 +32,16 @@ fn filled(ids: Ids, count: u64) -> Ring {
 }
 
 fn local(sequence: u64) -> String {
-    id::format(Epoch::new(7), sequence)
+    in_epoch(7, sequence, None)
+}
+
+fn in_epoch(epoch: u64, sequence: u64, app_id: Option<&'static str>) -> String {
+    let id = LocalId {
+        epoch: Epoch::new(epoch),
+        sequence,
+        app_id: app_id.map(Bytes::from),
+    };
+    id.to_string()
 }
 
 fn start(ring: &mut Ring, id: Option<&str>, join: LateJoin) -> (u64, Option<Hole>) {
@@ -69,7 +79,7 @@ fn ids_of_another_life_or_from_the_future_are_gaps_and_replay_nothing() {
     for id in [local(7).as_str(), "3", ""] {
         assert_eq!(start(&mut ring, Some(id), LateJoin::Live), unknown, "{id}");
     }
-    let foreign = id::format(Epoch::new(8), 5);
+    let foreign = in_epoch(8, 5, None);
     let other = (6, hole(GapReason::OtherEpoch, None));
     assert_eq!(start(&mut ring, Some(&foreign), LateJoin::Live), other);
 }
@@ -89,6 +99,37 @@ fn a_newcomer_starts_where_the_route_says() {
             "{join:?}"
         );
     }
+}
+
+#[test]
+fn one_answer_is_told_from_its_start_or_with_word_of_what_is_missing() {
+    for (events, missing) in [(3, None), (4, None), (6, Some((1, 2)))] {
+        let mut ring = filled(Ids::Local, events);
+        let expected = match missing {
+            Some(missing) => (missing.1, hole(GapReason::Evicted, Some(missing))),
+            None => (0, None),
+        };
+        assert_eq!(start(&mut ring, None, LateJoin::Whole), expected);
+        let unknown = (expected.0, hole(GapReason::UnknownId, None));
+        assert_eq!(start(&mut ring, Some("x"), LateJoin::Whole), unknown);
+    }
+    let mut whole = filled(Ids::Local, 3);
+    whole.push_end(Millis(4));
+    assert_eq!(start(&mut whole, None, LateJoin::Whole), (0, None));
+    let done = start(&mut whole, Some(&local(3)), LateJoin::Whole);
+    assert_eq!(done, (4, None));
+}
+
+/// Who resumes right before it waits for nothing else.
+#[test]
+fn an_end_stays_until_something_follows_it() {
+    let mut ring = filled(Ids::Local, 3);
+    ring.push_end(Millis(4));
+    ring.trim(usize::MAX, 0);
+    ring.expire(Millis(10_000_000));
+    assert_eq!((ring.len(), ring.bytes()), (1, ENTRY_OVERHEAD));
+    ring.push_event(&event(None), Millis(10_000_000));
+    assert_eq!(ring.len(), 1, "it is old");
 }
 
 #[test]
@@ -135,7 +176,7 @@ fn ids_that_repeat_for_ever_take_no_memory() {
             ring.push_event(&event(Some(&format!("x{n}"))), Millis(n));
         }
     }
-    assert!(ring.index.is_empty());
+    assert_eq!(ring.app_ids.len(), 0);
     let expected = (200, hole(GapReason::AmbiguousId, None));
     assert_eq!(start(&mut ring, Some("x99"), LateJoin::Live), expected);
 }
@@ -350,6 +391,120 @@ fn a_gap_notice_says_what_is_missing() {
         comment,
         "\u{3a} sidestream-gap {\"reason\":\"unknown_id\",\"from\":null,\"to\":null,\"missed\":null}\n"
     );
+}
+
+fn resuming(ids: Ids, from: Option<&str>, events: impl IntoIterator<Item = u64>) -> Ring {
+    let mut ring = ring(ids, LIMITS).resuming();
+    ring.begin(from.map(str::as_bytes), 256);
+    for n in events {
+        ring.push_event(&event(Some(&n.to_string())), Millis(n));
+    }
+    ring
+}
+
+/// The id of the last event as clients see it.
+fn last_wire_id(ring: &Ring) -> String {
+    let Some(EntryKind::Event { frame, .. }) = ring.entries.back().map(|entry| &entry.kind) else {
+        panic!("no event");
+    };
+    let payload = String::from_utf8(frame.payload().to_vec()).unwrap();
+    let id = payload.lines().find_map(|line| line.strip_prefix("id: "));
+    id.unwrap().to_owned()
+}
+
+#[test]
+fn where_the_app_resumes_our_ids_carry_its_own() {
+    let mut ring = resuming(Ids::Local, None, 41..=42);
+    assert_eq!(last_wire_id(&ring), in_epoch(7, 2, Some("42")));
+    ring.push_event(&event(None), Millis(43));
+    assert_eq!(
+        last_wire_id(&ring),
+        in_epoch(7, 3, Some("42")),
+        "the last one"
+    );
+    ring.push_gap(GapReason::Oversized, Millis(44));
+    assert_eq!(ring.gap_id(4), Some(in_epoch(7, 4, Some("42"))));
+    assert_eq!(ring.id_at(1), Some(in_epoch(7, 1, Some("41")).into()));
+    assert_eq!(ring.id_at(0), Some(local(0).into()), "none yet");
+    assert_eq!(ring.resume_point(), Some(&Bytes::from_static(b"42")));
+    ring.push_event(&event(Some("")), Millis(45));
+    assert_eq!((last_wire_id(&ring), ring.resume_point()), (local(5), None));
+}
+
+#[test]
+fn a_client_of_another_pod_resumes_by_the_apps_id() {
+    let elsewhere = |app_id| in_epoch(8, 900, Some(app_id));
+    let mut ring = resuming(Ids::Local, Some(&elsewhere("40")), 41..=44);
+    for (app_id, cursor) in [("40", 0), ("41", 1), ("43", 3), ("44", 4)] {
+        let id = elsewhere(app_id);
+        assert!(!ring.may_pass(id.as_bytes()), "{app_id} is known");
+        assert_eq!(start(&mut ring, Some(&id), LateJoin::Live), (cursor, None));
+    }
+    assert_eq!(ring.id_at(0), Some(in_epoch(7, 0, Some("40")).into()));
+    let ahead = elsewhere("45");
+    assert!(ring.may_pass(ahead.as_bytes()));
+    let in_vain = (4, hole(GapReason::OtherEpoch, None));
+    assert_eq!(start(&mut ring, Some(&ahead), LateJoin::Live), in_vain);
+    ring.push_event(&event(Some("45")), Millis(50));
+    assert_eq!(start(&mut ring, Some(&ahead), LateJoin::Live), (5, None));
+    // The ring holds four: what was before them is known by its last id only.
+    assert_eq!(
+        start(&mut ring, Some(&elsewhere("41")), LateJoin::Live),
+        (1, None)
+    );
+    assert!(
+        ring.may_pass(elsewhere("40").as_bytes()),
+        "as good as unknown"
+    );
+
+    let mut unique = resuming(Ids::Unique, Some("40"), 41..=44);
+    assert_eq!(start(&mut unique, Some("40"), LateJoin::Live), (0, None));
+    assert_eq!(start(&mut unique, Some("42"), LateJoin::Live), (2, None));
+    assert!(unique.may_pass(b"45"));
+}
+
+#[test]
+fn an_app_that_promised_to_resume_and_does_not_is_not_asked_to_again() {
+    let mut ring = resuming(Ids::Local, None, 1..=3);
+    ring.push_event(&event(Some("1")), Millis(4));
+    assert!(ring.ids_broken());
+    assert_eq!((ring.resume_point(), last_wire_id(&ring)), (None, local(4)));
+    assert_eq!(
+        start(&mut ring, Some(&local(2)), LateJoin::Live),
+        (2, None),
+        "by ours"
+    );
+    let by_the_apps = in_epoch(8, 2, Some("2"));
+    assert!(!ring.may_pass(by_the_apps.as_bytes()));
+    let ambiguous = (4, hole(GapReason::AmbiguousId, None));
+    assert_eq!(
+        start(&mut ring, Some(&by_the_apps), LateJoin::Live),
+        ambiguous
+    );
+}
+
+#[test]
+fn only_an_id_that_the_app_may_be_sent_is_gone_on_from() {
+    let long = "x".repeat(257);
+    for id in [
+        "7",
+        "8-1~7",
+        "0000000008-1~%0A",
+        &format!("{}{long}", in_epoch(8, 1, Some("y"))),
+    ] {
+        assert_eq!(
+            resuming(Ids::Local, Some(id), []).resume_point(),
+            None,
+            "{id}"
+        );
+    }
+    for id in ["a\nb", long.as_str(), ""] {
+        assert_eq!(
+            resuming(Ids::Unique, Some(id), []).resume_point(),
+            None,
+            "{id}"
+        );
+    }
 }
 
 /// What a test does to a ring.

@@ -1,14 +1,17 @@
 use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
+use http::{HeaderMap, header::SET_COOKIE};
 
 use super::*;
 use crate::{
+    channel::state::Next,
     config::{
-        model::{Action, LateJoin},
+        model::{Action, LateJoin, Share},
         testing::{fanout, route},
     },
     route::key::Scheme,
+    sse::event::Event,
 };
 
 fn channel(change: impl FnOnce(&mut Fanout)) -> Channel {
@@ -29,7 +32,7 @@ fn channel(change: impl FnOnce(&mut Fanout)) -> Channel {
 }
 
 fn joined(channel: &Channel, now: u64) -> (Joined, u64) {
-    let entry = channel.join(Millis(now)).unwrap();
+    let entry = channel.join(None, Millis(now)).unwrap();
     (entry.joined, entry.at)
 }
 
@@ -86,7 +89,7 @@ fn who_opens_anew_starts_behind_the_gap_and_it_is_told_once() {
 fn what_is_over_is_no_longer_full() {
     let channel = channel(|settings| settings.channel_subscribers_max = 1);
     joined(&channel, 0);
-    let full = channel.join(Millis(1)).unwrap_err();
+    let full = channel.join(None, Millis(1)).unwrap_err();
     assert_eq!(full, RefuseReason::ChannelMax);
     channel.finish(Outcome::Refused);
     assert_eq!(joined(&channel, 2).0, Joined::TooLate);

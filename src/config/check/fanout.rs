@@ -9,19 +9,23 @@ use super::{
         defaults, event_cost,
         model::{
             Backoff, CookieIdentity, EventLimits, Fanout, GapNotice, Identity, Ids, LateJoin,
-            Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, SlowReader,
+            Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, SlowPolicy, SlowReader,
+            Watchdog,
         },
         raw::{self, AllOr, Defaults},
-        units::Time,
+        units::{Count, Time},
     },
     at::At,
-    names,
+    cors, names, sharing,
 };
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// Longest id of an app that resumes by it: escaped threefold it is well within a request head.
+const RESUMED_ID_BYTES_MAX: usize = 1 << 10;
 
 /// Lowest bound on an event's bytes.
 const EVENT_BYTES_MIN: usize = 64;
@@ -34,7 +38,7 @@ pub(super) struct Place<'a, 'd> {
 
 impl<'d> Place<'_, 'd> {
     /// Where the setting in force stands: on the route, else under `defaults`.
-    fn of(&self, path: &[&str]) -> At<'d> {
+    pub(super) fn of(&self, path: &[&str]) -> At<'d> {
         let below = |at: &At<'d>| path.iter().fold(at.clone(), |at, key| at.key(key));
         let (route, defaults) = (below(self.route), below(self.defaults));
         if !route.is_written() && defaults.is_written() {
@@ -58,6 +62,8 @@ macro_rules! nested {
     }};
 }
 
+pub(super) use nested;
+
 /// Checks the settings of one route.
 pub(super) fn fanout(
     route: &Defaults,
@@ -71,19 +77,37 @@ pub(super) fn fanout(
             .of(&[key])
             .time(value(route).or_else(|| value(defaults)), default, bounds)
     };
-    let linger = match share {
-        Share::Public => defaults::LINGER_PUBLIC,
-        Share::Credentials => defaults::LINGER_CREDENTIALS,
+    let on_end = route.on_end.or(defaults.on_end).unwrap_or(OnEnd::Pass);
+    let linger = match (on_end, share) {
+        (OnEnd::Final, _) => defaults::LINGER_FINAL,
+        (_, Share::Public) => defaults::LINGER_PUBLIC,
+        (_, Share::Credentials) => defaults::LINGER_CREDENTIALS,
     };
+    let linger = time("linger", |s| s.linger, linger, Duration::ZERO..=DAY);
+    let retry = retry(route, defaults, place);
+    if on_end == OnEnd::Final {
+        one_answer(route, defaults, linger, &retry, place);
+    }
     let ring = ring(route, defaults, place);
     let event = event(route, defaults, &ring, place);
+    let identity = identity(route, defaults, share, place);
     Fanout {
         share,
-        identity: identity(route, defaults, share, place),
+        strict: sharing::strict(route, defaults, share, place),
+        cors: cors::cors(route, defaults, &identity, place),
+        identity,
+        reauth: sharing::reauth(route, defaults, share, place),
         query: query(route, defaults, place),
         last_event_id_query: last_event_id_query(route, defaults, place),
         ids: route.ids.or(defaults.ids).unwrap_or(Ids::Local),
-        late_join: late_join(route, defaults, &ring, place),
+        resume: resume(route, defaults, &event, place),
+        resume_wait: time(
+            "resume_wait",
+            |s| s.resume_wait,
+            defaults::RESUME_WAIT,
+            Duration::ZERO..=60 * SECOND,
+        ),
+        late_join: late_join(route, defaults, on_end, &ring, place),
         gap_notice: route
             .gap_notice
             .or(defaults.gap_notice)
@@ -102,14 +126,30 @@ pub(super) fn fanout(
             defaults::HEAD_WAIT,
             Duration::ZERO..=HOUR,
         ),
-        on_end: route.on_end.or(defaults.on_end).unwrap_or(OnEnd::Pass),
+        on_end,
         backoff: backoff(route, defaults, place),
-        upstream_silence_max: upstream_silence_max(route, defaults, place),
-        linger: time("linger", |s| s.linger, linger, Duration::ZERO..=DAY),
-        retry: retry(route, defaults, place),
+        watchdog: watchdog(route, defaults, place),
+        linger,
+        retry,
         heartbeat: heartbeat(route, defaults, place),
         slow: slow(route, defaults, &ring, &event, place),
-        channel_subscribers_max: channel_subscribers_max(route, defaults, limits, place),
+        connection_age_max: connection_age_max(route, defaults, place),
+        route_subscribers_max: subscribers_max(
+            "route_subscribers_max",
+            route
+                .route_subscribers_max
+                .or(defaults.route_subscribers_max),
+            limits,
+            place,
+        ),
+        channel_subscribers_max: subscribers_max(
+            "channel_subscribers_max",
+            route
+                .channel_subscribers_max
+                .or(defaults.channel_subscribers_max),
+            limits,
+            place,
+        ),
         response_headers: names::response_headers(
             route
                 .response_headers
@@ -128,28 +168,51 @@ pub(super) fn heartbeat(route: &Defaults, defaults: &Defaults, place: &Place<'_,
     )
 }
 
-pub(super) fn upstream_silence_max(
+fn resume(
+    route: &Defaults,
+    defaults: &Defaults,
+    event: &EventLimits,
+    place: &Place<'_, '_>,
+) -> bool {
+    let resume = route.resume.or(defaults.resume).unwrap_or(false);
+    if resume && event.id_bytes_max > RESUMED_ID_BYTES_MAX {
+        place.of(&["event", "id_bytes_max"]).problem(&format!(
+            "under `resume: true` clients send the app's ids back in a header, which takes \
+             {RESUMED_ID_BYTES_MAX} bytes of them; lower it"
+        ));
+    }
+    resume
+}
+
+pub(super) fn watchdog(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Watchdog {
+    match route.watchdog.or(defaults.watchdog) {
+        None | Some(raw::Watchdog::Auto) => Watchdog::Auto,
+        Some(raw::Watchdog::Off) => Watchdog::Off,
+        Some(raw::Watchdog::After(silence_max)) => {
+            let at = place.of(&["watchdog"]);
+            Watchdog::After(at.time(Some(silence_max), DAY, SECOND..=DAY))
+        }
+    }
+}
+
+fn connection_age_max(
     route: &Defaults,
     defaults: &Defaults,
     place: &Place<'_, '_>,
 ) -> Option<Duration> {
-    let value = route
-        .upstream_silence_max
-        .or(defaults.upstream_silence_max)?;
-    let at = place.of(&["upstream_silence_max"]);
-    Some(at.time(Some(value), DAY, SECOND..=DAY))
+    let value = route.connection_age_max.or(defaults.connection_age_max)?;
+    let at = place.of(&["connection_age_max"]);
+    Some(at.time(Some(value), DAY, SECOND..=30 * DAY))
 }
 
-fn channel_subscribers_max(
-    route: &Defaults,
-    defaults: &Defaults,
+fn subscribers_max(
+    key: &str,
+    value: Option<Count>,
     limits: &Limits,
     place: &Place<'_, '_>,
 ) -> usize {
-    place.of(&["channel_subscribers_max"]).count(
-        route
-            .channel_subscribers_max
-            .or(defaults.channel_subscribers_max),
+    place.of(&[key]).count(
+        value,
         limits.subscribers_max.unwrap_or(usize::MAX),
         1..=usize::MAX,
     )
@@ -236,12 +299,57 @@ fn last_event_id_query(route: &Defaults, defaults: &Defaults, place: &Place<'_, 
     name.to_owned()
 }
 
+/// What makes no sense where the stream is one answer.
+fn one_answer(
+    route: &Defaults,
+    defaults: &Defaults,
+    linger: Duration,
+    retry: &RetryRange,
+    place: &Place<'_, '_>,
+) {
+    // Of the route's own word only: what `defaults` say may be meant for other routes.
+    let own = if route.on_end.is_some() {
+        route
+    } else {
+        defaults
+    };
+    if route.late_join.or(own.late_join).is_some() {
+        place.of(&["late_join"]).key_problem(
+            "`late_join` has no effect under `on_end: final`: who comes late gets the whole answer; \
+             leave one of the two out",
+        );
+    }
+    if route.ids.or(defaults.ids) == Some(Ids::Unique) {
+        place.of(&["ids"]).problem(
+            "under `on_end: final` ids must tell who has the whole answer, and the app's may be \
+             missing; write `ids: local`",
+        );
+    }
+    if linger <= retry.max {
+        let (kept, max) = (Time(linger), Time(retry.max));
+        let (linger, retry_max) = (place.of(&["linger"]), place.of(&["retry", "max"]));
+        let at = if linger.is_written() {
+            linger
+        } else {
+            retry_max
+        };
+        at.problem(&format!(
+            "the answer is kept for {kept} (`linger`), and a browser may come back after {max} \
+             (`retry.max`): the app would have to give it again; raise `linger`, or lower `retry.max`"
+        ));
+    }
+}
+
 fn late_join(
     route: &Defaults,
     defaults: &Defaults,
+    on_end: OnEnd,
     ring: &RingLimits,
     place: &Place<'_, '_>,
 ) -> LateJoin {
+    if on_end == OnEnd::Final {
+        return LateJoin::Whole;
+    }
     match route.late_join.or(defaults.late_join) {
         None | Some(raw::LateJoin::Live | raw::LateJoin::Last(0)) => LateJoin::Live,
         Some(raw::LateJoin::All) => LateJoin::All,
@@ -396,6 +504,7 @@ fn slow(
         ));
     }
     SlowReader {
+        policy: nested!(route, defaults, slow.policy).unwrap_or(SlowPolicy::Disconnect),
         events_max,
         bytes_max,
         stall_max: stall_max(route, defaults, place),

@@ -3,10 +3,13 @@
 
 mod address;
 mod at;
+mod clients;
+mod cors;
 mod fanout;
 mod names;
 mod process;
 mod routes;
+mod sharing;
 mod stream;
 mod upstreams;
 
@@ -18,11 +21,13 @@ pub(super) fn check(file: &raw::File, document: &Document) -> Option<Config> {
     let root = At::root(document);
     version(file, &root);
     let limits = process::limits(&file.limits, &root.key("limits"));
-    let listeners = process::listeners(&file.listeners, &root.key("listeners"));
+    let listeners = process::listeners(file, &root.key("listeners"));
+    let trusted_proxies = clients::trusted(file, &root);
     let upstreams = upstreams::upstreams(&file.upstreams, &root.key("upstreams"));
     let (routes, table) = routes::routes(file, &upstreams, &limits, &root);
     let config = Config {
         listeners,
+        trusted_proxies,
         upstreams,
         routes,
         table,

@@ -77,6 +77,11 @@ pub(super) fn response_headers(names: Option<&Vec<String>>, at: &At<'_>) -> Vec<
     })
 }
 
+/// Headers that pages of other origins may set.
+pub(super) fn cors_headers(names: &[String], at: &At<'_>) -> Vec<HeaderName> {
+    headers(names, at, |_| None)
+}
+
 /// Parses header names; `refuse` says why one may not stand here.
 fn headers(
     names: &[String],

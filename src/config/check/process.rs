@@ -7,10 +7,11 @@ use super::{
         defaults,
         model::{Admin, Drain, Limits, ListenAddress, Listener, ListenerTls, Log, LogFormat},
         raw,
-        units::{Count, Time},
+        units::{Count, Size, Time},
     },
     address,
     at::At,
+    clients,
 };
 use crate::logging;
 
@@ -19,9 +20,11 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const THREADS_MAX: usize = 1_024;
 /// HTTP/2 counts streams in 31 bits.
 const STREAMS_MAX: usize = i32::MAX as usize;
+const CONNECTS_MAX: usize = 1_000_000;
 const CONTROL_FRAMES_MAX: usize = 1_000_000;
 
-pub(super) fn listeners(raw: &[raw::Listener], at: &At<'_>) -> Vec<Listener> {
+pub(super) fn listeners(file: &raw::File, at: &At<'_>) -> Vec<Listener> {
+    let raw = &file.listeners;
     if raw.is_empty() && !at.is_damaged() {
         at.problem("there is no listener; add one, as in `listeners: [{address: 0.0.0.0:8080}]`");
     }
@@ -52,7 +55,19 @@ pub(super) fn listeners(raw: &[raw::Listener], at: &At<'_>) -> Vec<Listener> {
             .tls
             .as_ref()
             .map(|tls| listener_tls(tls, &here.key("tls")));
-        checked.push((index, Listener { name, address, tls }));
+        let proxy_protocol = raw.proxy_protocol.unwrap_or(false);
+        if proxy_protocol {
+            clients::may_announce(&address, file, &here.key("proxy_protocol"));
+        }
+        checked.push((
+            index,
+            Listener {
+                name,
+                address,
+                tls,
+                proxy_protocol,
+            },
+        ));
     }
     checked.into_iter().map(|(_, listener)| listener).collect()
 }
@@ -101,6 +116,12 @@ pub(super) fn limits(raw: &raw::Limits, at: &At<'_>) -> Limits {
     let many = |key: &str, value: Option<Count>| {
         value.map(|value| at.key(key).count(Some(value), usize::MAX, 1..=usize::MAX))
     };
+    let budget = |key: &str, value: Option<Size>| {
+        value.map(|value| {
+            at.key(key)
+                .size(Some(value), usize::MAX, 1 << 20..=usize::MAX)
+        })
+    };
     let time = |key: &str, value, default| at.key(key).time(value, default, 100 * MS..=HOUR);
     let streams = at.key("streams_per_connection_max").count(
         raw.streams_per_connection_max,
@@ -115,12 +136,16 @@ pub(super) fn limits(raw: &raw::Limits, at: &At<'_>) -> Limits {
     Limits {
         subscribers_max: many("subscribers_max", raw.subscribers_max),
         connections_max: many("connections_max", raw.connections_max),
+        per_address: clients::per_address(raw.per_address.as_ref(), &at.key("per_address")),
+        connects_per_second: raw.connects_per_second.map(|value| {
+            let at = at.key("connects_per_second");
+            let rate = at.count(Some(value), CONNECTS_MAX, 1..=CONNECTS_MAX);
+            u32::try_from(rate).unwrap_or(u32::MAX)
+        }),
         channels_max: many("channels_max", raw.channels_max).unwrap_or(defaults::CHANNELS_MAX),
         streams_per_connection_max: u32::try_from(streams).unwrap_or(u32::MAX),
-        ring_bytes_max: raw.ring_bytes_max.map(|value| {
-            at.key("ring_bytes_max")
-                .size(Some(value), usize::MAX, 1 << 20..=usize::MAX)
-        }),
+        ring_bytes_max: budget("ring_bytes_max", raw.ring_bytes_max),
+        memory_max: budget("memory_max", raw.memory_max),
         head_bytes_max: at.key("head_bytes_max").size(
             raw.head_bytes_max,
             defaults::HEAD_BYTES_MAX,

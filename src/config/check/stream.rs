@@ -1,12 +1,15 @@
 //! The settings of a stream route: those of fan-out that make sense for a stream of one client's own.
 
 use super::{
-    super::{model::Stream, raw::Defaults},
-    fanout::{Place, heartbeat, retry, stall_max, upstream_silence_max},
+    super::{
+        model::{Stream, Watchdog},
+        raw::Defaults,
+    },
+    fanout::{Place, heartbeat, retry, stall_max, watchdog},
 };
 
 /// The settings that have an effect; of `slow` only `stall_max`.
-pub(super) const KEYS: [&str; 4] = ["heartbeat", "upstream_silence_max", "retry", "slow"];
+pub(super) const KEYS: [&str; 4] = ["heartbeat", "watchdog", "retry", "slow"];
 
 /// Checks the settings of one route. `defaults` may hold all others too, for routes that fan out.
 pub(super) fn stream(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Stream {
@@ -34,7 +37,11 @@ pub(super) fn stream(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_
     Stream {
         heartbeat: heartbeat(route, defaults, place),
         stall_max: stall_max(route, defaults, place),
-        upstream_silence_max: upstream_silence_max(route, defaults, place),
+        silence_max: match watchdog(route, defaults, place) {
+            Watchdog::After(silence_max) => Some(silence_max),
+            // What the app's pace is, nobody listens for: its bytes pass as they are.
+            Watchdog::Auto | Watchdog::Off => None,
+        },
         retry: retry(route, defaults, place),
     }
 }

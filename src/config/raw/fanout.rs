@@ -5,10 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        model::{GapNotice, Ids, OnEnd, Share},
+        model::{GapNotice, Ids, OnEnd, Share, SlowPolicy},
         units::{Count, Size, Time},
     },
+    cors::Cors,
     forms::{AllOr, LateJoin},
+    off::TimeOrOff,
+    watchdog::Watchdog,
 };
 
 /// Declares a struct with the given fields and all fan-out settings after them. serde cannot
@@ -23,6 +26,18 @@ macro_rules! with_fanout_settings {
             share: Share,
             /// What counts as credentials under `share: credentials`.
             identity: Identity,
+            /// Under `share: public`: whether a stream that the app marks as one client's own (with
+            /// `Cache-Control: private`, or a `Vary` on a header that it does not get) is kept from
+            /// further clients. They get one of their own, with their credentials, for as long as
+            /// the marked one is open. NestJS marks every stream. Default false.
+            strict: bool,
+            /// Which pages of other origins may read the streams. Without it the app says so, and
+            /// clients of different origins share nothing.
+            cors: Cors,
+            /// How long the app's answer to a channel's credentials lets clients join it, 100ms to 1d, or
+            /// `off`: for ever. Who joins later waits for the answer to one more request with the same
+            /// credentials; 401, 403 or any other refusal ends the channel. Default 60s.
+            reauth: TimeOrOff,
             /// Which query parameters tell streams apart and are sent to the app: `all` (the
             /// default: the raw query, byte for byte), or a list of names.
             query: AllOr,
@@ -33,6 +48,13 @@ macro_rules! with_fanout_settings {
             /// every app; `unique`: the app's, for apps that never reuse an id, not even after a
             /// restart.
             ids: Ids,
+            /// The app resumes by its own event ids: given `Last-Event-ID`, it goes on behind that
+            /// event, whatever connection it was sent on. It is told its last one when it is
+            /// connected to anew, and clients of another pod resume by it. Default: false.
+            resume: bool,
+            /// Under `resume: true`: how long a client waits for its place to pass in the stream
+            /// before it gets a gap. Default 2s.
+            resume_wait: Time,
             /// Where a client without a last event id starts: `live` (the default): at the next
             /// event; `all`: with everything that the ring holds; a number: with so many of the
             /// last events.
@@ -53,24 +75,33 @@ macro_rules! with_fanout_settings {
             /// How long clients wait for the app's response head before they get ours. Default 5s.
             head_wait: Time,
             /// What the app's own end of a stream means: `pass` (the default): clients get the
-            /// same end; `reconnect`: it is an endless feed; connect again, clients stay.
+            /// same end; `reconnect`: it is an endless feed; connect again, clients stay; `final`:
+            /// the stream is one answer: the app gives it once, and for `linger` everybody who
+            /// asks gets it from its start.
             on_end: OnEnd,
             /// Delays between tries to reach the app again.
             backoff: Backoff,
-            /// Longest silence of the app before its connection counts as dead, for apps that send
-            /// regular events or comments. Default: none. Also on stream routes.
-            upstream_silence_max: Time,
+            /// When a silent app counts as frozen, and is connected to anew: `auto` (the default): of
+            /// an app that has sent five comments at a regular pace, after four times the longest
+            /// gap between them; a time; `off`. On stream routes only a time has an effect.
+            watchdog: Watchdog,
             /// How long the app's connection is kept after the last client left. Default 30s; 5s
-            /// under `share: credentials`.
+            /// under `share: credentials`; 60s under `on_end: final`, where the answer is kept as
+            /// well.
             linger: Time,
             /// Range of the reconnect time told to clients, random per client. Also on stream routes.
             retry: RetryRange,
             /// A comment goes to clients after this long without an event, 1s to 5m. Default 15s. Also
             /// on stream routes.
             heartbeat: Time,
-            /// When a client is too slow and is disconnected; it resumes by id. On stream routes only
-            /// `stall_max` has an effect.
+            /// When a client is too slow, and what then. On stream routes only `stall_max` has an
+            /// effect.
             slow: Slow,
+            /// Streams are closed at 80 to 100 % of this age, each at random, and their clients
+            /// come back: so they spread over pods that were added. Default: none.
+            connection_age_max: Time,
+            /// Clients of the whole route at most. Default: `limits.subscribers_max`.
+            route_subscribers_max: Count,
             /// Clients of one channel at most. Default: `limits.subscribers_max`.
             channel_subscribers_max: Count,
             /// Further headers of the app's response that go to every client. Default: none.
@@ -228,17 +259,23 @@ pub struct RetryRange {
     pub max: Option<Time>,
 }
 
-/// When a client is too slow.
+/// When a client is too slow, and what then.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Slow {
+    /// What happens to a client that is too far behind: `disconnect` (the default): it resumes by
+    /// id; `skip`: it goes on with the newest event, after a gap notice that says how many it
+    /// missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<SlowPolicy>,
     /// Events behind the newest. Default: the ring's `events_max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_max: Option<Count>,
     /// Bytes behind the newest; at least what one event may take. Default: the ring's `bytes_max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_max: Option<Size>,
-    /// Time without taking a byte while there is something to take. Default 10s.
+    /// Time without taking a byte while there is something to take. It is disconnected then,
+    /// whatever the policy. Default 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stall_max: Option<Time>,
 }

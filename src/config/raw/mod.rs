@@ -1,18 +1,24 @@
 //! The YAML as users write it. Doc comments here are the help that editors show: meaning, unit,
 //! default. Nothing is judged here beyond form; `check` does that.
 
+mod cors;
 mod fanout;
 mod forms;
+mod off;
+mod watchdog;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    cors::Cors,
     fanout::{Backoff, Defaults, Event, Identity, RetryRange, Ring, Route, RouteAction, Slow},
     forms::{AllOr, LateJoin, Mode, Named, Upstream},
+    off::TimeOrOff,
+    watchdog::Watchdog,
 };
 use super::{
-    model::LogFormat,
+    model::{ForwardedHeader, LogFormat},
     units::{Count, Size, Time},
 };
 
@@ -32,6 +38,17 @@ pub struct File {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub listeners: Vec<Listener>,
+    /// The proxies in front whose word about their clients is believed: addresses, networks
+    /// (`10.0.0.0/8`), `loopback`, `private` (the networks that are not routed on the internet), or
+    /// `unix` (whoever connects by a unix socket). Each must set what it says itself, and not pass
+    /// on what a client made up. Default: none; the peer of a connection is the client.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
+    /// Where trusted proxies say for whom they ask: `x-forwarded-for` (the default), with
+    /// `X-Forwarded-Proto` and `X-Forwarded-Host`; or `forwarded` (RFC 7239). The other one is not
+    /// looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarded_header: Option<ForwardedHeader>,
     /// The apps behind Sidestream, by name: an address (`http://127.0.0.1:3000`, `https://host`,
     /// `unix:/path`), or a mapping with an address and settings. At least one.
     #[serde(default)]
@@ -81,6 +98,10 @@ pub struct Listener {
     /// knowledge).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
+    /// Every connection begins with a header of the PROXY protocol (version 1 or 2), before TLS, in
+    /// which one of `trusted_proxies` names its client. Others are closed. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<bool>,
 }
 
 /// Certificate and key of a TLS listener.
@@ -156,6 +177,14 @@ pub struct Limits {
     /// Client connections in total. Default: as many as the file descriptors allow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<Count>,
+    /// What the clients of one address may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_address: Option<PerAddress>,
+    /// Client connections that are taken in a second, after a burst of as many; others wait in the
+    /// queue of the listening socket. Clients that are turned away are told to come back so that
+    /// together they stay below it. Default: all are taken; and 1000 for what clients are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connects_per_second: Option<Count>,
     /// Live channels. Default 10000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels_max: Option<Count>,
@@ -166,6 +195,10 @@ pub struct Limits {
     /// Memory of all replay rings together. Default: a quarter of the container's memory limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring_bytes_max: Option<Size>,
+    /// Memory of the process and of its sockets beyond which new subscribers are turned away; those
+    /// who are there stay. Default: 90 % of the container's memory limit, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_max: Option<Size>,
     /// Size of a request head. Default 32KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_bytes_max: Option<Size>,
@@ -199,6 +232,22 @@ pub struct Limits {
     /// Kernel send buffer of a client socket. Default 64KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_send_buffer_bytes: Option<Size>,
+}
+
+/// What the clients of one address may take. The address is the peer's, or the one that a trusted
+/// proxy names: without `trusted_proxies`, everybody behind an ingress counts as one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PerAddress {
+    /// Subscribers. Default: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscribers_max: Option<Count>,
+    /// Connections; those of trusted proxies do not count. Default: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<Count>,
+    /// IPv6 addresses with so many leading bits in common count as one. Default 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6_prefix: Option<Count>,
 }
 
 /// How Sidestream leaves on SIGTERM.

@@ -44,7 +44,7 @@ fn channel() -> Channel {
         data: Bytes::from_static(data.as_bytes()),
         ..Event::default()
     };
-    channel.join(Millis(0)).unwrap();
+    channel.join(None, Millis(0)).unwrap();
     assert!(channel.opened(&http::HeaderMap::new(), Millis(0)));
     channel.publish(&[event("a"), event("bb")], Millis(7));
     channel.cut(Millis(8));

@@ -6,9 +6,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{StatusCode, header::SET_COOKIE};
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, SET_COOKIE},
+};
 
-use super::{Shard, breathe, slot::number, tick::jittered, tick_of};
+use super::{
+    Shard, breathe,
+    slot::number,
+    tick::{age, jittered},
+    tick_of,
+};
 use crate::{
     answer::Answer,
     channel::{
@@ -19,6 +27,7 @@ use crate::{
     },
     clock::{self, Millis},
     config::model::Fanout,
+    cors,
     decide::Reader,
     egress::{
         batch::Form,
@@ -30,6 +39,17 @@ use crate::{
     error::EndReason,
     metrics::labels::ReplayOutcome,
 };
+
+/// What is known of a joiner's credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Credentials {
+    /// The app lets them in.
+    Good,
+    /// Not yet, whether they are still good.
+    Unknown,
+    /// The app did not say so in time.
+    Unproved,
+}
 
 impl Shard {
     pub(super) fn arrive(&mut self, arrival: Arrival) {
@@ -118,36 +138,75 @@ impl Shard {
             return;
         };
         match (view.phase, &view.joiners_head) {
-            (Phase::Over(outcome), _) => {
-                let Stage::Waiting(waiting) = self.take(token, EndReason::UpstreamRefused) else {
-                    return;
-                };
-                let joiner = waiting.joiner;
-                if let (Outcome::Refused, Some(Refusal::TooLong)) = (outcome, &view.refusal) {
-                    self.remove(token, EndReason::UpstreamRefused);
-                    return self.context.relay.relay(joiner);
+            (Phase::Over(outcome), _) => self.turn_away(token, &settings, outcome, view, now),
+            (_, Some(head)) => match self.credentials(token, view, &settings, now) {
+                Credentials::Good => self.admit(token, &settings, head, now),
+                Credentials::Unknown => {}
+                Credentials::Unproved => {
+                    self.turn_away(token, &settings, Outcome::Unreachable, view, now);
                 }
-                let answer = self.turned_away(&joiner, outcome, view, now);
-                let Joiner {
-                    downstream,
-                    membership,
-                    permit,
-                    ..
-                } = *joiner;
-                let deadline = now.after(settings.slow.stall_max);
-                let holds = Holds::new(membership, permit, None);
-                self.answer(token, downstream, &answer, deadline, Some(holds));
-            }
-            (_, Some(head)) => self.admit(token, &settings, head, now),
+            },
             (_, None) => {
                 let silent = view
                     .asked_since
                     .is_some_and(|since| now.since(since) >= settings.head_wait);
-                if silent && !self.waits_for_cors(token) {
+                if silent && (settings.cors.is_some() || !self.waits_for_cors(token)) {
                     self.admit(token, &settings, &JoinersHead::early(&settings), now);
                 }
             }
         }
+    }
+
+    /// Whether a waiting joiner may have what was made for the credentials that it shows.
+    fn credentials(
+        &mut self,
+        token: Token,
+        view: &View,
+        settings: &Fanout,
+        now: Millis,
+    ) -> Credentials {
+        let Some(Stage::Waiting(waiting)) = self.subscriber(token).map(|s| &s.stage) else {
+            return Credentials::Unknown;
+        };
+        let Joiner {
+            membership, asked, ..
+        } = &*waiting.joiner;
+        if view.proof.holds_for(*asked, membership.channel().reauth()) {
+            Credentials::Good
+        } else if now.since(*asked) < settings.open_wait {
+            Credentials::Unknown
+        } else {
+            Credentials::Unproved
+        }
+    }
+
+    /// Answers a waiting joiner with something else than the stream.
+    fn turn_away(
+        &mut self,
+        token: Token,
+        settings: &Fanout,
+        outcome: Outcome,
+        view: &View,
+        now: Millis,
+    ) {
+        let Stage::Waiting(waiting) = self.take(token, EndReason::UpstreamRefused) else {
+            return;
+        };
+        let joiner = waiting.joiner;
+        if let (Outcome::Refused, Some(Refusal::TooLong)) = (outcome, &view.refusal) {
+            self.remove(token, EndReason::UpstreamRefused);
+            return self.context.relay.relay(joiner);
+        }
+        let answer = self.turned_away(&joiner, outcome, view, now);
+        let Joiner {
+            downstream,
+            membership,
+            seat,
+            ..
+        } = *joiner;
+        let deadline = now.after(settings.slow.stall_max);
+        let holds = Holds::new(membership, seat, None);
+        self.answer(token, downstream, &answer, deadline, Some(holds));
     }
 
     fn waiting_settings(&mut self, token: Token) -> Option<Arc<Fanout>> {
@@ -172,12 +231,22 @@ impl Shard {
         view: &View,
         now: Millis,
     ) -> Arc<Answer> {
+        let mut answer = self.refusal(joiner, outcome, view, now);
+        if joiner.request.settings.cors.is_some() {
+            joiner
+                .request
+                .allow(&mut Arc::make_mut(&mut answer).headers);
+        }
+        answer
+    }
+
+    fn refusal(&self, joiner: &Joiner, outcome: Outcome, view: &View, now: Millis) -> Arc<Answer> {
         if let (Outcome::Refused, Some(Refusal::Whole(refusal))) = (outcome, &view.refusal) {
             return refusal.clone();
         }
         let (reader, origin) = (joiner.request.reader, joiner.request.origin.as_deref());
         Arc::new(match (outcome, reader) {
-            (Outcome::Unreachable | Outcome::Broken, Reader::Other) => Answer::text(
+            (Outcome::Unreachable | Outcome::Cut | Outcome::Broken, Reader::Other) => Answer::text(
                 StatusCode::BAD_GATEWAY,
                 "the app behind this proxy cannot be reached",
             ),
@@ -216,8 +285,68 @@ impl Shard {
         self.see_off(token, ending, clock::now());
     }
 
+    /// Answers a joiner that is to get nothing more: 204 keeps an EventSource from coming back (HTML
+    /// standard, section 9.2.3).
+    fn dismiss(&mut self, token: Token, settings: &Fanout, head: &JoinersHead, now: Millis) {
+        let Stage::Waiting(waiting) = self.take(token, EndReason::UpstreamEnded) else {
+            return;
+        };
+        let fields = head.headers.iter();
+        let fields = fields.filter(|(name, _)| *name != CONTENT_TYPE).cloned();
+        let mut answer = Answer::whole(StatusCode::NO_CONTENT, fields.collect(), "");
+        let Joiner {
+            request,
+            downstream,
+            membership,
+            seat,
+            ..
+        } = *waiting.joiner;
+        if settings.cors.is_some() {
+            request.allow(&mut answer.headers);
+        }
+        let deadline = now.after(settings.slow.stall_max);
+        let holds = Holds::new(membership, seat, None);
+        self.answer(token, downstream, &answer, deadline, Some(holds));
+    }
+
+    /// Whether a waiting joiner's place may still come.
+    fn may_pass(&mut self, token: Token, now: Millis) -> bool {
+        self.subscriber(token).is_some_and(|subscriber| {
+            let Stage::Waiting(Waiting { joiner, .. }) = &subscriber.stage else {
+                return false;
+            };
+            let id = joiner.request.last_event_id.as_deref();
+            let channel = joiner.membership.channel();
+            id.is_some_and(|id| channel.may_pass(id, joiner.asked, now))
+        })
+    }
+
+    /// Where a waiting joiner starts.
+    fn placed(&mut self, token: Token, now: Millis) -> Option<Placement> {
+        let Stage::Waiting(waiting) = &self.subscriber(token)?.stage else {
+            return None;
+        };
+        let (membership, id) = (
+            &waiting.joiner.membership,
+            &waiting.joiner.request.last_event_id,
+        );
+        let (channel, has_id) = (membership.channel().clone(), id.is_some());
+        let placement = channel.place(id.as_deref(), membership.joined_at, now);
+        self.note_replay(&channel, has_id, &placement);
+        Some(placement)
+    }
+
     /// Answers a joiner with the stream.
     fn admit(&mut self, token: Token, settings: &Fanout, head: &JoinersHead, now: Millis) {
+        if self.may_pass(token, now) {
+            return;
+        }
+        let Some(placement) = self.placed(token, now) else {
+            return;
+        };
+        if placement.is_done {
+            return self.dismiss(token, settings, head, now);
+        }
         // It stays a member of its slot.
         let Some(Waiting { joiner, slot, .. }) = self.take_waiting(token) else {
             return;
@@ -226,21 +355,23 @@ impl Shard {
             request,
             downstream,
             membership,
-            permit,
+            seat,
             asked,
         } = *joiner;
         let channel = membership.channel().clone();
-        let placement = channel.place(request.last_event_id.as_deref(), membership.joined_at, now);
-        self.note_replay(&channel, request.last_event_id.is_some(), &placement);
         let gap = opening::gap_form(settings.gap_notice, request.reader);
-        let retry = opening::retry(settings.retry, placement.app_retry, rand::random());
+        let retry = opening::retry(settings, placement.app_retry, rand::random());
         let block = opening::opening_block(&placement, retry, request.reader, gap);
         let cookies = if membership.opener {
             channel.take_set_cookie()
         } else {
             Vec::new()
         };
-        let Some((sink, out)) = open_stream(downstream, head, &cookies, &block) else {
+        let grant = settings.cors.as_ref();
+        let grant = grant.map(|cors| cors::grant(cors, request.origin.as_deref()));
+        let own = cookies.into_iter().map(|value| (SET_COOKIE, value));
+        let own: Vec<_> = own.chain(grant.into_iter().flatten()).collect();
+        let Some((sink, out)) = open_stream(downstream, head, &own, &block) else {
             self.forget_member(slot);
             return self.remove(token, EndReason::ClientLeft);
         };
@@ -258,17 +389,19 @@ impl Shard {
             slot,
             seat: self.seat(slot as usize, token.index as usize),
             cursor: placement.cursor,
+            replay: placement.head,
+            retires: settings.connection_age_max.map(|max| now.after(age(max))),
             out,
             reader: request.reader,
             pace: Pace::Behind(now),
-            holds: Holds::new(membership, permit, Some(counted)),
+            holds: Holds::new(membership, seat, Some(counted)),
         };
+        let beat = reading.next_look(now.after(jittered(settings.heartbeat)));
         let Some(subscriber) = self.subscriber(token) else {
             return;
         };
         subscriber.stage = Stage::Reading(reading);
         subscriber.wrote = now;
-        let beat = now.after(jittered(settings.heartbeat));
         self.wheel.schedule(token, tick_of(beat));
         self.close_too(token);
         self.drive(token, now);
@@ -287,6 +420,7 @@ impl Shard {
 
     fn note_replay(&self, channel: &Channel, resumed: bool, placement: &Placement) {
         let outcome = match (resumed, placement.hole, placement.cursor == placement.head) {
+            _ if placement.is_done => ReplayOutcome::Done,
             (_, Some(hole), _) => {
                 channel.route_metrics.gaps.inc(hole.reason);
                 ReplayOutcome::Gap
@@ -313,16 +447,17 @@ impl Subscriber {
     }
 }
 
-/// The sink of a stream that is begun, and the bytes it begins with. `None`: gone.
+/// The sink of a stream that is begun, and the bytes it begins with: the head of all joiners, `own`
+/// fields of this one, and the opening block. `None`: gone.
 fn open_stream(
     downstream: Downstream,
     head: &JoinersHead,
-    cookies: &[http::HeaderValue],
+    own: &[(HeaderName, HeaderValue)],
     block: &[u8],
 ) -> Option<(Sink, Bytes)> {
     let fields = head.headers.iter().map(|(name, value)| (name, value));
-    let cookies = cookies.iter().map(|value| (&SET_COOKIE, value));
-    let (sink, mut out) = downstream.stream(StatusCode::OK, fields.chain(cookies))?;
+    let own = own.iter().map(|(name, value)| (name, value));
+    let (sink, mut out) = downstream.stream(StatusCode::OK, fields.chain(own))?;
     out.extend_from_slice(&opening::framed(block, sink.framing()));
     Some((sink, out.freeze()))
 }

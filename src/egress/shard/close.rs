@@ -1,5 +1,7 @@
 //! Many readers are closed: along a slope, so that they do not all come back in the same second.
 
+use std::{sync::Arc, time::Duration};
+
 use rand::seq::SliceRandom;
 
 use super::{Shard, breathe};
@@ -7,7 +9,11 @@ use crate::{
     channel::{state::Outcome, view::View},
     clock::{self, Millis},
     drain::Slope,
-    egress::handle::{Order, Token},
+    egress::{
+        connection::Connection,
+        handle::{Order, Token},
+        subscriber::Stage,
+    },
     error::EndReason,
 };
 
@@ -15,11 +21,16 @@ use crate::{
 /// not thin them out.
 const CROWD: usize = 256;
 
+/// Streams of one HTTP/2 connection end within this time once it was told to go.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// Readers that are being closed evenly.
 pub(super) struct Closing {
     readers: Vec<Token>,
     slope: Slope,
     reason: EndReason,
+    /// Readers that went before they were due, with the others of their connection.
+    early: usize,
 }
 
 impl Closing {
@@ -30,7 +41,16 @@ impl Closing {
             readers,
             slope,
             reason,
+            early: 0,
         }
+    }
+
+    /// How many to close at `now`. Those who went early count as being there until they are due.
+    fn due(&mut self, now: Millis) -> usize {
+        let due = self.slope.due(now, self.readers.len() + self.early);
+        let gone = due.min(self.early);
+        self.early -= gone;
+        due - gone
     }
 }
 
@@ -64,8 +84,13 @@ impl Shard {
         }
     }
 
-    /// The deadline: cuts what is left.
+    /// The deadline: cuts what is left. Who still joins is closed at once.
     async fn cut(&mut self) {
+        // A shard that started anew has not heard of the drain.
+        self.drain.get_or_insert_with(|| {
+            let over = Slope::new(clock::now(), Duration::ZERO, 0.0);
+            Closing::new(Vec::new(), over, EndReason::Drained)
+        });
         for index in 0..self.subscribers.capacity() {
             if let Some(token) = self.token(index) {
                 self.remove(token, EndReason::Drained);
@@ -100,12 +125,13 @@ impl Shard {
 
     /// The channel's life is over: its readers are told, in the way that suits why. A crowd leaves
     /// over the time in which its route has clients come back. So does each of the channels that a
-    /// reload retired, for there may be many of them at once.
+    /// reload retired, for there may be many of them at once; but who may no longer share goes now.
     pub(super) async fn channel_over(&mut self, index: usize, outcome: Outcome) {
         let now = clock::now();
         let reason = match outcome {
             Outcome::Refused | Outcome::Unreachable => EndReason::UpstreamRefused,
-            Outcome::Retired => EndReason::Reloaded,
+            Outcome::Cut => EndReason::UpstreamCut,
+            Outcome::Retired | Outcome::Revoked => EndReason::Reloaded,
             Outcome::Broken | Outcome::Lingered => EndReason::Internal,
         };
         let Some(slot) = self.slots.get_mut(index) else {
@@ -116,7 +142,8 @@ impl Shard {
         }
         let window = slot.channel.settings().retry.max;
         let readers = self.readers_of(index);
-        if outcome == Outcome::Retired || readers.len() > CROWD {
+        let is_crowd = readers.len() > CROWD && outcome != Outcome::Revoked;
+        if outcome == Outcome::Retired || is_crowd {
             let slope = Slope::new(now, window, rand::random());
             self.closings.push(Closing::new(readers, slope, reason));
         } else {
@@ -130,14 +157,17 @@ impl Shard {
     /// Closes those whose time has come.
     pub(super) async fn close_due(&mut self, now: Millis) {
         let mut due = Vec::new();
+        if let Some(mut drain) = self.drain.take() {
+            let ahead = drain.slope.hastened();
+            let alone = self.drain_due(&mut drain, now);
+            due.extend(alone.into_iter().map(|token| (token, drain.reason, ahead)));
+            self.drain = Some(drain);
+        }
         let mut closings = std::mem::take(&mut self.closings);
-        let mut drain = self.drain.take();
-        for closing in closings.iter_mut().chain(&mut drain) {
+        for closing in &mut closings {
             closing.readers.retain(|token| self.is_reading(*token));
-            let left = closing.readers.len();
-            let leaving = closing
-                .readers
-                .split_off(left - closing.slope.due(now, left));
+            let stay = closing.readers.len() - closing.due(now);
+            let leaving = closing.readers.split_off(stay);
             let ahead = closing.slope.hastened();
             due.extend(
                 leaving
@@ -147,10 +177,50 @@ impl Shard {
         }
         closings.retain(|closing| !closing.readers.is_empty());
         self.closings = closings;
-        self.drain = drain;
         for (done, (token, reason, ahead)) in due.into_iter().enumerate() {
             self.end_ahead(token, reason, ahead, now);
             breathe(done).await;
+        }
+    }
+
+    /// A drain goes by connection: what a client or a proxy has on one comes back elsewhere together,
+    /// and not stream by stream over many connections. It is told to go, and its streams end a little
+    /// later. Returns who is due and has a connection of its own.
+    fn drain_due(&mut self, drain: &mut Closing, now: Millis) -> Vec<Token> {
+        drain.readers.retain(|token| self.is_reading(*token));
+        let mut due = drain.due(now);
+        let mut alone = Vec::new();
+        while due > 0 {
+            let Some(token) = drain.readers.pop() else {
+                break;
+            };
+            let Some(connection) = self.connection_of(token) else {
+                alone.push(token);
+                due -= 1;
+                continue;
+            };
+            connection.leave();
+            let readers = std::mem::take(&mut drain.readers).into_iter();
+            let (mut together, others) = readers.partition::<Vec<_>, _>(|token| {
+                self.connection_of(*token)
+                    .is_some_and(|other| Arc::ptr_eq(&other, &connection))
+            });
+            drain.readers = others;
+            together.push(token);
+            drain.early += together.len().saturating_sub(due);
+            due = due.saturating_sub(together.len());
+            let parting = Slope::new(now, PARTING.min(drain.slope.left(now)), rand::random());
+            self.closings
+                .push(Closing::new(together, parting, drain.reason));
+        }
+        alone
+    }
+
+    /// The connection that a reader shares with others.
+    fn connection_of(&self, token: Token) -> Option<Arc<Connection>> {
+        match &self.subscribers.get(token.index as usize)?.stage {
+            Stage::Reading(reading) => reading.sink.connection().cloned(),
+            Stage::Waiting(_) | Stage::Ending(_) | Stage::Gone => None,
         }
     }
 }

@@ -128,7 +128,7 @@ fn last_words(reading: &Reading, reason: EndReason, kind: EndKind, ahead: Durati
     if reading.wants_retry(reason) {
         let channel = reading.holds.channel();
         let random = rand::random();
-        let retry = opening::retry(channel.settings().retry, channel.app_retry(), random)
+        let retry = opening::retry(&channel.settings(), channel.app_retry(), random)
             + ahead.mul_f64(random);
         let line = opening::parting_line(retry);
         out.extend_from_slice(&opening::framed(&line, reading.form.framing));

@@ -25,7 +25,7 @@ use crate::{
         state::{Next, Outcome},
     },
     config::{
-        model::{Fanout, GapNotice, Ids, LateJoin, RingLimits, SlowReader},
+        model::{Fanout, GapNotice, Ids, LateJoin, RingLimits, SlowPolicy, SlowReader},
         testing,
     },
     decide::Reader,
@@ -74,6 +74,10 @@ struct Tally {
     /// Times that a client was found behind.
     behind: usize,
     slow: u64,
+    /// Events that slow readers passed over.
+    skipped: u64,
+    /// Streams that were of age.
+    aged: u64,
     /// Times that the shard gave way to the others.
     yields: usize,
     /// Clients whose stream a drain ended.
@@ -103,11 +107,17 @@ fn settings(random: &mut StdRng) -> Fanout {
         age_max: Duration::from_secs(20),
     };
     settings.slow = SlowReader {
+        policy: if random.random() {
+            SlowPolicy::Disconnect
+        } else {
+            SlowPolicy::Skip
+        },
         events_max: pick(random, &[4, 64, 1024]),
         bytes_max: 1 << 20,
         stall_max: Duration::from_secs(5),
     };
     settings.heartbeat = Duration::from_secs(1);
+    settings.connection_age_max = random.random_ratio(1, 4).then(|| Duration::from_secs(60));
     settings.linger = Duration::from_secs(3);
     // Who waits is not turned away: answers are no part of this.
     settings.open_wait = Duration::from_secs(1_000_000);
@@ -265,7 +275,12 @@ impl World {
             App::Opening(channel) | App::Live(channel) => channel,
             App::Quiet => return,
         };
-        let outcomes = [Outcome::Broken, Outcome::Refused, Outcome::Retired];
+        let outcomes = [
+            Outcome::Broken,
+            Outcome::Refused,
+            Outcome::Retired,
+            Outcome::Revoked,
+        ];
         channel.finish(*outcomes.choose(&mut self.random).expect("some"));
         // Those who come back by themselves get a whole end.
         for client in &mut self.clients {
@@ -304,7 +319,8 @@ impl World {
         let (theirs, socket) = self.rig.join(ask, self.now());
         let bare = http10.then_some(socket);
         let mut client = Client::new(theirs, start, bare, reader);
-        if self.rig.settings.gap_notice == GapNotice::Close {
+        let settings = &self.rig.settings;
+        if settings.gap_notice == GapNotice::Close || settings.connection_age_max.is_some() {
             client.may_end_whole();
         }
         self.clients.push(client);
@@ -396,6 +412,8 @@ async fn ten_thousand_joins_at_random_moments_see_each_event_once_or_are_told() 
         all.resumed += one.resumed;
         all.behind += one.behind;
         all.slow += one.slow;
+        all.skipped += one.skipped;
+        all.aged += one.aged;
         all.yields += one.yields;
         all.drained += one.drained;
         all.settled += one.settled;
@@ -408,6 +426,10 @@ async fn ten_thousand_joins_at_random_moments_see_each_event_once_or_are_told() 
     );
     assert!(
         is_replay || (all.behind > 1_000 && all.slow > 100),
+        "{all:?}"
+    );
+    assert!(
+        is_replay || (all.skipped > 1_000 && all.aged > 100),
         "{all:?}"
     );
     assert!(

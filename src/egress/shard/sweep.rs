@@ -6,6 +6,7 @@ use super::{Shard, breathe};
 use crate::{
     channel::state::Phase,
     clock::{self, Millis},
+    config::model::SlowPolicy,
     egress::{
         batch::{Batch, Gathered},
         handle::Token,
@@ -35,7 +36,7 @@ impl Shard {
         self.sweep(index, channel.head()).await;
         match view.phase {
             Phase::Over(outcome) => self.channel_over(index, outcome).await,
-            Phase::Idle | Phase::Opening | Phase::Live => {
+            Phase::Idle | Phase::Opening | Phase::Live | Phase::Complete => {
                 self.hasten_lost(index, &view, clock::now())
             }
         }
@@ -129,11 +130,15 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
+        let (place, level) = (slot.swept, slot.level);
         slot.advance(head, now);
-        let level = slot.level;
+        let policy = slot.channel.settings().slow.policy;
         let readers = self.readers_of(index).into_iter().take(level);
         for (done, token) in readers.enumerate() {
-            self.end(token, EndReason::Slow, now);
+            match policy {
+                SlowPolicy::Disconnect => self.end(token, EndReason::Slow, now),
+                SlowPolicy::Skip => self.lag_from(token, place, now),
+            }
             breathe(done).await;
         }
     }
@@ -202,10 +207,16 @@ impl Shard {
             Ordering::Less => {}
         }
         let (cursor, swept) = (reading.cursor, slot.swept);
+        let slow = slot.channel.settings().slow;
+        if slow.policy == SlowPolicy::Skip && reading.is_too_far(&slow) {
+            return Some(reading.skip(swept, &mut self.delivered));
+        }
         let batch = match Batch::gather(&slot.channel, cursor, swept, CATCH_UP_BYTES_MAX) {
             Gathered::Batch(batch) => batch,
             // The channel took its ring with it. The reader is told so in its turn.
             Gathered::Evicted if slot.channel.is_over() => return Some(Step::Waits),
+            // Evicted since we looked.
+            Gathered::Evicted if slow.policy == SlowPolicy::Skip => return Some(Step::More),
             Gathered::Nothing | Gathered::Evicted => return Some(Step::Ends(EndReason::Slow)),
         };
         let before = self.delivered.bytes;
@@ -251,7 +262,7 @@ impl Reading {
 }
 
 /// What driving a reader came to.
-enum Step {
+pub(super) enum Step {
     /// It may take more.
     More,
     /// It has everything that was swept: it is level in this slot and seat.

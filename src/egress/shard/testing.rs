@@ -15,7 +15,7 @@ use tokio::io::{DuplexStream, duplex};
 
 use super::{Joiner, Relay, Shard, ShardContext, ShardHandle};
 use crate::{
-    admission::{Admission, Places, fd::Caps},
+    admission::{Admission, Seat, fd::Caps},
     channel::{
         registry::{Opener, Registry},
         shared::Channel,
@@ -39,6 +39,10 @@ pub(super) struct Asked(pub(super) Mutex<Vec<Arc<Channel>>>);
 impl Opener for Asked {
     fn open(&self, channel: Arc<Channel>) {
         self.0.lock().push(channel);
+    }
+
+    fn prove(&self, _channel: Arc<Channel>) {
+        panic!("these channels are of nobody");
     }
 }
 
@@ -95,7 +99,7 @@ pub(super) struct Rig {
     pub(super) asked: Arc<Asked>,
     pub(super) handle: ShardHandle,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) places: Places,
+    pub(super) admission: Arc<Admission>,
 }
 
 impl Rig {
@@ -111,19 +115,19 @@ impl Rig {
             asked,
             handle: ShardHandle::new(0),
             metrics,
-            places: Places::new(places),
+            admission: Arc::new(Admission::new(&Caps {
+                connections_max: 1,
+                subscribers_max: places,
+                upstreams: std::collections::BTreeMap::new(),
+                warnings: Vec::new(),
+            })),
         }
     }
 
     pub(super) fn context(&self) -> ShardContext {
         ShardContext {
             metrics: self.metrics.clone(),
-            admission: Arc::new(Admission::new(&Caps {
-                connections_max: 1,
-                subscribers_max: 1,
-                upstreams: std::collections::BTreeMap::new(),
-                warnings: Vec::new(),
-            })),
+            admission: self.admission.clone(),
             relay: Arc::new(NoRelay),
         }
     }
@@ -153,10 +157,16 @@ impl Rig {
             request: Box::new(request),
             downstream: Downstream::h1(Box::new(ours), ask.http10, socket),
             membership,
-            permit: self.places.try_take().expect("there is room"),
+            seat: self.seat(),
             asked: now,
         }));
         theirs
+    }
+
+    fn seat(&self) -> Seat {
+        let per_address = testing::limits().per_address;
+        let seat = self.admission.seat(("r", usize::MAX), None, &per_address);
+        seat.expect("there is room")
     }
 
     fn request(&self, last_event_id: Option<Bytes>, reader: Reader) -> FanOut {

@@ -1,10 +1,11 @@
-//! Time passes: heartbeats, stalled readers, waiting joiners, and the slopes of closing.
+//! Time passes: heartbeats, ages, stalled readers, waiting joiners, and the slopes of closing.
 
 use std::time::Duration;
 
 use super::{Shard, breathe, tick_of};
 use crate::{
     clock::Millis,
+    config::model::SlowPolicy,
     egress::{
         handle::Token,
         opening,
@@ -33,7 +34,8 @@ impl Shard {
         }
     }
 
-    /// Sends a heartbeat when one is due; returns when to look again.
+    /// Closes a stream that is of age, or sends a heartbeat when one is due; returns when to look
+    /// again.
     fn beat_one(&mut self, token: Token, now: Millis) -> Option<Millis> {
         // Field by field: the slot is looked at meanwhile.
         let subscriber = self
@@ -44,15 +46,20 @@ impl Shard {
         let Stage::Reading(reading) = &mut subscriber.stage else {
             return None;
         };
+        if reading.retires.is_some_and(|at| at <= now) {
+            self.end(token, EndReason::Age, now);
+            return None;
+        }
         let interval = reading.holds.settings().heartbeat;
+        let next = reading.next_look(now.after(jittered(interval)));
         if reading.pace != Pace::Level {
-            return Some(now.after(jittered(interval)));
+            return Some(next);
         }
         let slot = self.slots.get(reading.slot as usize)?;
         let wrote = slot.wrote.max(wrote);
         // A tenth early is the jitter; without it a steady trickle would push the beat on for ever.
         if now.since(wrote) < interval.mul_f64(0.9) {
-            return Some(wrote.after(jittered(interval)));
+            return Some(reading.next_look(wrote.after(jittered(interval))));
         }
         // A level reader's cursor is the slot's; its own is brought up only when it is needed.
         reading.cursor = slot.swept;
@@ -72,12 +79,13 @@ impl Shard {
                 return None;
             }
         }
-        Some(now.after(jittered(interval)))
+        Some(next)
     }
 
     // --- the slow ------------------------------------------------------------------------------
 
-    /// Readers that are behind for too long or too far are disconnected: they resume by id.
+    /// Readers that are behind for too long, or too far where that is the policy, are disconnected:
+    /// they resume by id.
     async fn check_behind(&mut self, now: Millis) {
         for (done, token) in std::mem::take(&mut self.behind).into_iter().enumerate() {
             let Some(subscriber) = self.subscriber(token) else {
@@ -127,18 +135,16 @@ impl Shard {
 }
 
 impl Reading {
-    /// Behind without progress since `since`: for too long, or too far.
+    /// Behind without progress since `since`: for too long, or too far to be kept.
     fn is_too_slow(&self, since: Millis, now: Millis) -> bool {
         let slow = self.holds.settings().slow;
-        let channel = self.holds.channel();
-        let too_far = match channel.lag(self.cursor) {
-            Some((events, bytes)) => {
-                events > slow.events_max as u64 || bytes > slow.bytes_max as u64
-            }
-            // A channel that is over may have dropped its ring, which is not the reader's fault.
-            None => !channel.is_over(),
-        };
+        let too_far = slow.policy == SlowPolicy::Disconnect && self.is_too_far(&slow);
         too_far || now.since(since) >= slow.stall_max
+    }
+
+    /// `beat`, unless its age comes first.
+    pub(super) fn next_look(&self, beat: Millis) -> Millis {
+        self.retires.map_or(beat, |at| at.min(beat))
     }
 }
 
@@ -146,3 +152,11 @@ impl Reading {
 pub(super) fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.9 + 0.2 * rand::random::<f64>())
 }
+
+/// 80 to 100 % of `max`: a crowd that joined at once does not leave at once.
+pub(super) fn age(max: Duration) -> Duration {
+    max.mul_f64(0.8 + 0.2 * rand::random::<f64>())
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,20 +13,27 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 
 use super::EndKind;
+use crate::egress::connection::Connection;
 
 /// A stream that a response is written to.
 pub struct H2Sink {
     send: SendStream<Bytes>,
     /// Set once the end is said: whether everything before it has gone out.
     flushed: Option<Arc<AtomicBool>>,
+    connection: Option<Arc<Connection>>,
 }
 
 impl H2Sink {
-    pub(super) const fn new(send: SendStream<Bytes>) -> Self {
+    pub(super) const fn new(send: SendStream<Bytes>, connection: Option<Arc<Connection>>) -> Self {
         Self {
             send,
             flushed: None,
+            connection,
         }
+    }
+
+    pub(super) const fn connection(&self) -> Option<&Arc<Connection>> {
+        self.connection.as_ref()
     }
 
     pub(super) fn poll_push(

@@ -13,7 +13,9 @@ use crate::{
         view::Refusal,
     },
     config::{
-        model::{Action, Backoff, Config, Fanout, OnEnd, Route, UpstreamAddress, UpstreamTls},
+        model::{
+            Action, Backoff, Config, Fanout, OnEnd, Route, UpstreamAddress, UpstreamTls, Watchdog,
+        },
         testing,
     },
     decide::{self, FanOut},

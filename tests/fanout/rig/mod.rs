@@ -7,6 +7,7 @@ pub(crate) mod wire;
 
 use std::ops::Deref;
 
+pub(crate) use crate::base::process::make_certificate;
 use crate::base::{process::Process, section};
 pub(crate) use crate::base::{soon, until};
 
@@ -24,6 +25,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) limits: &'a str,
     /// `drain:`, in YAML's flow form.
     pub(crate) drain: &'a str,
+    /// Lines of the file itself.
+    pub(crate) file: &'a str,
 }
 
 impl Side {
@@ -55,7 +58,13 @@ impl Side {
         if !settings.drain.is_empty() {
             yaml.push_str(&format!("drain: {}\n", settings.drain));
         }
+        yaml.push_str(settings.file);
         Self(Process::start(&yaml))
+    }
+
+    /// On a file that may be rewritten; `rest` is all that is not common to all tests.
+    pub(crate) fn watching(rest: &str) -> Self {
+        Self(Process::watching(rest))
     }
 
     /// Clients in all channels, waiting ones included.
@@ -70,6 +79,11 @@ impl Side {
     /// Waits until so many clients are in all channels.
     pub(crate) async fn until_members(&self, wanted: usize) {
         until(&format!("{wanted} members"), || self.members() == wanted).await;
+    }
+
+    /// Is told to end, and does.
+    pub(crate) fn leave_now(self) {
+        self.0.leave_now();
     }
 
     /// Waits until the drain is over, and ends.

@@ -25,6 +25,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// A request for a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Ask {
+    method: &'static str,
     target: String,
     version: &'static str,
     fields: Vec<(&'static str, String)>,
@@ -33,6 +34,7 @@ pub(crate) struct Ask {
 /// A plain GET, as of a library.
 pub(crate) fn get(target: &str) -> Ask {
     Ask {
+        method: "GET",
         target: target.to_owned(),
         version: "HTTP/1.1",
         fields: Vec::new(),
@@ -52,6 +54,11 @@ impl Ask {
         self
     }
 
+    pub(crate) fn method(mut self, method: &'static str) -> Self {
+        self.method = method;
+        self
+    }
+
     pub(crate) fn last_id(self, id: &str) -> Self {
         self.with("Last-Event-ID", id)
     }
@@ -63,8 +70,8 @@ impl Ask {
 
     fn to_h1(&self) -> String {
         let mut head = format!(
-            "GET {} {}\r\nHost: shop.example\r\n",
-            self.target, self.version
+            "{} {} {}\r\nHost: shop.example\r\n",
+            self.method, self.target, self.version
         );
         for (name, value) in &self.fields {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -74,8 +81,9 @@ impl Ask {
     }
 
     fn to_h2(&self) -> http::Request<()> {
-        let mut request =
-            http::Request::builder().uri(format!("http://shop.example{}", self.target));
+        let mut request = http::Request::builder()
+            .method(self.method)
+            .uri(format!("http://shop.example{}", self.target));
         for (name, value) in &self.fields {
             request = request.header(*name, value);
         }

@@ -52,6 +52,16 @@ class ChildApp {
     }
   }
 
+  /** Ends the session of a cookie. */
+  async logOut(cookie) {
+    const response = await fetch(`${this.url}/control/logout`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ cookie }),
+    });
+    if (!response.ok) throw new Error(`${this.name} did not log out: ${response.status}`);
+  }
+
   /** `{open, total, heads}`: requests for a path as the app counts them. */
   async stats(path = '/feed') {
     const stats = await (await fetch(`${this.url}/control/stats`)).json();

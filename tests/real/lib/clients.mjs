@@ -1,11 +1,10 @@
 // Real clients behind one interface: `open(url, options)` starts reading and resolves with a
 // connection `{reading, close()}` once the stream is open.
 //
-// options: `headers`, `lastEventId` (sent as a header), `ca` (PEM file for https).
+// options: `headers`, `lastEventId` (sent as a header), `ca` (PEM file for https); of nodeHttp1 also
+// `localAddress` (to connect from).
 //
 // A client either `reconnects` by itself, carrying its last event id, or is opened again by the test.
-// It `countsTornIds` when it resumes behind an event of which it got the id and not the end: against
-// the standard, an `id:` counts for it before the blank line, so that it skips an event cut in between.
 // It `keepsBareIds` when it remembers the id of a block without data, as the standard says.
 // `sees` is what a client with a defect of its own makes of data that it gets intact.
 
@@ -48,6 +47,7 @@ export const nodeHttp1 = {
     const request = get(url, {
       agent: false,
       headers: requestHeaders(options),
+      localAddress: options.localAddress,
       ...certificate(options),
     });
     const [response] = await once(request, 'response');
@@ -143,7 +143,6 @@ function eventSourceClient(name, EventSource, traits = {}) {
 export const fetchEventSourceClient = {
   name: 'fetch-event-source 2',
   reconnects: true,
-  countsTornIds: true,
   // It decodes field by field, each time dropping a byte order mark, and forgets an empty first line.
   sees: (data) => data.replace(/^[\n\ufeff]/, ''),
   async open(url, options = {}) {
@@ -250,7 +249,7 @@ export const CLIENTS = [
   { ...nodeHttp2, name: 'node h2c', listener: 'plain' },
   { ...nativeFetch, listener: 'plain' },
   {
-    ...eventSourceClient('eventsource 2', EventSource2, { countsTornIds: true, keepsBareIds: true }),
+    ...eventSourceClient('eventsource 2', EventSource2, { keepsBareIds: true }),
     listener: 'plain',
   },
   { ...eventSource4, listener: 'plain' },

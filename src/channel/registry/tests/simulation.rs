@@ -9,7 +9,10 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::OwnedMutexGuard;
 
 use super::*;
-use crate::{answer::Answer, channel::state::Next, channel::view::Refusal, sse::event::Event};
+use crate::{
+    answer::Answer, channel::state::Next, channel::view::Refusal, config::model::OnEnd,
+    sse::event::Event,
+};
 
 const RUNS: u64 = 200;
 const STEPS: usize = 400;
@@ -45,6 +48,7 @@ struct Tally {
     stale: usize,
     lingered: usize,
     refused: usize,
+    completed: usize,
 }
 
 impl World {
@@ -55,10 +59,11 @@ impl World {
             settings.linger = Duration::from_secs(1);
             settings.ring.events_max = 3;
         });
+        let answer = route(|settings| settings.on_end = OnEnd::Final);
         Self {
             random: StdRng::seed_from_u64(seed),
             rig: Rig::new(plain.clone()),
-            routes: vec![plain, limits, moved],
+            routes: vec![plain, limits, moved, answer],
             readers: Vec::new(),
             members: Vec::new(),
             told: true,
@@ -166,6 +171,8 @@ impl World {
                 0 => (channel.cut(now) == Next::Retry).then_some(Reader::Trying(turn)),
                 1 => {
                     assert_eq!(channel.ended(now), Next::Stop);
+                    let is_whole = channel.view().phase == Phase::Complete;
+                    self.tally.completed += usize::from(is_whole);
                     None
                 }
                 _ => {
@@ -185,7 +192,9 @@ impl World {
                 .iter()
                 .filter(|(of, _)| Arc::ptr_eq(of, channel));
             match (channel.view().phase, readers.count()) {
-                (Phase::Opening | Phase::Live, 1) | (Phase::Idle, 0) | (Phase::Over(_), 0 | 1) => {}
+                (Phase::Opening | Phase::Live, 1)
+                | (Phase::Idle | Phase::Complete, 0)
+                | (Phase::Over(_), 0 | 1) => {}
                 (phase, readers) => panic!("{readers} readers while {phase:?}"),
             }
             if self.told && !channel.is_over() {
@@ -250,12 +259,14 @@ async fn no_channel_is_left_without_its_reader_and_no_key_has_two_connections() 
             stale,
             lingered,
             refused,
+            completed,
         } = world.tally;
         total.opened += opened;
         total.replaced += replaced;
         total.stale += stale;
         total.lingered += lingered;
         total.refused += refused;
+        total.completed += completed;
     }
     if only.is_none() {
         let Tally {
@@ -264,8 +275,9 @@ async fn no_channel_is_left_without_its_reader_and_no_key_has_two_connections() 
             stale,
             lingered,
             refused,
+            completed,
         } = total;
-        let least = [opened, replaced, stale, lingered, refused]
+        let least = [opened, replaced, stale, lingered, refused, completed]
             .into_iter()
             .min();
         assert!(least > Some(100), "{total:?}");

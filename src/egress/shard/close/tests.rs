@@ -38,6 +38,7 @@ async fn a_crowd_whose_channel_ends_leaves_evenly_and_a_few_at_once() {
         (Outcome::Refused, 1_000, true),
         (Outcome::Broken, 1_000, true),
         (Outcome::Retired, 100, true),
+        (Outcome::Revoked, 1_000, false),
     ] {
         let rig = Rig::new(fanout(), count);
         let mut shard = rig.shard();

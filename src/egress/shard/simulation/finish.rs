@@ -90,7 +90,7 @@ impl World {
         }
         assert_eq!(shard.subscribers.len(), 0);
         assert_eq!((shard.slots.len(), shard.by_channel.len()), (0, 0));
-        assert_eq!(self.rig.places.taken(), 0);
+        assert_eq!(self.rig.admission.subscribers.taken(), 0);
         let members: usize = self
             .rig
             .registry
@@ -112,7 +112,10 @@ impl World {
         self.rig.asked.0.lock().clear();
         let metrics = self.rig.metrics.clone();
         let mut tally = std::mem::take(&mut self.tally);
-        tally.slow = metrics.route("r").subscribers_ended.get(EndReason::Slow);
+        let route = metrics.route("r");
+        tally.slow = route.subscribers_ended.get(EndReason::Slow);
+        tally.aged = route.subscribers_ended.get(EndReason::Age);
+        tally.skipped = route.events_skipped.get();
         drop(self);
         for level in [
             &metrics.waiting_joiners,

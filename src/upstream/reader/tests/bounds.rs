@@ -121,7 +121,8 @@ fn only_a_reconnect_is_bounded_by_what_the_app_may_take_to_answer() {
         (false, Some(90), Some(60)),
         (false, Some(30), Some(30)),
     ] {
-        let bound = head_max(is_cold, &upstream, silence_max.map(seconds));
+        let watchdog = silence_max.map_or(Watchdog::Auto, |max| Watchdog::After(seconds(max)));
+        let bound = head_max(is_cold, &upstream, watchdog);
         assert_eq!(bound, expected.map(seconds), "{is_cold} {silence_max:?}");
     }
 }
@@ -149,7 +150,7 @@ async fn an_app_that_answers_and_dies_at_once_is_not_hammered() {
         rig.metrics.clone(),
         clock::now(),
     ));
-    channel.join(clock::now()).unwrap();
+    channel.join(None, clock::now()).unwrap();
     let mut reader = Reader {
         dialer: Arc::new(Dialer::new(Arc::new(Peers::new(rig.metrics.clone())))),
         retry: Retry::new(channel.settings().backoff),
@@ -179,10 +180,48 @@ async fn silence_is_a_cut_where_it_is_configured() {
     ];
     let app = App::start(vec![silent, live]).await;
     let rig = Rig::new(app.address.port(), |settings| {
-        settings.upstream_silence_max = Some(Duration::from_millis(200));
+        settings.watchdog = Watchdog::After(Duration::from_millis(200));
     });
     let member = rig.join();
     until_ring(member.channel(), "a <gap> b").await;
+    assert_eq!(rig.cuts(CutReason::Silence), 1);
+}
+
+/// One that comments by a clock and falls silent is found out, and one that never did is left alone.
+#[tokio::test]
+async fn a_frozen_app_is_told_from_a_quiet_one_by_its_comments() {
+    let mut steps = vec![Step::Request, send(HEAD), send(chunk("data: a\n\n"))];
+    // More than five, for a machine that is late with one or two.
+    for _ in 0..12 {
+        steps.extend([Step::Wait, send(chunk(": ping\n"))]);
+    }
+    steps.push(Step::Request);
+    let quiet = vec![
+        Step::Request,
+        send(HEAD),
+        send(chunk("data: b\n\n")),
+        Step::Wait,
+        send(chunk("data: c\n\n")),
+        Step::Wait,
+    ];
+    let app = App::start(vec![steps, quiet]).await;
+    let rig = Rig::new(app.address.port(), |_| {});
+    let member = rig.join();
+    until_ring(member.channel(), "a").await;
+    let mut clock = tokio::time::interval(Duration::from_millis(150));
+    for _ in 0..12 {
+        clock.tick().await;
+        app.go_on();
+    }
+    let (gap, began) = (Duration::from_millis(150), clock::now());
+    until_ring(member.channel(), "a <gap> b").await;
+    let silent = clock::now().since(began);
+    assert!(silent >= Duration::from_secs(1) - gap, "{silent:?}");
+    assert_eq!(rig.cuts(CutReason::Silence), 1);
+    // Longer than the rhythm of the stream before would allow.
+    tokio::time::sleep(silent + gap).await;
+    app.go_on();
+    until_ring(member.channel(), "a <gap> b c").await;
     assert_eq!(rig.cuts(CutReason::Silence), 1);
 }
 
@@ -242,7 +281,7 @@ async fn limits_of_a_reload_hold_for_the_open_stream() {
     app.go_on();
     until_ring(member.channel(), "123456789 <gap> a").await;
     // The app is silent by now: a read that waits already gets its bound.
-    rig.reload(|settings| settings.upstream_silence_max = Some(Duration::from_millis(20)));
+    rig.reload(|settings| settings.watchdog = Watchdog::After(Duration::from_millis(20)));
     until_ring(member.channel(), "123456789 <gap> a <gap> b").await;
     assert_eq!(rig.cuts(CutReason::Silence), 1);
 }

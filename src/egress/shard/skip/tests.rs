@@ -1,0 +1,256 @@
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, DuplexStream};
+
+use crate::{
+    channel::{id, shared::Channel},
+    clock,
+    config::{
+        model::{Fanout, GapNotice, Ids, SlowPolicy},
+        testing::fanout,
+    },
+    decide::Reader,
+    egress::shard::{
+        Shard,
+        testing::{Ask, Rig},
+    },
+    error::GapReason,
+    sse::event::Event,
+};
+
+/// A ring of 8, and readers that may be 4 behind.
+fn settings() -> Fanout {
+    let mut settings = fanout();
+    settings.ring.events_max = 8;
+    settings.slow.policy = SlowPolicy::Skip;
+    settings.slow.events_max = 4;
+    settings
+}
+
+/// A reader whose socket holds next to nothing.
+fn narrow(reader: Reader) -> Ask {
+    Ask {
+        reader,
+        http10: true,
+        buffer: 32,
+        ..Ask::page()
+    }
+}
+
+struct World {
+    rig: Rig,
+    shard: Shard,
+    channel: Arc<Channel>,
+    published: u64,
+    text: String,
+}
+
+impl World {
+    async fn new(settings: Fanout) -> Self {
+        let rig = Rig::new(settings, 9);
+        let mut shard = rig.shard();
+        // Holds the channel, and is never behind.
+        let (channel, _gone) = rig.readers(&mut shard, 1).await;
+        Self {
+            rig,
+            shard,
+            channel,
+            published: 0,
+            text: String::new(),
+        }
+    }
+
+    async fn join(&mut self, ask: Ask) -> DuplexStream {
+        let (client, _) = self.rig.join(ask, clock::now());
+        self.shard.work().await;
+        client
+    }
+
+    /// Events whose data are their sequence, each read of the app's swept by itself.
+    async fn publish(&mut self, reads: u64, events: u64) {
+        for _ in 0..reads {
+            let events: Vec<Event> = (1..=events)
+                .map(|n| Event {
+                    data: Bytes::from((self.published + n).to_string()),
+                    id: Some(Bytes::from(format!("a{}", self.published + n))),
+                    ..Event::default()
+                })
+                .collect();
+            self.published += events.len() as u64;
+            self.channel.publish(&events, clock::now());
+            self.shard.work().await;
+        }
+    }
+
+    /// Everything that `client` can have now. `false`: its stream is over.
+    async fn read(&mut self, client: &mut DuplexStream) -> bool {
+        let mut buffer = [0; 64];
+        loop {
+            // Pipes count against a task's budget: this gives it a new one.
+            tokio::task::yield_now().await;
+            let read = {
+                let mut read = pin!(client.read(&mut buffer));
+                read.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            };
+            match read {
+                Poll::Pending => return true,
+                Poll::Ready(Ok(0)) => return false,
+                Poll::Ready(read) => {
+                    let text = std::str::from_utf8(&buffer[..read.unwrap()]).unwrap();
+                    self.text.push_str(text);
+                    self.shard.work().await;
+                }
+            }
+        }
+    }
+
+    /// What stands between events: `1`, `2`, ..., notices, and ids of notices.
+    fn seen(&self) -> Vec<String> {
+        let body = self.text.split_once("\r\n\r\n").expect("a head").1;
+        body.lines()
+            .filter_map(|line| {
+                line.strip_prefix("data: ")
+                    .or_else(|| line.strip_prefix(": sidestream-gap "))
+            })
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The number of the last event before the notice, and the notice.
+    fn skipped(&self) -> (u64, String) {
+        let seen = self.seen();
+        let before = seen.iter().take_while(|line| line.parse::<u64>().is_ok());
+        let before = before.count();
+        for (n, line) in (1..).zip(&seen[..before]) {
+            assert_eq!(*line, n.to_string(), "nothing is lost before the notice");
+        }
+        (before as u64, seen[before].clone())
+    }
+
+    fn skips(&self) -> (u64, u64) {
+        let route = &self.channel.route_metrics;
+        (
+            route.gaps.get(GapReason::Skipped),
+            route.events_skipped.get(),
+        )
+    }
+}
+
+/// The id of an event on the wire.
+fn local_id(world: &World, sequence: u64) -> String {
+    let epoch = world.channel.epoch;
+    id::LocalId {
+        epoch,
+        sequence,
+        app_id: None,
+    }
+    .to_string()
+}
+
+fn notice(from: u64, to: u64) -> String {
+    let missed = to + 1 - from;
+    format!(r#"{{"reason":"skipped","from":{from},"to":{to},"missed":{missed}}}"#)
+}
+
+#[tokio::test]
+async fn a_reader_too_far_behind_is_told_what_it_missed_and_goes_on_with_the_newest() {
+    use {GapNotice as G, Reader as R};
+    for (gap_notice, reader, ids, form) in [
+        (G::Auto, R::EventSource, Ids::Local, "event"),
+        (G::Event, R::Other, Ids::Local, "event"),
+        (G::Event, R::EventSource, Ids::Unique, "event without id"),
+        (G::Auto, R::Other, Ids::Local, "comment"),
+        (G::Comment, R::EventSource, Ids::Unique, "comment"),
+    ] {
+        // Held by the ring still, and far beyond it.
+        for reads in [12, 100] {
+            let mut world = World::new(Fanout {
+                gap_notice,
+                ids,
+                ..settings()
+            })
+            .await;
+            let mut client = world.join(narrow(reader)).await;
+            assert!(world.read(&mut client).await);
+            world.publish(reads, 1).await;
+            assert_eq!(world.skips(), (0, 0), "not before its turn");
+            assert!(world.read(&mut client).await);
+            let (before, told) = world.skipped();
+            assert_eq!(told, notice(before + 1, reads), "{}", world.text);
+            let id = format!("id: {}\n\n", local_id(&world, reads));
+            assert_eq!(world.text.ends_with(&id), form == "event");
+            let comment = format!(": sidestream-gap {told}\n");
+            assert_eq!(world.text.ends_with(&comment), form == "comment");
+            world.publish(1, 1).await;
+            assert!(world.read(&mut client).await);
+            let next = (reads + 1).to_string();
+            assert_eq!(world.seen().last(), Some(&next), "it is level again");
+            assert_eq!(world.skips(), (1, reads - before));
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_gaps_close_streams_a_skip_does_and_the_return_is_a_replay() {
+    let mut world = World::new(Fanout {
+        gap_notice: GapNotice::Close,
+        ..settings()
+    })
+    .await;
+    let mut client = world.join(narrow(Reader::EventSource)).await;
+    assert!(world.read(&mut client).await);
+    world.publish(12, 1).await;
+    assert!(!world.read(&mut client).await, "closed");
+    let seen = world.seen();
+    assert!((1..5).contains(&seen.len()), "{seen:?}");
+    world.text.clear();
+    let mut back = world
+        .join(Ask {
+            last_event_id: Some(local_id(&world, 7).into()),
+            ..narrow(Reader::EventSource)
+        })
+        .await;
+    assert!(world.read(&mut back).await);
+    let numbers: Vec<_> = (8..=12).map(|n: u64| n.to_string()).collect();
+    assert_eq!(world.seen(), numbers, "more than 4, and nothing is passed");
+}
+
+#[tokio::test]
+async fn a_level_reader_that_the_ring_outran_stays() {
+    let mut world = World::new(settings()).await;
+    let mut client = world
+        .join(Ask {
+            http10: true,
+            ..Ask::page()
+        })
+        .await;
+    world.publish(1, 2).await;
+    world.publish(1, 1_000).await;
+    world.publish(1, 1).await;
+    assert!(world.read(&mut client).await);
+    assert_eq!(world.seen(), ["1", "2", &notice(3, 1_002), "1003"]);
+}
+
+#[tokio::test]
+async fn the_apps_end_is_not_passed_over() {
+    let mut world = World::new(settings()).await;
+    let mut client = world
+        .join(Ask {
+            http10: false,
+            ..narrow(Reader::Other)
+        })
+        .await;
+    assert!(world.read(&mut client).await);
+    world.publish(20, 1).await;
+    world.channel.ended(clock::now());
+    world.shard.work().await;
+    assert!(!world.read(&mut client).await, "over");
+    let (before, told) = world.skipped();
+    assert_eq!(told, notice(before + 1, 20));
+    assert!(world.text.ends_with("0\r\n\r\n"), "whole: {}", world.text);
+}

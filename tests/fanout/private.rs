@@ -1,0 +1,77 @@
+//! `strict`: what the app marks as one client's own is not shared with further clients.
+
+use crate::rig::{
+    Side,
+    app::App,
+    reader::{H2, get, h1, h1_pending},
+};
+
+fn head(fields: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{fields}\
+         Transfer-Encoding: chunked\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_stream_marked_private_is_withdrawn_from_whoever_comes_later() {
+    for mark in [
+        "Cache-Control: no-cache, Private\r\n",
+        "Vary: Origin, Cookie\r\n",
+    ] {
+        let app = App::start().await;
+        let side = Side::start(app.port(), "share: public\nstrict: true\nlinger: 50ms");
+        let ask = get("/feed/a").with("Cookie", "session=b");
+        let first = h1_pending(side.plain(), &ask).await;
+        let mut shared = app.asked().await;
+        assert_eq!(shared.field("cookie"), None);
+        shared.send(head(mark)).await;
+        let mut first = first.head().await;
+        // Of their own, with their credentials, over both protocols.
+        let over_h1 = h1_pending(side.plain(), &ask).await;
+        let mut to_h1 = app.asked().await;
+        let connection = H2::connect(side.plain()).await;
+        let over_h2 = {
+            let ask = ask.clone();
+            tokio::spawn(async move { connection.ask(&ask).await })
+        };
+        let mut to_h2 = app.asked().await;
+        for exchange in [&mut to_h1, &mut to_h2] {
+            assert_eq!(exchange.field("cookie"), Some("session=b"));
+            exchange.send(head("")).await;
+            exchange.event("mine").await;
+        }
+        shared.event("shared").await;
+        assert_eq!(first.data(1).await, ["shared"], "who is in stays");
+        for mut own in [over_h1.head().await, over_h2.await.unwrap()] {
+            assert_eq!(own.data(1).await, ["mine"]);
+        }
+        assert_eq!(side.metric("unshared_requests_total{route=\"feed\"}"), 2);
+        // It ends with the channel.
+        drop(first);
+        shared.closed().await;
+        side.until_empty().await;
+        crate::rig::until("no channel", || side.hub().registry.is_empty()).await;
+        let _next = h1_pending(side.plain(), &ask).await;
+        assert_eq!(app.asked().await.field("cookie"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_later_head_without_the_mark_shares_again() {
+    let app = App::start().await;
+    let side = Side::start(app.port(), "share: public\nstrict: true");
+    let first = h1_pending(side.plain(), &get("/feed/a")).await;
+    let mut exchange = app.asked().await;
+    exchange.send(head("Cache-Control: private\r\n")).await;
+    let mut first = first.head().await;
+    exchange.reset();
+    let mut exchange = app.asked().await;
+    exchange.send(head("Cache-Control: no-store\r\n")).await;
+    exchange.event("x").await;
+    assert_eq!(first.data(1).await, ["x"]);
+    let mut second = h1(side.plain(), &get("/feed/a")).await;
+    exchange.event("y").await;
+    assert_eq!(second.data(1).await, ["y"]);
+    assert_eq!(app.requests(), 2);
+}
