@@ -1,6 +1,8 @@
 //! Readers that are too far behind and stay, and streams that are of age.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use sidestream::clock::now;
 
 use crate::rig::{
     Settings, Side,
@@ -51,7 +53,7 @@ async fn a_stream_of_age_ends_as_its_client_survives_it() {
     const MAX: Duration = Duration::from_secs(2);
     let app = App::start().await;
     let side = Side::start(app.port(), "connection_age_max: 2s");
-    let started = Instant::now();
+    let started = now();
     let pending = h1_pending(side.plain(), &get("/feed/a")).await;
     let mut exchange = app.opens().await;
     exchange.event("x").await;
@@ -70,7 +72,7 @@ async fn a_stream_of_age_ends_as_its_client_survives_it() {
         assert_eq!(end, expected);
         let told = matches!(items.last(), Some(Item::Retry(1_000..=5_000)));
         assert_eq!(told, expected == End::Complete, "{items:?}");
-        assert!(started.elapsed() >= MAX.mul_f64(0.8));
+        assert!(now().since(started) >= MAX.mul_f64(0.8));
     }
     let ended = "subscribers_ended_total{route=\"feed\",reason=\"age\"}";
     assert_eq!(side.metric(ended), 5);
