@@ -319,7 +319,7 @@ async fn nobody_new_comes_in_while_memory_is_short_and_nobody_is_cut() {
     let side = Side::with(
         app.port(),
         &Settings {
-            limits: "memory_max: 1TiB",
+            limits: "memory_max: 1024GiB",
             ..Settings::default()
         },
     );

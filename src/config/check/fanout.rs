@@ -96,7 +96,7 @@ pub(super) fn fanout(
         strict: sharing::strict(route, defaults, share, place),
         cors: cors::cors(route, defaults, &identity, place),
         identity,
-        reauth: sharing::reauth(route, defaults, share, place),
+        reauth: sharing::reauth(route, defaults, share, on_end, place),
         query: query(route, defaults, place),
         last_event_id_query: last_event_id_query(route, defaults, place),
         ids: route.ids.or(defaults.ids).unwrap_or(Ids::Local),

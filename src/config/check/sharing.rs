@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     super::{
         defaults,
-        model::Share,
+        model::{OnEnd, Share},
         raw::{Defaults, TimeOrOff},
     },
     fanout::{DAY, MS, Place},
@@ -33,6 +33,7 @@ pub(super) fn reauth(
     route: &Defaults,
     defaults: &Defaults,
     share: Share,
+    on_end: OnEnd,
     place: &Place<'_, '_>,
 ) -> Option<Duration> {
     let at = place.of(&["reauth"]);
@@ -46,6 +47,8 @@ pub(super) fn reauth(
         return None;
     }
     match route.reauth.or(defaults.reauth) {
+        // The app would begin to give the answer once more.
+        None if on_end == OnEnd::Final => None,
         Some(TimeOrOff(None)) => None,
         Some(TimeOrOff(time)) => Some(at.time(time, defaults::REAUTH, 100 * MS..=DAY)),
         None => Some(defaults::REAUTH),

@@ -36,7 +36,8 @@ macro_rules! with_fanout_settings {
             cors: Cors,
             /// How long the app's answer to a channel's credentials lets clients join it, 100ms to 1d, or
             /// `off`: for ever. Who joins later waits for the answer to one more request with the same
-            /// credentials; 401, 403 or any other refusal ends the channel. Default 60s.
+            /// credentials; 401, 403 or any other refusal ends the channel. Default 60s; `off` under
+            /// `on_end: final`, where it would make the app give its answer again.
             reauth: TimeOrOff,
             /// Which query parameters tell streams apart and are sent to the app: `all` (the
             /// default: the raw query, byte for byte), or a list of names.
