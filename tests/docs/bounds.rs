@@ -23,9 +23,11 @@ fn bounds_are_those_that_the_program_enforces() {
         };
         let told: BTreeSet<String> = beyond.iter().filter_map(|v| bounds(&path, v)).collect();
         let told = Vec::from_iter(told);
+        // Words that stand for a value come first.
+        let allowed = allowed.rsplit(", or ").next().unwrap();
         assert_eq!(
             told,
-            [allowed.as_str()],
+            [allowed],
             "what the program says of {path}, and the page"
         );
         checked += 1;
@@ -36,8 +38,9 @@ fn bounds_are_those_that_the_program_enforces() {
 /// What the report says about the bounds of the key at `path` when it has a value beyond them.
 fn bounds(path: &str, value: &str) -> Option<String> {
     let mut file: Yaml = serde_yaml::from_str(
-        "{version: 1, listeners: [{address: '127.0.0.1:0'}], defaults: {},
-          upstreams: {app: {address: 'http://a'}}, routes: [{path: /a, action: fanout}]}",
+        "{version: 1, listeners: [{address: '127.0.0.1:0'}], 
+          defaults: {cors: {origins: all}}, upstreams: {app: {address: 'http://a'}},
+          routes: [{path: /a, action: fanout, cors: {origins: all}}]}",
     )
     .unwrap();
     let mut place = &mut file;
