@@ -326,30 +326,52 @@ async fn an_app_that_is_busy_on_reconnect_is_asked_again() {
         send(chunk("data: b\n\n")),
         Step::Wait,
     ];
-    let scripts = vec![
-        cut,
-        busy("503 Busy"),
-        busy("429 Slow down"),
-        Vec::new(),
-        live,
+    let answers = [
+        "503 Busy\r\nRetry-After: 1",
+        "429 Slow down",
+        "408 Timeout",
+        "425 Early",
+        "500 Oh",
     ];
+    let mut scripts = vec![cut];
+    scripts.extend(answers.map(busy));
+    scripts.extend([Vec::new(), live]);
     let app = App::start(scripts).await;
     let rig = Rig::new(app.address.port(), |_| {});
+    let began = clock::now();
     let member = rig.join();
     until_ring(member.channel(), "a <gap> b").await;
-    assert_eq!(rig.connects(ConnectOutcome::Retryable), 2);
+    assert_eq!(rig.connects(ConnectOutcome::Retryable), 5);
     assert_eq!(rig.connects(ConnectOutcome::NoHead), 1);
+    let waited = clock::now().since(began);
+    assert!(
+        waited >= Duration::from_secs(1),
+        "as the app asked: {waited:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_app_that_refuses_on_reconnect_ends_the_channel() {
-    let cut = vec![Step::Request, send(HEAD), send(chunk("data: a\n\n"))];
-    let refusing = vec![Step::Request, send("HTTP/1.1 204 No Content\r\n\r\n")];
-    let app = App::start(vec![cut, refusing]).await;
-    let rig = Rig::new(app.address.port(), |_| {});
-    let member = rig.join();
-    until_over(member.channel(), Outcome::Refused).await;
-    assert_eq!(ring(member.channel()), "", "dropped with the channel");
+    for answer in [
+        "204 No Content",
+        "302 Found\r\nLocation: /login",
+        "404 Not Found",
+        "401 Unauthorized",
+        "200 OK\r\nContent-Type: text/html",
+        "200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip",
+    ] {
+        let cut = vec![Step::Request, send(HEAD), send(chunk("data: a\n\n"))];
+        let refusing = vec![Step::Request, send(format!("HTTP/1.1 {answer}\r\n\r\n"))];
+        let app = App::start(vec![cut, refusing]).await;
+        let rig = Rig::new(app.address.port(), |_| {});
+        let member = rig.join();
+        until_over(member.channel(), Outcome::Refused).await;
+        assert_eq!(
+            ring(member.channel()),
+            "",
+            "dropped with the channel: {answer}"
+        );
+    }
 }
 
 #[tokio::test]
