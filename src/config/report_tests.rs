@@ -214,6 +214,7 @@ snapshot!(
     "routes:\n  - {name: x, path: '/{a}', action: proxy}\n  - {name: y, path: '/{b}', action: proxy}",
     "routes: [{path: /a, action: proxy, heartbeat: 10s}]",
     "routes: [{path: /a, action: stream, ring: {events_max: 5}}]",
+    "routes: [{path: /a, action: stream, slow: {policy: skip, events_max: 5}}]",
 );
 
 snapshot!(

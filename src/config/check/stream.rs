@@ -23,6 +23,7 @@ pub(super) fn stream(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_
     }
     if let Some(slow) = &route.slow {
         for (key, is_written) in [
+            ("policy", slow.policy.is_some()),
             ("events_max", slow.events_max.is_some()),
             ("bytes_max", slow.bytes_max.is_some()),
         ] {
