@@ -10,7 +10,7 @@ import { LoggingMessageNotificationSchema } from '@modelcontextprotocol/sdk/type
 
 import { startMcp } from './lib/apps.mjs';
 import { QUICK, Sidestream } from './lib/sidestream.mjs';
-import { until } from './lib/wait.mjs';
+import { until } from '../node/wait.mjs';
 
 const TOOL_PAUSE_MS = 2_500;
 const RECONNECTING = {

@@ -7,7 +7,7 @@ import OpenAI from 'openai';
 
 import { startLlm } from './lib/apps.mjs';
 import { QUICK, Sidestream } from './lib/sidestream.mjs';
-import { until } from './lib/wait.mjs';
+import { until } from '../node/wait.mjs';
 
 const PATH = '/v1/chat/completions';
 const WHOLE = Array.from({ length: 50 }, (_, n) => `t${n} `).join('');
