@@ -274,7 +274,7 @@ impl Reader {
             Ending::Done => channel.ended(now),
             Ending::Cut(reason, text) => {
                 channel.route_metrics.upstream_cuts.inc(reason);
-                self.log_cut(&text);
+                warn(&self.channel, &BROKEN, &text, "the app's stream broke");
                 channel.cut(now)
             }
         }
@@ -298,25 +298,16 @@ impl Reader {
     }
 
     fn log_failure(&self, problem: &dyn std::fmt::Display) {
-        if let Some(held_back) = FAILED.pass(clock::now()) {
-            let route = self.channel.route();
-            let upstream = &route.upstream.name;
-            tracing::warn!(route = route.name, upstream, held_back, %problem, "no stream from the app");
-        }
+        warn(&self.channel, &FAILED, problem, "no stream from the app");
     }
+}
 
-    fn log_cut(&self, problem: &str) {
-        if let Some(held_back) = BROKEN.pass(clock::now()) {
-            let route = self.channel.route();
-            let upstream = &route.upstream.name;
-            tracing::warn!(
-                route = route.name,
-                upstream,
-                held_back,
-                problem,
-                "the app's stream broke"
-            );
-        }
+/// Writes a line about an app, unless one was written a moment ago.
+fn warn(channel: &Channel, seldom: &Seldom, problem: &dyn std::fmt::Display, what: &'static str) {
+    if let Some(held_back) = seldom.pass(clock::now()) {
+        let route = channel.route();
+        let upstream = &route.upstream.name;
+        tracing::warn!(route = route.name, upstream, held_back, %problem, "{what}");
     }
 }
 

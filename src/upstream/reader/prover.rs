@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{REFUSAL_WAIT, contained, request};
+use super::{REFUSAL_WAIT, contained, request, warn};
 use crate::{
     channel::{shared::Channel, state::Next},
     clock,
@@ -97,7 +97,8 @@ impl Prover {
             }
         };
         reauths.inc(ReauthOutcome::Failed);
-        self.log(&problem);
+        let what = "the app did not say whether a channel's credentials still hold";
+        warn(&self.channel, &UNPROVED, &problem, what);
         Next::Retry
     }
 
@@ -118,19 +119,5 @@ impl Prover {
             );
         };
         answered.map_err(|error: OpenError| error.to_string())
-    }
-
-    fn log(&self, problem: &str) {
-        if let Some(held_back) = UNPROVED.pass(clock::now()) {
-            let route = self.channel.route();
-            let upstream = &route.upstream.name;
-            tracing::warn!(
-                route = route.name,
-                upstream,
-                held_back,
-                problem,
-                "the app did not say whether a channel's credentials still hold"
-            );
-        }
     }
 }
