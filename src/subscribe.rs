@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 pub use crate::egress::sink::Downstream;
 use crate::{
@@ -26,6 +27,8 @@ pub struct Hub {
     pub admission: Arc<Admission>,
     /// Where we count.
     pub metrics: Arc<Metrics>,
+    /// Says that another configuration has come into force.
+    pub reloads: watch::Sender<()>,
 }
 
 impl Hub {

@@ -19,6 +19,12 @@ impl Departure {
         self.began.after(self.drain.window + self.drain.margin)
     }
 
+    /// Whether the window ended after the one look and not after the other.
+    pub(super) fn window_ended(&self, before: Millis, now: Millis) -> bool {
+        let ends = self.began.after(self.drain.window);
+        before < ends && ends <= now
+    }
+
     /// Whether the drain is over by itself: load balancers send clients for a while after readiness
     /// fails, so nobody being there is not enough.
     pub(super) fn is_over(&self, left: usize, now: Millis) -> bool {
@@ -58,6 +64,18 @@ mod tests {
             (9_000_000, 9_005_000),
         ] {
             assert_eq!(DEPARTURE.deadline(Millis(told)), Millis(ends));
+        }
+    }
+
+    #[test]
+    fn the_window_ends_once() {
+        for (before, now, ended) in [
+            (1_019_900, 1_019_999, false),
+            (1_019_999, 1_020_000, true),
+            (1_020_000, 1_020_050, false),
+            (1_000_000, 1_030_000, true),
+        ] {
+            assert_eq!(DEPARTURE.window_ended(Millis(before), Millis(now)), ended);
         }
     }
 

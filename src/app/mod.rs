@@ -248,6 +248,7 @@ fn hub(config: Config, metrics: &Arc<Metrics>, peers: &Peers, dialer: &Arc<Diale
         registry: Arc::new(registry),
         config,
         metrics: metrics.clone(),
+        reloads: watch::Sender::new(()),
     };
     memory::bound(&hub, &limits);
     hub

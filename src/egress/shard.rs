@@ -20,7 +20,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use slab::Slab;
 
-use self::{close::Closing, slot::Slot};
+use self::{
+    close::{Closing, Drain},
+    slot::Slot,
+};
 pub use super::handle::{Joiner, Relay, ShardHandle};
 use super::{
     handle::{Order, Shared, Token},
@@ -70,7 +73,7 @@ pub struct Shard {
     /// Closings under way, of one channel each.
     closings: Vec<Closing>,
     /// The closing of everybody, whoever joins included.
-    drain: Option<Closing>,
+    drain: Option<Drain>,
     /// The order that was followed.
     order: Option<Order>,
     generation: u32,

@@ -250,17 +250,19 @@ impl Sink {
     }
 
     /// The end of a response outside of a shard: says it within `patience`, and lets the client
-    /// close.
-    pub async fn end(mut self, kind: EndKind, patience: Duration) {
+    /// close. `false`: the client did not take it in time.
+    pub async fn end(mut self, kind: EndKind, patience: Duration) -> bool {
         let said = async {
             while timeout(LOOK, poll_fn(|cx| self.poll_end(cx, kind)))
                 .await
                 .is_err()
             {}
         };
-        if timeout(patience, said).await.is_ok() {
-            let _in_time = timeout(LINGER, poll_fn(|cx| self.poll_closed(cx))).await;
+        let in_time = timeout(patience, said).await.is_ok();
+        if in_time {
+            let _closed = timeout(LINGER, poll_fn(|cx| self.poll_closed(cx))).await;
         }
+        in_time
     }
 }
 

@@ -184,6 +184,12 @@ async fn accept_loop(
     let shared = Arc::new(Connection::default());
     let (mut stay, mut malformed) = (Stay::Settled, Strikes::default());
     loop {
+        // The shard that has streams here says when; without any it is now, however busy the
+        // connection is with other requests.
+        if stay == Stay::Draining && !is_shared(&shared) {
+            connection.graceful_shutdown();
+            stay = Stay::Leaving;
+        }
         let patience = match stay {
             Stay::Settled => core.limits().keepalive_timeout,
             Stay::Draining | Stay::Leaving => GOODBYE,
@@ -197,16 +203,15 @@ async fn accept_loop(
             () = sleep(patience) => Step::Quiet,
         };
         let verdict = match step {
-            // The shard that has streams here says when.
-            Step::Drain if is_shared(&shared) => {
+            Step::Drain => {
                 stay = Stay::Draining;
                 Verdict::Fine
             }
-            Step::Quiet if stay == Stay::Draining && is_shared(&shared) => Verdict::Fine,
+            Step::Quiet if stay == Stay::Draining => Verdict::Fine,
             Step::Quiet if stay == Stay::Leaving && !connection.has_streams() => return,
             // Long-lived streams keep a connection quiet and yet in use.
-            Step::Quiet if stay != Stay::Draining && connection.has_streams() => Verdict::Fine,
-            Step::Quiet | Step::Drain | Step::Leave => {
+            Step::Quiet if connection.has_streams() => Verdict::Fine,
+            Step::Quiet | Step::Leave => {
                 // GOAWAY; the streams that exist go on, and those on their way are still taken.
                 connection.graceful_shutdown();
                 stay = Stay::Leaving;

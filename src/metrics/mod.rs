@@ -5,6 +5,7 @@
 //! one for a channel, a user or an address. There is no global registry: the one [`Metrics`] is passed on.
 
 pub mod cell;
+pub mod drain;
 pub mod labels;
 pub mod listener;
 pub mod memory;
@@ -28,6 +29,7 @@ use prometheus_client::{
 
 use self::{
     cell::{By, Count, Level, Timing},
+    drain::DrainMetrics,
     labels::{
         CutReason, HandshakeFailure, Label, PanicPlace, ParseError, Protocol, ReloadOutcome,
         ReplayOutcome, StatusClass,
@@ -85,8 +87,8 @@ pub struct Metrics {
     pub waiting_joiners: Level,
     /// Subscribers that have not yet taken everything.
     pub behind_subscribers: Level,
-    /// 1 while draining.
-    pub draining: Level,
+    /// How far a drain is.
+    pub drain: DrainMetrics,
     /// Requests refused, subscribers turned away.
     pub refused: By<RefuseReason, Count>,
     /// Those of them that got the answer which makes them come back later.
@@ -233,7 +235,7 @@ impl Metrics {
                 "behind_subscribers",
                 "Subscribers that have not yet taken everything",
             ),
-            draining: r.level("draining", "1 while draining"),
+            drain: DrainMetrics::new(&mut r),
             refused: r.count_by("refused", "Requests refused and subscribers turned away"),
             shed: r.count(
                 "shed",

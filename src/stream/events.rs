@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::{
     boundary::{Boundary, HEARTBEAT},
+    end,
     leave::Leave,
     upload::Upload,
 };
@@ -24,7 +25,7 @@ use crate::{
     metrics::{
         Metrics, RouteMetrics,
         cell::Held,
-        labels::{CutReason, Protocol},
+        labels::{CutReason, Label as _, Protocol},
     },
     passthrough::turnstile::Turnstile,
     upstream::exchange::{Body, Cut, CutKind, Part},
@@ -118,10 +119,6 @@ impl Events {
         if let Some(socket) = socket.filter(|_| over.error.is_none()) {
             socket.reset_on_close(false);
         }
-        if over.error.is_some() && session.is_http2() {
-            // A reset drops what is not yet written: the connection's task goes first.
-            tokio::task::yield_now().await;
-        }
         over.error.map_or(Ok(()), Err)
     }
 
@@ -153,7 +150,7 @@ impl Events {
             // moment to leave comes before more of an app that never pauses.
             biased;
             left = upload.run(session) => Step::Left(left),
-            () = self.leave.wait(), if !self.leave.is_due() => Step::Leave,
+            () = self.leave.wait(), if self.leave.due().is_none() => Step::Leave,
             part = body.read() => match part {
                 Ok(Part::Data(data)) => Step::Data(Bytes::copy_from_slice(data)),
                 Ok(Part::End) => Step::End,
@@ -176,7 +173,7 @@ impl Events {
                 self.write(session, Bytes::from_static(HEARTBEAT)).await?;
                 self.metrics.heartbeats.inc();
             }
-            Step::End => return Err(end(session, EndReason::UpstreamEnded).await),
+            Step::End => return Err(self.end(session, EndReason::UpstreamEnded).await),
             Step::Cut(cut) => return Err(self.cut(cut_reason(&cut), cut.to_string())),
             Step::Silent => {
                 let text = "silent for longer than its watchdog allows";
@@ -190,10 +187,10 @@ impl Events {
             }
             Step::Leave => {}
         }
-        if self.leave.is_due() && self.boundary.is_event_end() {
-            return Err(self.part(session).await);
+        match self.leave.due() {
+            Some(reason) if self.boundary.is_event_end() => Err(self.part(session, reason).await),
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 
     /// Writes, for as long as the client takes something now and then.
@@ -229,30 +226,30 @@ impl Events {
 
     /// We leave. A native EventSource comes back after a whole answer as after a cut one, and is
     /// told when; others would take a whole one for the end of what they asked for.
-    async fn part(&mut self, session: &mut ServerSession) -> Over {
-        if self.reader == Reader::EventSource {
+    async fn part(&mut self, session: &mut ServerSession, reason: EndReason) -> Over {
+        if self.reader == Reader::EventSource && !self.leave.is_answer() {
             let retry = within(self.settings.retry, rand::random());
             let last = Bytes::from(parting_line(retry));
             return match self.write(session, last).await {
-                Ok(()) => end(session, EndReason::Drained).await,
+                Ok(()) => self.end(session, reason).await,
                 Err(over) => over,
             };
         }
         Over {
-            reason: EndReason::Drained,
-            error: Some(Error::explain(ErrorType::InternalError, "draining")),
+            reason,
+            error: Some(Error::explain(ErrorType::InternalError, reason.as_label())),
         }
     }
-}
 
-/// Ends the answer: it is whole.
-async fn end(session: &mut ServerSession, reason: EndReason) -> Over {
-    match session.write_response_body(Bytes::new(), true).await {
-        Ok(()) => Over {
-            reason,
-            error: None,
-        },
-        Err(error) => not_taken(error),
+    /// Ends the answer: it is whole.
+    async fn end(&self, session: &mut ServerSession, reason: EndReason) -> Over {
+        match end::complete(session, self.settings.stall_max).await {
+            Ok(()) => Over {
+                reason,
+                error: None,
+            },
+            Err(error) => not_taken(error),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod answer;
 pub mod boundary;
+mod end;
 mod events;
 mod leave;
 pub mod request;
@@ -17,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Version, header::ORIGIN};
 use pingora::{
-    Error, ErrorType, Result, http::ResponseHeader, protocols::http::ServerSession,
+    Error, ErrorSource, ErrorType, Result, http::ResponseHeader, protocols::http::ServerSession,
     server::ShutdownWatch,
 };
 use tokio::time::{sleep, timeout};
@@ -35,7 +36,7 @@ use crate::{
     config::model::{Route, Stream, Upstream},
     decide::{Reader, reader},
     error::{ConnectOutcome, RefuseReason},
-    metrics::labels::Protocol,
+    metrics::{RouteMetrics, labels::Protocol},
     passthrough::turnstile::Client,
     subscribe::Hub,
     upstream::exchange::{Body, Dialer, Downlink, Heard, OpenError, Part},
@@ -76,7 +77,7 @@ impl Streams {
     pub async fn serve(
         &self,
         session: &mut ServerSession,
-        route: &Route,
+        route: &Arc<Route>,
         settings: &Stream,
         client: Client,
     ) -> Result<Served> {
@@ -95,6 +96,24 @@ impl Streams {
             Ok(seat) => seat,
             Err(reason) => return Ok(self.turn_away(headers, reason)),
         };
+        let exchanged = self.exchange(session, route, settings, client).await;
+        // Who is gone, or takes nothing, is cut off at once.
+        if let Err(error) = &exchanged
+            && *error.esource() != ErrorSource::Downstream
+        {
+            end::cut(session, settings.stall_max).await;
+        }
+        exchanged.map(|()| Served::Answered)
+    }
+
+    /// Asks the app, and passes on what it answers.
+    async fn exchange(
+        &self,
+        session: &mut ServerSession,
+        route: &Arc<Route>,
+        settings: &Stream,
+        client: Client,
+    ) -> Result<()> {
         let cells = self.hub.metrics.route(&route.name);
         let (mut downlink, mut upload) = match self.ask(session, &route.upstream, client).await? {
             Ok(links) => links,
@@ -121,25 +140,45 @@ impl Streams {
                 session.write_response_header(head).await?;
                 let silence_max = route.upstream.read_timeout;
                 pass(session, &mut upload, &mut body, silence_max).await?;
+                end::complete(session, settings.stall_max).await
             }
             Form::Events => {
                 cells.upstream_connects.inc(ConnectOutcome::Opened);
-                let protocol = if session.is_http2() {
-                    Protocol::H2
-                } else {
-                    Protocol::H1
-                };
-                let request = session.req_header();
-                let leave = Leave::new(&request.method, self.hub.clone(), self.shutdown.clone());
-                let reader = reader(&request.headers);
-                let counted = Counted::new(cells.clone(), protocol);
-                let metrics = self.hub.metrics.clone();
-                Events::new(*settings, reader, leave, metrics, counted)
+                self.events(session, route, settings, cells)
                     .run(session, head, &mut upload, &mut body)
-                    .await?;
+                    .await
             }
         }
-        Ok(Served::Answered)
+    }
+
+    /// An event stream that begins.
+    fn events(
+        &self,
+        session: &ServerSession,
+        route: &Arc<Route>,
+        settings: &Stream,
+        cells: Arc<RouteMetrics>,
+    ) -> Events {
+        let protocol = if session.is_http2() {
+            Protocol::H2
+        } else {
+            Protocol::H1
+        };
+        let request = session.req_header();
+        let leave = Leave::new(
+            &request.method,
+            route.clone(),
+            settings,
+            self.hub.clone(),
+            self.shutdown.clone(),
+        );
+        Events::new(
+            *settings,
+            reader(&request.headers),
+            leave,
+            self.hub.metrics.clone(),
+            Counted::new(cells, protocol),
+        )
     }
 
     fn turn_away(&self, headers: &HeaderMap, reason: RefuseReason) -> Served {
@@ -172,7 +211,9 @@ impl Streams {
             sent = self.dialer.send(upstream, head, clock::now()) => sent,
             gone = left(session, body) => return Err(gone),
         };
-        Ok(sent.map(|(downlink, uplink)| (downlink, Upload::new(uplink, framing, session))))
+        let limits = self.hub.config.load().limits;
+        Ok(sent
+            .map(|(downlink, uplink)| (downlink, Upload::new(uplink, framing, session, &limits))))
     }
 }
 
@@ -208,7 +249,7 @@ async fn heard(
     }
 }
 
-/// Passes an ordinary answer's body on.
+/// Passes an ordinary answer's body on, all but its end.
 async fn pass(
     session: &mut ServerSession,
     upload: &mut Upload,
@@ -225,7 +266,7 @@ async fn pass(
                 let data = Bytes::copy_from_slice(data);
                 session.write_response_body(data, false).await?;
             }
-            Ok(Ok(Part::End)) => return session.write_response_body(Bytes::new(), true).await,
+            Ok(Ok(Part::End)) => return Ok(()),
             Ok(Err(cut)) => {
                 let error = Error::explain(ErrorType::ConnectionClosed, cut.to_string());
                 return Err(error.into_up());

@@ -1,12 +1,12 @@
 //! The request's body on its way to the app, and the watch for the client's leaving.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 
 use bytes::Bytes;
 use pingora::{Error, ErrorType, Result, protocols::http::ServerSession};
 
 use super::request::Framing;
-use crate::upstream::exchange::Uplink;
+use crate::{config::model::Limits, passthrough::pace::Wait, upstream::exchange::Uplink};
 
 /// A body that goes up piece by piece: the next one is read from the client when the app has taken
 /// the one before.
@@ -15,6 +15,8 @@ pub(super) struct Upload {
     uplink: Uplink,
     framing: Framing,
     stage: Stage,
+    /// How slowly the client may send. Over HTTP/1 the turnstile sees to that, where the bytes pass.
+    wait: Option<Wait>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,12 @@ pub(super) enum WaitsFor {
 }
 
 impl Upload {
-    pub(super) fn new(uplink: Uplink, framing: Framing, session: &mut ServerSession) -> Self {
+    pub(super) fn new(
+        uplink: Uplink,
+        framing: Framing,
+        session: &mut ServerSession,
+        limits: &Limits,
+    ) -> Self {
         let stage = if session.is_body_done() {
             Stage::Whole
         } else {
@@ -49,6 +56,7 @@ impl Upload {
             uplink,
             framing,
             stage,
+            wait: session.is_http2().then(|| Wait::new(limits)),
         }
     }
 
@@ -87,8 +95,7 @@ impl Upload {
                 gone = left(session, Body::UnderWay) => Err(gone),
             },
             WaitsFor::Client => {
-                let data = session.read_body_or_idle(false).await;
-                let data = data.map_err(Error::into_down)?;
+                let data = self.read(session).await.map_err(Error::into_down)?;
                 let is_last = data.is_none() || session.is_body_done();
                 self.take(data.unwrap_or_default(), is_last);
                 Ok(())
@@ -101,6 +108,20 @@ impl Upload {
                 Err(left(session, body).await)
             }
         }
+    }
+
+    /// The next piece from the client; `None`: there is none.
+    async fn read(&mut self, session: &mut ServerSession) -> Result<Option<Bytes>> {
+        let Some(wait) = &mut self.wait else {
+            return session.read_body_or_idle(false).await;
+        };
+        let data = tokio::select! {
+            biased;
+            data = session.read_body_or_idle(false) => data?,
+            () = poll_fn(|cx| wait.poll_too_slow(cx)) => return Error::err(ErrorType::ReadTimedout),
+        };
+        wait.received(data.as_ref().map_or(0, Bytes::len));
+        Ok(data)
     }
 
     fn take(&mut self, data: Bytes, is_last: bool) {

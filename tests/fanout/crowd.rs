@@ -20,6 +20,7 @@ const PATIENT: Settings<'_> = Settings {
     upstream: "attempts_max: 8, connect_timeout: 60s",
     fanout: "open_wait: 60s\nhead_wait: 60s",
     limits: "",
+    routes: &[],
     drain: "",
     file: "",
 };

@@ -8,7 +8,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
+    net::{TcpSocket, TcpStream, UnixStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -56,6 +56,13 @@ pub(crate) async fn tcp(address: SocketAddr) -> TcpStream {
     let stream = soon("connect", TcpStream::connect(address)).await.unwrap();
     stream.set_nodelay(true).unwrap();
     stream
+}
+
+/// A connection with a small receive buffer: what it does not read is soon noticed.
+pub(crate) async fn narrow(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    soon("connect", socket.connect(address)).await.unwrap()
 }
 
 /// A TLS connection that offered `alpn` and trusts `certificate`.

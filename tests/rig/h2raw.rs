@@ -5,7 +5,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::soon;
+use super::{client::tcp, soon};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -111,8 +111,11 @@ pub(crate) struct RawH2 {
 impl RawH2 {
     /// Connects and sends the preface with SETTINGS of `settings`.
     pub(crate) async fn connect(address: std::net::SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut io = soon("connect", TcpStream::connect(address)).await.unwrap();
-        io.set_nodelay(true).unwrap();
+        Self::over(tcp(address).await, settings).await
+    }
+
+    /// As [`RawH2::connect`], over a connection that is there.
+    pub(crate) async fn over(mut io: TcpStream, settings: &[(u16, u32)]) -> Self {
         let settings: Vec<u8> = settings
             .iter()
             .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())

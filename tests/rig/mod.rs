@@ -65,25 +65,42 @@ impl Rig {
 
     /// As [`Rig::start`], with other settings.
     pub(crate) fn with(upstream: &str, settings: Settings) -> Self {
-        let mut yaml = format!(
-            "upstreams:\n\
-             \x20 app:\n\
-             \x20   address: {upstream}\n\
-             {}\
-             routes:\n\
-             \x20 - {{ path: '/fan/{{*rest}}', action: fanout }}\n\
-             \x20 - {{ path: '/{{*rest}}', action: proxy }}\n\
-             \x20 - path: '/stream/{{*rest}}'\n\
-             \x20   action: stream\n\
-             {}",
-            indented(settings.upstream.iter(), "    "),
-            indented(settings.stream.iter(), "    "),
-        );
-        section(&mut yaml, "limits", &settings.limits.join("\n"));
-        section(&mut yaml, "drain", &settings.drain.join("\n"));
-        yaml.push_str(&indented(settings.file.iter(), ""));
-        Self(Process::start(&yaml))
+        Self(Process::start(&yaml(upstream, settings)))
     }
+
+    /// As [`Rig::with`], on a file that [`Rig::reload`] changes.
+    pub(crate) fn watching(upstream: &str, settings: Settings) -> Self {
+        Self(Process::watching(&yaml(upstream, settings)))
+    }
+
+    /// Puts another configuration in force.
+    pub(crate) async fn reload(&self, upstream: &str, settings: Settings) {
+        let series = "config_reloads_total{outcome=\"applied\"}";
+        let before = self.metric(series);
+        self.rewrite(&self.source(&yaml(upstream, settings)));
+        self.until_metric(series, before + 1).await;
+    }
+}
+
+fn yaml(upstream: &str, settings: Settings) -> String {
+    let mut yaml = format!(
+        "upstreams:\n\
+         \x20 app:\n\
+         \x20   address: {upstream}\n\
+         {}\
+         routes:\n\
+         \x20 - {{ path: '/fan/{{*rest}}', action: fanout }}\n\
+         \x20 - {{ path: '/{{*rest}}', action: proxy }}\n\
+         \x20 - path: '/stream/{{*rest}}'\n\
+         \x20   action: stream\n\
+         {}",
+        indented(settings.upstream.iter(), "    "),
+        indented(settings.stream.iter(), "    "),
+    );
+    section(&mut yaml, "limits", &settings.limits.join("\n"));
+    section(&mut yaml, "drain", &settings.drain.join("\n"));
+    yaml.push_str(&indented(settings.file.iter(), ""));
+    yaml
 }
 
 /// Appends a section of a configuration with these lines, if there are any.

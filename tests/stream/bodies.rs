@@ -1,13 +1,16 @@
 //! Request bodies: large ones, awaited ones, unwanted ones.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::interval};
 
 use crate::rig::{
-    Rig,
+    Rig, Settings,
     app::App,
     client::{Client, tls},
     h2::{H2, request},
+    soon,
 };
 
 /// 10 MiB that no shift of bytes leaves unnoticed.
@@ -132,4 +135,44 @@ async fn an_app_may_answer_a_body_that_it_does_not_read() {
     let answer = client.response().await;
     assert_eq!((answer.status, answer.text().as_str()), (413, "too large"));
     upload.abort();
+}
+
+#[tokio::test]
+async fn over_http_2_too_a_body_that_stops_or_drips_is_answered_408() {
+    let app = App::start(|mut conn| async move {
+        conn.head().await;
+        conn.closed().await;
+    })
+    .await;
+    let settings = Settings {
+        limits: &["body_timeout: 300ms"],
+        ..Settings::default()
+    };
+    let rig = Rig::with(&app.address, settings);
+    let stream = TcpStream::connect(rig.plain()).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for drips in [false, true] {
+        let asked = sender.send_request(request("POST", "/stream/up"), false);
+        let (answer, mut body) = asked.unwrap();
+        let dripping = async {
+            // Each byte comes in time, and all together at a fifth of the least rate.
+            let mut pace = interval(Duration::from_millis(20));
+            while drips && body.send_data(Bytes::from_static(b"x"), false).is_ok() {
+                pace.tick().await;
+            }
+            std::future::pending().await
+        };
+        let answer = tokio::select! {
+            answer = soon("an answer", answer) => answer.unwrap(),
+            never = dripping => never,
+        };
+        assert_eq!(answer.status(), 408, "{drips}");
+        let text = soon("its text", answer.into_body().data()).await;
+        assert_eq!(
+            text.unwrap().unwrap(),
+            "the request body did not arrive in time\n"
+        );
+    }
+    assert_eq!(rig.metrics().slow_bodies.get(), 2);
 }

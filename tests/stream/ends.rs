@@ -8,6 +8,7 @@ use std::sync::{
 use tokio::{net::TcpStream, sync::Semaphore};
 
 use crate::{
+    paced::STREAM,
     reader::{BOTH, CHAT, FETCH, Next, Over, ask, counted, http1},
     rig::{
         Rig, Settings,
@@ -18,15 +19,12 @@ use crate::{
     },
 };
 
-const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                    Transfer-Encoding: chunked\r\n\r\n";
-
 #[tokio::test]
 async fn an_answer_that_breaks_off_does_not_look_whole() {
     let app = App::start(|mut conn| async move {
         let head = conn.head().await.unwrap();
         conn.body_of(&head).await;
-        conn.send(format!("{HEAD}9\r\ndata: a\n\n\r\n")).await;
+        conn.send(format!("{STREAM}9\r\ndata: a\n\n\r\n")).await;
     })
     .await;
     let rig = Rig::start(&app.address);
@@ -53,7 +51,7 @@ async fn an_answer_that_breaks_off_does_not_look_whole() {
 async fn over_http_1_0_only_a_reset_shows_that_an_answer_broke_off() {
     let app = App::start(|mut conn| async move {
         conn.head().await;
-        conn.send(format!("{HEAD}9\r\ndata: a\n\n\r\n")).await;
+        conn.send(format!("{STREAM}9\r\ndata: a\n\n\r\n")).await;
     })
     .await;
     let rig = Rig::start(&app.address);
@@ -108,7 +106,7 @@ async fn a_silent_app_is_given_up() {
     let app = App::start(|mut conn| async move {
         let head = conn.head().await.unwrap();
         if head.starts_with("GET") {
-            conn.send(format!("{HEAD}9\r\ndata: a\n\n\r\n")).await;
+            conn.send(format!("{STREAM}9\r\ndata: a\n\n\r\n")).await;
         }
         conn.closed().await;
     })
@@ -151,7 +149,7 @@ async fn watchful(until: Until, reached: &Arc<Semaphore>, closed: &Arc<Semaphore
                 Until::Body => {
                     conn.take(1).await;
                 }
-                Until::Stream => conn.send(format!("{HEAD}9\r\ndata: a\n\n\r\n")).await,
+                Until::Stream => conn.send(format!("{STREAM}9\r\ndata: a\n\n\r\n")).await,
             }
             reached.add_permits(1);
             conn.closed().await;
@@ -235,7 +233,7 @@ async fn a_client_that_does_not_read_makes_the_app_wait_and_is_cut_off() {
         let (noted, over) = (noted.clone(), over.clone());
         async move {
             conn.head().await;
-            conn.send(HEAD).await;
+            conn.send(STREAM).await;
             let event = format!("data: {}\n\n", "x".repeat(64 << 10));
             let chunk = format!("{:x}\r\n{event}\r\n", event.len()).into_bytes();
             while noted.load(Ordering::Relaxed) < WANTED_BYTES && conn.try_send(&chunk).await {

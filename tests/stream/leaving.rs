@@ -1,11 +1,9 @@
-//! A drain: endless streams leave within the window, what ends by itself may finish.
-
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
+//! A drain, and a reload that takes a route away: endless streams leave within a window, what ends by
+//! itself may finish.
 
 use crate::{
-    reader::{BOTH, CHAT, EVENT_SOURCE, FETCH, Next, Over, ask, counted},
+    paced::{Permits, STREAM, paced},
+    reader::{Answer, Ask, BOTH, CHAT, EVENT_SOURCE, FETCH, Next, Over, ask, counted},
     rig::{Rig, Settings, app::App, client::Client, soon},
 };
 
@@ -14,11 +12,8 @@ async fn a_draining_process_opens_no_endless_stream_and_serves_the_rest() {
     let app = App::start(|mut conn| async move {
         let head = conn.head().await.unwrap();
         conn.body_of(&head).await;
-        conn.send(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-             Transfer-Encoding: chunked\r\n\r\n9\r\ndata: a\n\n\r\n0\r\n\r\n",
-        )
-        .await;
+        conn.send(format!("{STREAM}9\r\ndata: a\n\n\r\n0\r\n\r\n"))
+            .await;
         conn.closed().await;
     })
     .await;
@@ -47,42 +42,29 @@ async fn a_draining_process_opens_no_endless_stream_and_serves_the_rest() {
     counted(&rig, refused).await;
 }
 
-#[tokio::test]
-async fn endless_streams_leave_and_answers_finish() {
-    let next = Arc::new(Semaphore::new(0));
-    let permits = next.clone();
-    let app = App::start(move |mut conn| {
-        let next = permits.clone();
-        async move {
-            let head = conn.head().await.unwrap();
-            conn.body_of(&head).await;
-            conn.send(
-                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                 Transfer-Encoding: chunked\r\n\r\n9\r\ndata: a\n\n\r\n",
-            )
-            .await;
-            if head.starts_with("GET") {
-                // An event is begun: nobody leaves before it is over.
-                conn.send("8\r\ndata: b\n\r\n").await;
-                soon("a permit", next.acquire()).await.unwrap().forget();
-                conn.send("1\r\n\n\r\n").await;
-            } else {
-                soon("a permit", next.acquire()).await.unwrap().forget();
-                conn.send("9\r\ndata: c\n\n\r\n0\r\n\r\n").await;
-            }
-            conn.closed().await;
+/// An app whose events to a GET are begun, and whose answers are not whole, without a permit.
+async fn app(permits: &Permits) -> App {
+    paced(permits, |head, mut conn, permits| async move {
+        conn.send(format!("{STREAM}9\r\ndata: a\n\n\r\n")).await;
+        if head.starts_with("GET") {
+            conn.send("8\r\ndata: b\n\r\n").await;
+            permits.take().await;
+            conn.send("1\r\n\n\r\n").await;
+        } else {
+            permits.take().await;
+            conn.send("9\r\ndata: c\n\n\r\n0\r\n\r\n").await;
         }
+        conn.closed().await;
     })
-    .await;
-    let settings = Settings {
-        drain: &["window: 1s", "margin: 60s"],
-        ..Settings::default()
-    };
-    let rig = Rig::with(&app.address, settings);
+    .await
+}
+
+/// Streams of each kind, up to where the app waits.
+async fn begun(rig: &Rig) -> Vec<(Over, Ask, Answer)> {
     let mut answers = Vec::new();
     for over in BOTH {
         for request in [CHAT, EVENT_SOURCE, FETCH] {
-            let mut answer = ask(&rig, over, request).await;
+            let mut answer = ask(rig, over, request).await;
             answer.expect("data: a\n\n").await;
             if request.method == "GET" {
                 answer.expect("data: b\n").await;
@@ -90,26 +72,98 @@ async fn endless_streams_leave_and_answers_finish() {
             answers.push((over, request, answer));
         }
     }
-    rig.drain();
-    // Six are to go on: the events that were begun, and the two answers.
-    next.add_permits(6);
-    for (over, request, mut answer) in answers {
-        let (got, end) = answer.rest().await;
-        let case = format!("{over:?} {request:?}: {got:?}");
-        match (request.method, request.fields.len()) {
-            ("POST", _) => assert_eq!((got.as_str(), end), ("data: c\n\n", Next::End), "{case}"),
-            (_, 2) => {
-                let time = got
-                    .strip_prefix("\nretry: ")
-                    .and_then(|rest| rest.strip_suffix('\n'))
-                    .and_then(|time| time.parse::<u64>().ok());
-                let time = time.unwrap_or_else(|| panic!("{case}"));
-                assert!((1_000..=5_000).contains(&time), "{case}");
-                assert_eq!(end, Next::End, "{case}");
+    answers
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The process drains.
+    Drained,
+    /// A reload gave the route another app.
+    Reloaded,
+}
+
+#[tokio::test]
+async fn endless_streams_leave_and_answers_finish() {
+    for why in [Why::Drained, Why::Reloaded] {
+        let (permits, other) = (Permits::new(), App::echo().await);
+        let app = app(&permits).await;
+        let settings = Settings {
+            stream: &["retry: {min: 1s, max: 2s}"],
+            drain: &["window: 1s", "margin: 60s"],
+            ..Settings::default()
+        };
+        let rig = Rig::watching(&app.address, settings);
+        let answers = begun(&rig).await;
+        match why {
+            Why::Drained => {
+                rig.drain();
+                rig.until_metric("draining_answers", 2).await;
             }
-            _ => assert_eq!((got.as_str(), end), ("\n", Next::Cut), "{case}"),
+            Why::Reloaded => {
+                // Nobody leaves for what concerns no stream.
+                let limits = &["channels_max: 7"];
+                rig.reload(&app.address, Settings { limits, ..settings })
+                    .await;
+                // Longer than these answers take, whatever the machine does beside.
+                let drain = &["window: 60s"];
+                rig.reload(&other.address, Settings { drain, ..settings })
+                    .await;
+            }
+        }
+        // Six are to go on: the events that were begun, and the two answers.
+        permits.give(6);
+        for (over, request, mut answer) in answers {
+            let (got, end) = answer.rest().await;
+            let case = format!("{why:?} {over:?} {request:?}: {got:?}");
+            match (request.method, request.fields.len()) {
+                ("POST", _) => {
+                    assert_eq!((got.as_str(), end), ("data: c\n\n", Next::End), "{case}");
+                }
+                (_, 2) => {
+                    let time = got
+                        .strip_prefix("\nretry: ")
+                        .and_then(|rest| rest.strip_suffix('\n'))
+                        .and_then(|time| time.parse::<u64>().ok());
+                    let time = time.unwrap_or_else(|| panic!("{case}"));
+                    assert!((1_000..=2_000).contains(&time), "{case}");
+                    assert_eq!(end, Next::End, "{case}");
+                }
+                _ => assert_eq!((got.as_str(), end), ("\n", Next::Cut), "{case}"),
+            }
+        }
+        let reason = match why {
+            Why::Drained => "drained",
+            Why::Reloaded => "reloaded",
+        };
+        let ended = format!("ended_total{{route=\"stream-rest\",reason=\"{reason}\"}} 4");
+        counted(&rig, &ended).await;
+        rig.until_metric("draining_answers", 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_route_is_gone_is_cut_where_a_drain_would_be_over() {
+    let (permits, other) = (Permits::new(), App::echo().await);
+    let app = app(&permits).await;
+    let settings = Settings {
+        drain: &["window: 0s"],
+        ..Settings::default()
+    };
+    let rig = Rig::watching(&app.address, settings);
+    let mut answers = Vec::new();
+    for over in BOTH {
+        // A page's fields do not make it a stream that may end anywhere.
+        for fields in [CHAT.fields, EVENT_SOURCE.fields] {
+            let mut answer = ask(&rig, over, Ask { fields, ..CHAT }).await;
+            answer.expect("data: a\n\n").await;
+            answers.push(answer);
         }
     }
-    let drained = "ended_total{route=\"stream-rest\",reason=\"drained\"} 4";
-    counted(&rig, drained).await;
+    rig.reload(&other.address, settings).await;
+    for mut answer in answers {
+        assert_eq!(answer.rest().await, (String::new(), Next::Cut));
+    }
+    let ended = "ended_total{route=\"stream-rest\",reason=\"reloaded\"} 4";
+    counted(&rig, ended).await;
 }

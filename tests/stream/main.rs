@@ -12,6 +12,8 @@ mod answers;
 mod bodies;
 mod ends;
 mod leaving;
+mod paced;
+mod queue;
 mod reader;
 #[path = "../rig/mod.rs"]
 mod rig;

@@ -1,12 +1,9 @@
 //! Heartbeats: what a client gets while the app thinks.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
-
 use crate::{
+    paced::{Permits, paced},
     reader::{BOTH, CHAT, FETCH, Next, ask},
-    rig::{Rig, Settings, app::App, soon},
+    rig::{Rig, Settings},
 };
 
 /// The app says the next piece only after the client had a heartbeat.
@@ -14,26 +11,20 @@ const PIECES: [&str; 3] = ["data: a\n", "\ndata: b\r\n", "\r\n"];
 
 #[tokio::test]
 async fn heartbeats_fill_the_apps_silence_between_lines() {
-    let next = Arc::new(Semaphore::new(0));
-    let permits = next.clone();
-    let app = App::start(move |mut conn| {
-        let next = permits.clone();
-        async move {
-            let head = conn.head().await.unwrap();
-            conn.body_of(&head).await;
-            let length: usize = PIECES.iter().map(|piece| piece.len()).sum();
-            // With a length, which heartbeats would break if it were passed on.
-            conn.send(format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                 Content-Length: {length}\r\n\r\n"
-            ))
-            .await;
-            for piece in PIECES {
-                soon("a permit", next.acquire()).await.unwrap().forget();
-                conn.send(piece).await;
-            }
-            conn.closed().await;
+    let permits = Permits::new();
+    let app = paced(&permits, |_, mut conn, permits| async move {
+        let length: usize = PIECES.iter().map(|piece| piece.len()).sum();
+        // With a length, which heartbeats would break if it were passed on.
+        conn.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+             Content-Length: {length}\r\n\r\n"
+        ))
+        .await;
+        for piece in PIECES {
+            permits.take().await;
+            conn.send(piece).await;
         }
+        conn.closed().await;
     })
     .await;
     let settings = Settings {
@@ -45,7 +36,7 @@ async fn heartbeats_fill_the_apps_silence_between_lines() {
         let mut answer = ask(&rig, over, request).await;
         for piece in PIECES {
             answer.expect(":hb\n").await;
-            next.add_permits(1);
+            permits.give(1);
             answer.expect(piece).await;
         }
         assert_eq!(answer.next().await, Next::End, "{over:?}");

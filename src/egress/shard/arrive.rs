@@ -403,7 +403,7 @@ impl Shard {
         subscriber.stage = Stage::Reading(reading);
         subscriber.wrote = now;
         self.wheel.schedule(token, tick_of(beat));
-        self.close_too(token);
+        self.close_too(token, slot as usize);
         self.drive(token, now);
     }
 

@@ -1,12 +1,15 @@
 //! Many readers are closed: along a slope, so that they do not all come back in the same second.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use rand::seq::SliceRandom;
 
 use super::{Shard, breathe};
 use crate::{
-    channel::{state::Outcome, view::View},
+    channel::{
+        state::{Outcome, Phase},
+        view::View,
+    },
     clock::{self, Millis},
     drain::Slope,
     egress::{
@@ -15,6 +18,7 @@ use crate::{
         subscriber::Stage,
     },
     error::EndReason,
+    metrics::cell::Held,
 };
 
 /// More readers of one channel than this are a crowd: the range of their reconnect times alone does
@@ -54,6 +58,21 @@ impl Closing {
     }
 }
 
+/// The closing of everybody.
+pub(super) struct Drain {
+    closing: Closing,
+    /// Readers of an answer that may be whole in time. They stay for its end, or until they are cut.
+    finishing: Vec<Finishing>,
+}
+
+struct Finishing {
+    token: Token,
+    /// Its channel's slot.
+    slot: usize,
+    /// Held for its `Drop`.
+    _counted: Held,
+}
+
 impl Shard {
     /// Follows an order, once.
     pub(super) async fn follow(&mut self, order: Order) {
@@ -66,16 +85,27 @@ impl Shard {
         }
     }
 
-    /// Closes everybody evenly until `end`, and whoever still joins.
+    /// Closes everybody evenly until `end`, and whoever still joins; but one answer may finish.
     async fn drain(&mut self, end: Millis) {
         let now = clock::now();
-        let all = self.subscribers.iter();
-        let readers = all
-            .filter_map(|(index, _)| self.token(index))
-            .filter(|token| self.is_reading(*token))
-            .collect();
+        let (mut leaving, mut finishing) = (Vec::new(), Vec::new());
+        for index in 0..self.slots.capacity() {
+            let readers = self.readers_of(index);
+            if self.may_finish(index) {
+                finishing.extend(
+                    readers
+                        .into_iter()
+                        .map(|token| self.finishing(token, index)),
+                );
+            } else {
+                leaving.extend(readers);
+            }
+            breathe(index).await;
+        }
+        self.send_away(&finishing, &leaving);
         let slope = Slope::new(now, end.since(now), rand::random());
-        self.drain = Some(Closing::new(readers, slope, EndReason::Drained));
+        let closing = Closing::new(leaving, slope, EndReason::Drained);
+        self.drain = Some(Drain { closing, finishing });
         for index in 0..self.slots.capacity() {
             if let Some(view) = self.slots.get(index).map(|slot| slot.channel.view()) {
                 self.hasten_lost(index, &view, now);
@@ -84,12 +114,57 @@ impl Shard {
         }
     }
 
+    /// Whether readers of a slot may stay for the end of one answer: it comes, or is there and kept.
+    /// From the deadline on nobody may.
+    fn may_finish(&self, index: usize) -> bool {
+        let Some(slot) = self.slots.get(index) else {
+            return false;
+        };
+        if self.order == Some(Order::Cut) || !slot.channel.settings().is_one_answer() {
+            return false;
+        }
+        let view = slot.channel.view();
+        match view.phase {
+            Phase::Opening => !view.is_lost(),
+            Phase::Live | Phase::Complete => true,
+            Phase::Idle | Phase::Over(_) => false,
+        }
+    }
+
+    fn finishing(&self, token: Token, slot: usize) -> Finishing {
+        Finishing {
+            token,
+            slot,
+            _counted: self.context.metrics.drain.answers.hold(),
+        }
+    }
+
+    /// Clients whose answers may finish are to ask elsewhere at once, unless their connection has a turn
+    /// on the slope, by other streams.
+    fn send_away(&self, finishing: &[Finishing], leaving: &[Token]) {
+        let address = |connection: Arc<Connection>| Arc::as_ptr(&connection) as usize;
+        let leaving = leaving.iter();
+        let in_turn: HashSet<usize> = leaving
+            .filter_map(|token| self.connection_of(*token).map(address))
+            .collect();
+        for reader in finishing {
+            if let Some(connection) = self.connection_of(reader.token)
+                && !in_turn.contains(&address(connection.clone()))
+            {
+                connection.leave();
+            }
+        }
+    }
+
     /// The deadline: cuts what is left. Who still joins is closed at once.
     async fn cut(&mut self) {
         // A shard that started anew has not heard of the drain.
         self.drain.get_or_insert_with(|| {
             let over = Slope::new(clock::now(), Duration::ZERO, 0.0);
-            Closing::new(Vec::new(), over, EndReason::Drained)
+            Drain {
+                closing: Closing::new(Vec::new(), over, EndReason::Drained),
+                finishing: Vec::new(),
+            }
         });
         for index in 0..self.subscribers.capacity() {
             if let Some(token) = self.token(index) {
@@ -99,25 +174,32 @@ impl Shard {
         }
     }
 
-    /// A reader that joined while draining.
-    pub(super) fn close_too(&mut self, token: Token) {
-        if let Some(drain) = &mut self.drain {
-            drain.readers.push(token);
+    /// A reader has joined. While draining, it leaves like the others.
+    pub(super) fn close_too(&mut self, token: Token, slot: usize) {
+        if self.drain.is_none() {
+            return;
+        }
+        let finishing = self.may_finish(slot).then(|| self.finishing(token, slot));
+        match (&mut self.drain, finishing) {
+            (Some(drain), Some(finishing)) => drain.finishing.push(finishing),
+            (Some(drain), None) => drain.closing.readers.push(token),
+            (None, _) => {}
         }
     }
 
     /// While we drain, holding on to readers whose upstream is lost is of no use to them: they leave
     /// within the time over which their route has clients come back. They stay in the common slope
-    /// as well: whichever closes them first.
+    /// as well: whichever closes them first. An answer that is lost is waited for no longer.
     pub(super) fn hasten_lost(&mut self, index: usize, view: &View, now: Millis) {
-        let (Some(drain), Some(slot)) = (&self.drain, self.slots.get_mut(index)) else {
+        let (Some(drain), Some(slot)) = (&mut self.drain, self.slots.get_mut(index)) else {
             return;
         };
         if slot.closing.is_some() || !view.is_lost() {
             return;
         }
         slot.closing = Some(EndReason::Drained);
-        let mut slope = drain.slope.clone();
+        drain.finishing.retain(|reader| reader.slot != index);
+        let mut slope = drain.closing.slope.clone();
         slope.hasten(now, slot.channel.settings().retry.max);
         let closing = Closing::new(self.readers_of(index), slope, EndReason::Drained);
         self.closings.push(closing);
@@ -158,9 +240,13 @@ impl Shard {
     pub(super) async fn close_due(&mut self, now: Millis) {
         let mut due = Vec::new();
         if let Some(mut drain) = self.drain.take() {
-            let ahead = drain.slope.hastened();
-            let alone = self.drain_due(&mut drain, now);
-            due.extend(alone.into_iter().map(|token| (token, drain.reason, ahead)));
+            drain
+                .finishing
+                .retain(|reader| self.is_reading(reader.token));
+            let closing = &mut drain.closing;
+            let (reason, ahead) = (closing.reason, closing.slope.hastened());
+            let alone = self.drain_due(closing, now);
+            due.extend(alone.into_iter().map(|token| (token, reason, ahead)));
             self.drain = Some(drain);
         }
         let mut closings = std::mem::take(&mut self.closings);

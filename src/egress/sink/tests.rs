@@ -212,7 +212,8 @@ async fn only_the_whole_end_of_an_http10_stream_closes_without_reset() {
             drop(client);
             text
         };
-        let ((), text) = tokio::join!(ended, read);
+        let (in_time, text) = tokio::join!(ended, read);
+        assert!(in_time, "{kind:?}");
         (text, socket.resets())
     };
     for (kind, resets) in [(EndKind::Complete, false), (EndKind::Cut, true)] {

@@ -23,6 +23,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) upstream: &'a str,
     /// `limits:`, a line each.
     pub(crate) limits: &'a str,
+    /// Further routes, a line each in YAML's flow form.
+    pub(crate) routes: &'a [&'a str],
     /// `drain:`, in YAML's flow form.
     pub(crate) drain: &'a str,
     /// Lines of the file itself.
@@ -51,6 +53,9 @@ impl Side {
              \x20 - {{ name: pass, path: '/pass/{{*rest}}', action: proxy }}\n",
             settings.upstream,
         );
+        for route in settings.routes {
+            yaml.push_str(&format!("\x20 - {route}\n"));
+        }
         // Reconnects at once.
         let fanout = format!("backoff: {{ min: 10ms, max: 50ms }}\n{}", settings.fanout);
         section(&mut yaml, "defaults", &fanout);

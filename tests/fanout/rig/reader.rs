@@ -6,7 +6,7 @@ use h2::RecvStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
 
@@ -14,6 +14,7 @@ use super::{
     soon,
     wire::{Decoder, Event, Item},
 };
+pub(crate) use crate::base::client::narrow;
 use crate::base::{
     client::{self, Client},
     h2::H2 as Connection,
@@ -155,13 +156,6 @@ impl H2 {
     pub(crate) async fn ask(&self, ask: &Ask) -> Reader {
         self.try_ask(ask).await.expect("a response")
     }
-}
-
-/// A connection with a small receive buffer: what it does not read is soon noticed.
-pub(crate) async fn narrow(address: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    soon("connect", socket.connect(address)).await.unwrap()
 }
 
 /// TLS over `stream`, with HTTP/1.1.

@@ -5,16 +5,23 @@ use tokio::io::AsyncReadExt;
 use super::*;
 use crate::{
     channel::state::Next,
-    config::testing::fanout,
+    config::{
+        model::{Fanout, OnEnd},
+        testing::fanout,
+    },
     egress::shard::{
         self,
         testing::{Ask, Rig},
     },
     lifecycle::Lifecycle,
     metrics::labels::PanicPlace,
+    sse::event::Event,
 };
 
 const STEP: Duration = Duration::from_millis(500);
+
+/// What a whole stream ends with, and no other.
+const LAST_CHUNK: &str = "0\r\n\r\n";
 
 /// The reconnect times in what clients were sent last.
 async fn retries(clients: Vec<tokio::io::DuplexStream>) -> Vec<u64> {
@@ -24,7 +31,11 @@ async fn retries(clients: Vec<tokio::io::DuplexStream>) -> Vec<u64> {
         client.read_to_string(&mut text).await.unwrap();
         let last = text.rsplit("retry: ").next().unwrap();
         let (retry, rest) = last.split_once('\n').unwrap();
-        assert_eq!(rest, "\r\n0\r\n\r\n", "the last words of a whole stream");
+        assert_eq!(
+            rest.strip_prefix("\r\n"),
+            Some(LAST_CHUNK),
+            "the last words of a whole stream"
+        );
         retries.push(retry.parse().unwrap());
     }
     retries
@@ -100,6 +111,95 @@ async fn who_lost_the_app_before_the_drain_is_no_exception() {
     assert_eq!(counts.last(), Some(&0), "{counts:?}");
 }
 
+/// Settings of one answer, which goes on after a cut if the app `resume`s.
+fn answer(resume: bool) -> Fanout {
+    Fanout {
+        on_end: OnEnd::Final,
+        resume,
+        ..fanout()
+    }
+}
+
+#[tokio::test]
+async fn a_drain_lets_an_answer_finish_and_waits_for_no_other() {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Then {
+        Ends,
+        Breaks,
+        IsLate,
+    }
+    for then in [Then::Ends, Then::Breaks, Then::IsLate] {
+        let rig = Rig::new(answer(false), 20);
+        let mut shard = rig.shard();
+        let (channel, mut clients) = rig.readers(&mut shard, 10).await;
+        rig.handle.drain(STEP * 10);
+        shard.work().await;
+        let start = clock::now();
+        clients.push(rig.join(Ask::page(), start).0);
+        shard.work().await;
+        let counts = rig.counts(&mut shard, start, STEP, 20).await;
+        assert_eq!(counts, [11; 20], "{then:?}: nobody leaves before the end");
+        assert_eq!(rig.metrics.drain.answers.get(), 11, "{then:?}");
+        match then {
+            Then::Ends => assert_eq!(channel.ended(clock::now()), Next::Stop),
+            Then::Breaks => assert_eq!(channel.cut(clock::now()), Next::Stop),
+            Then::IsLate => rig.handle.cut(),
+        }
+        shard.work().await;
+        let end = start.after(STEP * 21);
+        let counts = rig.counts(&mut shard, end, STEP, 1).await;
+        assert_eq!(counts, [0], "{then:?}: all at once");
+        assert_eq!(rig.metrics.drain.answers.get(), 0, "{then:?}");
+        for mut client in clients {
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.unwrap();
+            let is_whole = text.ends_with(LAST_CHUNK);
+            assert_eq!(is_whole, then == Then::Ends, "{then:?}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_is_waited_for_no_longer_than_other_streams() {
+    let rig = Rig::new(answer(true), 20);
+    let mut shard = rig.shard();
+    let (channel, _clients) = rig.readers(&mut shard, 10).await;
+    let event = Event {
+        data: "x".into(),
+        id: Some("1".into()),
+        ..Event::default()
+    };
+    channel.publish(&[event], clock::now());
+    rig.handle.drain(Duration::from_secs(60));
+    shard.work().await;
+    assert_eq!(rig.metrics.drain.answers.get(), 10);
+    assert_eq!(channel.cut(clock::now()), Next::Retry, "the app resumes");
+    shard.work().await;
+    assert_eq!(rig.metrics.drain.answers.get(), 0);
+    let (_late, _) = rig.join(Ask::page(), clock::now());
+    shard.work().await;
+    assert_eq!(rig.metrics.drain.answers.get(), 0, "nor for who joins it");
+    let counts = rig.counts(&mut shard, clock::now(), STEP, 11).await;
+    assert!(counts[0] > 0, "along the slope: {counts:?}");
+    assert!(counts[10] <= 1, "but for who joined late: {counts:?}");
+}
+
+#[tokio::test]
+async fn after_the_deadline_no_answer_may_finish() {
+    let rig = Rig::new(answer(false), 20);
+    let mut shard = rig.shard();
+    let (_channel, _clients) = rig.readers(&mut shard, 1).await;
+    rig.handle.drain(Duration::ZERO);
+    shard.work().await;
+    rig.handle.cut();
+    shard.work().await;
+    let now = clock::now();
+    let (_late, _) = rig.join(Ask::page(), now);
+    shard.work().await;
+    assert_eq!(rig.reading(), 1);
+    assert_eq!(rig.counts(&mut shard, now, STEP, 1).await, [0]);
+}
+
 /// A client's socket on which the shard falls over.
 struct Bomb;
 
@@ -134,7 +234,7 @@ async fn a_shard_that_panics_goes_on_with_the_drain() {
         .await
         .expect("the drain goes on")
         .unwrap();
-    assert!(text.ends_with("0\r\n\r\n"), "{text}");
+    assert!(text.ends_with(LAST_CHUNK), "{text}");
     assert_eq!(panics(), 1);
     running.abort();
 }
