@@ -9,6 +9,7 @@
 mod channels;
 mod control;
 mod departure;
+mod drain;
 mod memory;
 mod overseer;
 

@@ -20,10 +20,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use slab::Slab;
 
-use self::{
-    close::{Closing, Drain},
-    slot::Slot,
-};
+use self::{close::Closing, slot::Slot};
 pub use super::handle::{Joiner, Relay, ShardHandle};
 use super::{
     handle::{Order, Shared, Token},
@@ -73,7 +70,7 @@ pub struct Shard {
     /// Closings under way, of one channel each.
     closings: Vec<Closing>,
     /// The closing of everybody, whoever joins included.
-    drain: Option<Drain>,
+    drain: Option<Closing>,
     /// The order that was followed.
     order: Option<Order>,
     generation: u32,

@@ -250,19 +250,30 @@ impl Sink {
     }
 
     /// The end of a response outside of a shard: says it within `patience`, and lets the client
-    /// close. `false`: the client did not take it in time.
-    pub async fn end(mut self, kind: EndKind, patience: Duration) -> bool {
+    /// close. What is whole is not cut for having been taken too slowly.
+    pub async fn end(mut self, kind: EndKind, patience: Duration) {
         let said = async {
             while timeout(LOOK, poll_fn(|cx| self.poll_end(cx, kind)))
                 .await
                 .is_err()
             {}
         };
-        let in_time = timeout(patience, said).await.is_ok();
-        if in_time {
-            let _closed = timeout(LINGER, poll_fn(|cx| self.poll_closed(cx))).await;
+        match (timeout(patience, said).await, kind) {
+            (Ok(()), _) => {
+                let _in_time = timeout(LINGER, poll_fn(|cx| self.poll_closed(cx))).await;
+            }
+            (Err(_), EndKind::Complete) => self.leave_behind(),
+            (Err(_), EndKind::Cut) => {}
         }
-        in_time
+    }
+
+    /// What is said goes out without the sink.
+    fn leave_behind(self) {
+        match self {
+            // The kernel has it.
+            Self::H1(_) => {}
+            Self::H2(sink) => sink.leave_behind(),
+        }
     }
 }
 

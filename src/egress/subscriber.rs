@@ -36,6 +36,8 @@ pub(super) struct Subscriber {
     pub(super) wrote: Millis,
     /// Stands in the shard's list of those that may be behind, and counts as one.
     pub(super) behind: Option<Held>,
+    /// The drain lets its answer finish, and counts it.
+    pub(super) finishing: Option<Held>,
 }
 
 /// Where a subscriber stands.

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use pingora::{Error, ErrorType, Result, protocols::http::ServerSession};
+use pingora::{Result, protocols::http::ServerSession};
 
 use crate::egress::sink::{EndKind, Sink};
 
-/// The answer is whole. Over HTTP/2 the client may take `patience` for what is left of it.
+/// The answer is whole. Over HTTP/2 that is waited for no longer than `patience`.
 ///
 /// # Errors
 /// The client did not take it.
@@ -16,18 +16,15 @@ pub(super) async fn complete(session: &mut ServerSession, patience: Duration) ->
     let Some(sink) = h2(session) else {
         return session.write_response_body(Bytes::new(), true).await;
     };
-    if sink.end(EndKind::Complete, patience).await {
-        Ok(())
-    } else {
-        Err(Error::new(ErrorType::WriteTimedout).into_down())
-    }
+    sink.end(EndKind::Complete, patience).await;
+    Ok(())
 }
 
 /// The answer broke off, and its client must see that. Over HTTP/1 it does when the session is dropped.
 pub(super) async fn cut(session: &mut ServerSession, patience: Duration) {
     if let Some(sink) = h2(session) {
         // Whoever does not take it in time is cut off all the same.
-        let _in_time = sink.end(EndKind::Cut, patience).await;
+        sink.end(EndKind::Cut, patience).await;
     }
 }
 

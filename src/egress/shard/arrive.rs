@@ -107,6 +107,7 @@ impl Shard {
             waker,
             wrote: now,
             behind: None,
+            finishing: None,
         });
         Some(token)
     }

@@ -18,7 +18,6 @@ use crate::{
         subscriber::Stage,
     },
     error::EndReason,
-    metrics::cell::Held,
 };
 
 /// More readers of one channel than this are a crowd: the range of their reconnect times alone does
@@ -58,21 +57,6 @@ impl Closing {
     }
 }
 
-/// The closing of everybody.
-pub(super) struct Drain {
-    closing: Closing,
-    /// Readers of an answer that may be whole in time. They stay for its end, or until they are cut.
-    finishing: Vec<Finishing>,
-}
-
-struct Finishing {
-    token: Token,
-    /// Its channel's slot.
-    slot: usize,
-    /// Held for its `Drop`.
-    _counted: Held,
-}
-
 impl Shard {
     /// Follows an order, once.
     pub(super) async fn follow(&mut self, order: Order) {
@@ -92,20 +76,15 @@ impl Shard {
         for index in 0..self.slots.capacity() {
             let readers = self.readers_of(index);
             if self.may_finish(index) {
-                finishing.extend(
-                    readers
-                        .into_iter()
-                        .map(|token| self.finishing(token, index)),
-                );
+                finishing.extend(readers);
             } else {
                 leaving.extend(readers);
             }
             breathe(index).await;
         }
-        self.send_away(&finishing, &leaving);
+        self.let_finish(&finishing, &leaving);
         let slope = Slope::new(now, end.since(now), rand::random());
-        let closing = Closing::new(leaving, slope, EndReason::Drained);
-        self.drain = Some(Drain { closing, finishing });
+        self.drain = Some(Closing::new(leaving, slope, EndReason::Drained));
         for index in 0..self.slots.capacity() {
             if let Some(view) = self.slots.get(index).map(|slot| slot.channel.view()) {
                 self.hasten_lost(index, &view, now);
@@ -131,28 +110,28 @@ impl Shard {
         }
     }
 
-    fn finishing(&self, token: Token, slot: usize) -> Finishing {
-        Finishing {
-            token,
-            slot,
-            _counted: self.context.metrics.drain.answers.hold(),
-        }
-    }
-
-    /// Clients whose answers may finish are to ask elsewhere at once, unless their connection has a turn
-    /// on the slope, by other streams.
-    fn send_away(&self, finishing: &[Finishing], leaving: &[Token]) {
-        let address = |connection: Arc<Connection>| Arc::as_ptr(&connection) as usize;
+    /// Readers of `finishing` stay for the end of their answer, or until they are cut. Their clients are
+    /// to ask elsewhere at once, unless their connection has a turn on the slope, by those `leaving`.
+    fn let_finish(&mut self, finishing: &[Token], leaving: &[Token]) {
+        let address = |connection: &Arc<Connection>| Arc::as_ptr(connection) as usize;
         let leaving = leaving.iter();
         let in_turn: HashSet<usize> = leaving
-            .filter_map(|token| self.connection_of(*token).map(address))
+            .filter_map(|token| Some(address(&self.connection_of(*token)?)))
             .collect();
-        for reader in finishing {
-            if let Some(connection) = self.connection_of(reader.token)
-                && !in_turn.contains(&address(connection.clone()))
+        for token in finishing {
+            self.count_finishing(*token);
+            if let Some(connection) = self.connection_of(*token)
+                && !in_turn.contains(&address(&connection))
             {
                 connection.leave();
             }
+        }
+    }
+
+    fn count_finishing(&mut self, token: Token) {
+        let counted = self.context.metrics.drain.answers.hold();
+        if let Some(subscriber) = self.subscriber(token) {
+            subscriber.finishing = Some(counted);
         }
     }
 
@@ -161,10 +140,7 @@ impl Shard {
         // A shard that started anew has not heard of the drain.
         self.drain.get_or_insert_with(|| {
             let over = Slope::new(clock::now(), Duration::ZERO, 0.0);
-            Drain {
-                closing: Closing::new(Vec::new(), over, EndReason::Drained),
-                finishing: Vec::new(),
-            }
+            Closing::new(Vec::new(), over, EndReason::Drained)
         });
         for index in 0..self.subscribers.capacity() {
             if let Some(token) = self.token(index) {
@@ -176,14 +152,10 @@ impl Shard {
 
     /// A reader has joined. While draining, it leaves like the others.
     pub(super) fn close_too(&mut self, token: Token, slot: usize) {
-        if self.drain.is_none() {
-            return;
-        }
-        let finishing = self.may_finish(slot).then(|| self.finishing(token, slot));
-        match (&mut self.drain, finishing) {
-            (Some(drain), Some(finishing)) => drain.finishing.push(finishing),
-            (Some(drain), None) => drain.closing.readers.push(token),
-            (None, _) => {}
+        if self.drain.is_some() && self.may_finish(slot) {
+            self.count_finishing(token);
+        } else if let Some(drain) = &mut self.drain {
+            drain.readers.push(token);
         }
     }
 
@@ -191,18 +163,23 @@ impl Shard {
     /// within the time over which their route has clients come back. They stay in the common slope
     /// as well: whichever closes them first. An answer that is lost is waited for no longer.
     pub(super) fn hasten_lost(&mut self, index: usize, view: &View, now: Millis) {
-        let (Some(drain), Some(slot)) = (&mut self.drain, self.slots.get_mut(index)) else {
+        let (Some(drain), Some(slot)) = (&self.drain, self.slots.get_mut(index)) else {
             return;
         };
         if slot.closing.is_some() || !view.is_lost() {
             return;
         }
         slot.closing = Some(EndReason::Drained);
-        drain.finishing.retain(|reader| reader.slot != index);
-        let mut slope = drain.closing.slope.clone();
+        let mut slope = drain.slope.clone();
         slope.hasten(now, slot.channel.settings().retry.max);
-        let closing = Closing::new(self.readers_of(index), slope, EndReason::Drained);
-        self.closings.push(closing);
+        let readers = self.readers_of(index);
+        for token in &readers {
+            if let Some(subscriber) = self.subscriber(*token) {
+                subscriber.finishing = None;
+            }
+        }
+        self.closings
+            .push(Closing::new(readers, slope, EndReason::Drained));
     }
 
     /// The channel's life is over: its readers are told, in the way that suits why. A crowd leaves
@@ -240,13 +217,9 @@ impl Shard {
     pub(super) async fn close_due(&mut self, now: Millis) {
         let mut due = Vec::new();
         if let Some(mut drain) = self.drain.take() {
-            drain
-                .finishing
-                .retain(|reader| self.is_reading(reader.token));
-            let closing = &mut drain.closing;
-            let (reason, ahead) = (closing.reason, closing.slope.hastened());
-            let alone = self.drain_due(closing, now);
-            due.extend(alone.into_iter().map(|token| (token, reason, ahead)));
+            let ahead = drain.slope.hastened();
+            let alone = self.drain_due(&mut drain, now);
+            due.extend(alone.into_iter().map(|token| (token, drain.reason, ahead)));
             self.drain = Some(drain);
         }
         let mut closings = std::mem::take(&mut self.closings);

@@ -109,6 +109,7 @@ impl Shard {
             return Stage::Gone;
         };
         let stage = std::mem::replace(&mut subscriber.stage, Stage::Gone);
+        subscriber.finishing = None;
         match &stage {
             Stage::Waiting(waiting) => self.forget_member(waiting.slot),
             Stage::Reading(reading) => {

@@ -97,6 +97,11 @@ impl H2Sink {
         }
         Poll::Ready(())
     }
+
+    /// The crate is to write what it has in its own time.
+    pub(super) fn leave_behind(mut self) {
+        self.flushed = None;
+    }
 }
 
 impl Drop for H2Sink {
