@@ -145,13 +145,11 @@ impl Ledger {
             return Grant::Pass(WINDOW_MAX);
         }
         entry.window += by;
-        let grant = if entry.owned {
+        if entry.owned {
             Grant::Keep
         } else {
             Grant::Pass(increment)
-        };
-        self.wake_stream(stream);
-        grant
+        }
     }
 
     fn connection_granted(&mut self, by: i64) -> Grant {
@@ -169,7 +167,6 @@ impl Ledger {
         };
         let passed = (self.window - share - self.promised).clamp(0, by);
         self.promised += passed;
-        self.wake_ready();
         match u32::try_from(passed) {
             Ok(0) | Err(_) => Grant::Keep,
             Ok(passed) => Grant::Pass(passed),
@@ -185,10 +182,8 @@ impl Ledger {
             return;
         };
         entry.state = State::Closed;
-        if entry.owned {
-            // Its owner is to see it, and gives it up.
-            self.wake_stream(stream);
-        } else {
+        // An owner is to see it, and gives it up.
+        if !entry.owned {
             self.remove(Key(key));
         }
     }
@@ -213,11 +208,14 @@ impl Ledger {
 
     /// A response head has passed.
     pub(super) fn headed(&mut self, stream: u32) {
-        if let Some(entry) = self.entry_of(stream)
+        let Some(key) = self.by_id.get(&stream).copied() else {
+            return;
+        };
+        if let Some(entry) = self.streams.get_mut(key as usize)
             && entry.state == State::Headless
         {
             entry.state = State::Open;
-            self.wake_stream(stream);
+            self.wake(Key(key));
         }
     }
 
@@ -237,7 +235,6 @@ impl Ledger {
                 entry.window += by;
             }
         }
-        self.wake_ready();
     }
 }
 
@@ -302,7 +299,8 @@ impl Ledger {
         }
     }
 
-    /// Wakes those who wait and may send, or can no more.
+    /// Wakes those who wait and may send, or can no more. For whenever windows, or the room for what
+    /// waits for the socket, may have changed.
     pub(super) fn wake_ready(&mut self) {
         if self.waiting == 0 {
             return;
@@ -334,12 +332,6 @@ impl Ledger {
         if let Some(waker) = entry.and_then(|entry| entry.waker.take()) {
             self.waiting -= 1;
             waker.wake();
-        }
-    }
-
-    fn wake_stream(&mut self, stream: u32) {
-        if let Some(key) = self.by_id.get(&stream).copied() {
-            self.wake(Key(key));
         }
     }
 

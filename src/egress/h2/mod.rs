@@ -19,6 +19,8 @@ mod frame;
 mod inbound;
 mod io;
 mod ledger;
+#[cfg(test)]
+mod simulation;
 mod wire;
 
 pub use self::{connection::Connection, io::H2Io, ledger::Key};
