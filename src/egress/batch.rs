@@ -20,7 +20,7 @@ pub enum Framing {
 }
 
 /// How a gap looks to a reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GapForm {
     /// A named event.
     Event,

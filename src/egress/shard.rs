@@ -6,6 +6,7 @@
 
 mod arrive;
 mod close;
+mod group;
 mod leave;
 #[cfg(test)]
 mod simulation;
@@ -74,6 +75,8 @@ pub struct Shard {
     /// The order that was followed.
     order: Option<Order>,
     generation: u32,
+    /// Readers that did not take a batch as a whole; kept for its memory.
+    lagging: Vec<usize>,
     /// Counted here and added to the metrics once per round.
     delivered: Delivered,
 }
@@ -134,6 +137,7 @@ impl Shard {
             drain: None,
             order: None,
             generation: 0,
+            lagging: Vec::new(),
             delivered: Delivered::default(),
         }
     }

@@ -29,7 +29,11 @@ use tokio::time::timeout;
 
 pub use self::h1::ClientSocket;
 use self::{h1::H1Sink, h2::H2Sink};
-use super::{batch::Framing, h2::Connection, opening};
+use super::{
+    batch::Framing,
+    h2::{Connection, Key},
+    opening,
+};
 use crate::{answer::Answer, metrics::labels::Protocol};
 
 /// How long a client that has been told everything may take to close its side. Closing a socket
@@ -176,6 +180,14 @@ impl Sink {
         match self {
             Self::H1(_) => None,
             Self::H2(sink) => Some(sink.connection()),
+        }
+    }
+
+    /// Its stream on that connection.
+    pub(super) const fn stream(&self) -> Option<(&Arc<Connection>, Key)> {
+        match self {
+            Self::H1(_) => None,
+            Self::H2(sink) => sink.stream(),
         }
     }
 

@@ -66,6 +66,8 @@ pub(super) struct Reading {
     pub(super) slot: u32,
     /// Its index among the slot's readers.
     pub(super) seat: u32,
+    /// Where it is level with others of its connection.
+    pub(super) group: Option<GroupSeat>,
     /// It has everything up to here, once `out` has left.
     pub(super) cursor: u64,
     /// Where its replay ends. It was promised that: up to there only what is evicted is lost.
@@ -106,6 +108,13 @@ impl Holds {
     pub(super) fn settings(&self) -> Arc<Fanout> {
         self.channel().settings()
     }
+}
+
+/// A place in a group of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupSeat {
+    pub(super) group: u32,
+    pub(super) at: u32,
 }
 
 /// How a subscriber keeps up.

@@ -55,7 +55,7 @@ impl Connection {
     }
 }
 
-/// One stream, by whose number it is known.
+/// Streams.
 impl Connection {
     /// The caller writes to this stream from now on; its response head is the crate's. `None`: it is
     /// closed already.
@@ -75,6 +75,12 @@ impl Connection {
     /// The stream or its connection is closed.
     pub fn poll_push(&self, key: Key, bytes: &mut Bytes, waker: &Waker) -> Poll<io::Result<()>> {
         self.wire.lock().poll_push(key, bytes, waker)
+    }
+
+    /// Gives `bytes` to many streams, and writes them. Who cannot take all of it takes nothing: `lags` is
+    /// told its place in `keys`.
+    pub fn sweep(&self, keys: &[Key], bytes: &[u8], lags: impl FnMut(usize)) {
+        self.wire.lock().sweep(keys, bytes, lags);
     }
 
     /// Ready when its response head, and all that it was given, goes before whatever the crate writes

@@ -285,6 +285,19 @@ impl Ledger {
         u32::try_from(taken).unwrap_or(0)
     }
 
+    /// All of `len` counts as sent, if the windows have room for it. The stream's number, and how long
+    /// its frames may be.
+    pub(super) fn take_whole(&mut self, key: Key, len: usize) -> Option<(u32, usize)> {
+        let entry = self.streams.get_mut(key.0 as usize)?;
+        let len = i64::try_from(len).ok()?;
+        if entry.state != State::Open || len > entry.window || len > self.window {
+            return None;
+        }
+        entry.window -= len;
+        self.window -= len;
+        Some((entry.id, self.frame_bytes_max))
+    }
+
     /// Whom to wake when this stream may be written to again.
     pub(super) fn wait(&mut self, key: Key, waker: &Waker) {
         let Some(entry) = self.streams.get_mut(key.0 as usize) else {

@@ -314,6 +314,46 @@ impl Wire {
         Poll::Pending
     }
 
+    /// Gives `bytes` to many streams, and writes them. Who cannot take all of it takes nothing.
+    pub(super) fn sweep(&mut self, keys: &[Key], bytes: &[u8], mut lags: impl FnMut(usize)) {
+        for (place, key) in keys.iter().enumerate() {
+            if !self.put_whole(*key, bytes) {
+                lags(place);
+            }
+            if self.out.len() >= OUT_BYTES_MAX {
+                self.write();
+            }
+        }
+        self.write();
+    }
+
+    fn put_whole(&mut self, key: Key, bytes: &[u8]) -> bool {
+        if !self.has_room() || (!self.early.is_empty() && self.is_early(key)) {
+            return false;
+        }
+        let Some((stream, frame_bytes_max)) = self.ledger.take_whole(key, bytes.len()) else {
+            return false;
+        };
+        for part in bytes.chunks(frame_bytes_max) {
+            self.out
+                .extend_from_slice(&Head::data(length(part), stream).0);
+            self.out.extend_from_slice(part);
+        }
+        true
+    }
+
+    /// Writes in the name of the connection's task: it is the one that the socket wakes.
+    fn write(&mut self) {
+        if self.blocked || self.out.is_empty() {
+            return;
+        }
+        let Some(task) = self.task.clone() else {
+            return;
+        };
+        // A failure is noted, and the crate told.
+        let _ = self.poll_out(&mut Context::from_waker(&task));
+    }
+
     /// Ready when the head of a stream, and all that it was given, goes before whatever the crate
     /// writes next.
     pub(super) fn poll_ordered(&mut self, key: Key, waker: &Waker) -> Poll<()> {
@@ -463,4 +503,9 @@ impl Wire {
         }
         Pin::new(stream).poll_flush(cx)
     }
+}
+
+/// Frames are shorter than 2^24 bytes.
+fn length(part: &[u8]) -> u32 {
+    u32::try_from(part.len()).unwrap_or(0)
 }

@@ -388,6 +388,7 @@ impl Shard {
             sink,
             slot,
             seat: self.seat(slot as usize, token.index as usize),
+            group: None,
             cursor: placement.cursor,
             replay: placement.head,
             retires: settings.connection_age_max.map(|max| now.after(age(max))),

@@ -26,8 +26,8 @@ impl Shard {
             return;
         };
         reading.cursor = cursor;
-        let (slot, seat) = (reading.slot as usize, reading.seat as usize);
-        self.unlevel(slot, seat, Pace::Behind(now));
+        let slot = reading.slot as usize;
+        self.unlevel(slot, token.index as usize, Pace::Behind(now));
         self.drive(token, now);
     }
 }

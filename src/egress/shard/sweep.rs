@@ -51,7 +51,7 @@ impl Shard {
             if head <= slot.swept {
                 break;
             }
-            if slot.level == 0 {
+            if !slot.has_level() {
                 slot.advance(head, slot.wrote);
                 self.catch_up(index).await;
                 break;
@@ -94,25 +94,17 @@ impl Shard {
             .get(index)
             .and_then(|slot| slot.level_reader(seat))
         {
-            match self.offer_level(reader, batch) {
-                Offered::Taken => seat += 1,
-                Offered::Pending => {
-                    self.unlevel(index, seat, Pace::Behind(now));
-                    self.note_behind(reader);
-                }
-                Offered::Ends(reason) => {
-                    self.unlevel(index, seat, Pace::Ahead);
-                    if let Some(token) = self.token(reader) {
-                        self.end(token, reason, now);
-                    }
-                }
-            }
+            let offered = self.offer_level(reader, batch);
+            // Otherwise another one sits there now.
+            seat += usize::from(offered == Offered::Taken);
+            self.note_offered(index, reader, offered, now);
             breathe(done).await;
             done += 1;
         }
+        self.sweep_groups(index, batch).await;
     }
 
-    fn offer_level(&mut self, reader: usize, batch: &Batch) -> Offered {
+    pub(super) fn offer_level(&mut self, reader: usize, batch: &Batch) -> Offered {
         let Some(subscriber) = self.subscribers.get_mut(reader) else {
             return Offered::Ends(EndReason::Internal);
         };
@@ -130,11 +122,11 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        let (place, level) = (slot.swept, slot.level);
+        let place = slot.swept;
         slot.advance(head, now);
         let policy = slot.channel.settings().slow.policy;
-        let readers = self.readers_of(index).into_iter().take(level);
-        for (done, token) in readers.enumerate() {
+        let readers = self.level_readers_of(index);
+        for (done, token) in readers.into_iter().enumerate() {
             match policy {
                 SlowPolicy::Disconnect => self.end(token, EndReason::Slow, now),
                 SlowPolicy::Skip => self.lag_from(token, place, now),
@@ -163,7 +155,7 @@ impl Shard {
             };
             match step {
                 Step::More => {}
-                Step::Level(slot, seat) => return self.level(slot, seat),
+                Step::Level(slot) => return self.level(slot, token.index as usize),
                 Step::Ahead(slot) => {
                     if let Some(slot) = self.slots.get_mut(slot) {
                         slot.ahead.push(token);
@@ -199,7 +191,7 @@ impl Shard {
             subscriber.wrote = now;
         }
         match reading.cursor.cmp(&slot.swept) {
-            Ordering::Equal => return Some(Step::Level(index, reading.seat)),
+            Ordering::Equal => return Some(Step::Level(index)),
             Ordering::Greater => {
                 reading.pace = Pace::Ahead;
                 return Some(Step::Ahead(index));
@@ -265,8 +257,8 @@ impl Reading {
 pub(super) enum Step {
     /// It may take more.
     More,
-    /// It has everything that was swept: it is level in this slot and seat.
-    Level(usize, u32),
+    /// It has everything that was swept: it is level in this slot.
+    Level(usize),
     /// It stands past the sweep of this slot.
     Ahead(usize),
     /// Its socket is full.

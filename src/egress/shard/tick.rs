@@ -64,14 +64,14 @@ impl Shard {
         // A level reader's cursor is the slot's; its own is brought up only when it is needed.
         reading.cursor = slot.swept;
         reading.out = opening::heartbeat(reading.form);
-        let (index, seat) = (reading.slot as usize, reading.seat as usize);
+        let index = reading.slot as usize;
         let pushed = reading.push(&subscriber.waker, &mut self.delivered);
         subscriber.wrote = now;
         self.context.metrics.heartbeats.inc();
         match pushed {
             Offered::Taken => {}
             Offered::Pending => {
-                self.unlevel(index, seat, Pace::Behind(now));
+                self.unlevel(index, token.index as usize, Pace::Behind(now));
                 self.note_behind(token.index as usize);
             }
             Offered::Ends(reason) => {

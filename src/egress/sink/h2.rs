@@ -49,6 +49,13 @@ impl H2Sink {
         &self.connection
     }
 
+    pub(super) const fn stream(&self) -> Option<(&Arc<Connection>, Key)> {
+        match self.key {
+            Some(key) => Some((&self.connection, key)),
+            None => None,
+        }
+    }
+
     pub(super) fn poll_push(
         &mut self,
         cx: &mut Context<'_>,
