@@ -390,6 +390,7 @@ impl Shard {
             seat: self.seat(slot as usize, token.index as usize),
             cursor: placement.cursor,
             replay: placement.head,
+            conflated: 0,
             retires: settings.connection_age_max.map(|max| now.after(age(max))),
             out,
             reader: request.reader,
