@@ -44,6 +44,8 @@ pub(super) struct Inbox {
     pub(super) arrivals: Vec<Arrival>,
     /// Slots of channels that changed.
     pub(super) changed: Vec<u32>,
+    /// Slots of channels with events that may wait until then.
+    pub(super) due: Vec<(Millis, u32)>,
     /// Subscribers whose socket or stream moved.
     pub(super) woken: Vec<Token>,
 }
@@ -161,6 +163,8 @@ pub(super) struct SlotWake {
     shared: Arc<Shared>,
     slot: u32,
     changed: AtomicBool,
+    /// There are events that may wait; the shard knows until when.
+    due: AtomicBool,
     swept: AtomicU64,
 }
 
@@ -170,6 +174,7 @@ impl SlotWake {
             shared,
             slot,
             changed: AtomicBool::new(false),
+            due: AtomicBool::new(false),
             swept: AtomicU64::new(swept),
         }
     }
@@ -182,6 +187,7 @@ impl SlotWake {
     /// The shard looks: what changes from here on wakes it again.
     pub(super) fn seen(&self) {
         self.changed.store(false, Ordering::Release);
+        self.due.store(false, Ordering::Release);
     }
 }
 
@@ -189,6 +195,12 @@ impl ShardWake for SlotWake {
     fn channel_changed(&self) {
         if !self.changed.swap(true, Ordering::AcqRel) {
             self.shared.put(|inbox| inbox.changed.push(self.slot));
+        }
+    }
+
+    fn events_due(&self, due: Millis) {
+        if !self.due.swap(true, Ordering::AcqRel) {
+            self.shared.put(|inbox| inbox.due.push((due, self.slot)));
         }
     }
 

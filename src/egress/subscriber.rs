@@ -72,6 +72,8 @@ pub(super) struct Reading {
     pub(super) cursor: u64,
     /// Where its replay ends. It was promised that: up to there only what is evicted is lost.
     pub(super) replay: u64,
+    /// Up to here it was told that it gets only the newest event of each key.
+    pub(super) conflated: u64,
     /// When it is closed for its age.
     pub(super) retires: Option<Millis>,
     /// Bytes that come before anything else: head, opening block, the rest of one event.
@@ -148,6 +150,8 @@ pub(super) struct Delivered {
     pub(super) events: u64,
     /// Bytes, framing included.
     pub(super) bytes: u64,
+    /// Events that were left out, for newer ones of their keys.
+    pub(super) passed: u64,
 }
 
 /// What became of bytes offered.
@@ -181,6 +185,9 @@ impl Reading {
         let written = laid.bytes.len() - bytes.len();
         delivered.bytes += written as u64;
         delivered.events += laid.begun(written);
+        if pushed.is_ready() {
+            delivered.passed += batch.passed(batch.last);
+        }
         match pushed {
             Poll::Ready(Ok(())) if laid.closes_at_gap => Offered::Ends(EndReason::Gap),
             Poll::Ready(Ok(())) if batch.ends => Offered::Ends(EndReason::UpstreamEnded),
@@ -192,6 +199,7 @@ impl Reading {
             Poll::Pending => {
                 let place = batch.place(laid, written);
                 (self.cursor, self.out) = (place.cursor, place.rest);
+                delivered.passed += batch.passed(place.cursor);
                 Offered::Pending
             }
         }

@@ -391,6 +391,7 @@ impl Shard {
             group: None,
             cursor: placement.cursor,
             replay: placement.head,
+            conflated: 0,
             retires: settings.connection_age_max.map(|max| now.after(age(max))),
             out,
             reader: request.reader,

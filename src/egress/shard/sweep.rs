@@ -15,12 +15,9 @@ use crate::{
     error::EndReason,
 };
 
-/// Bytes of one batch for all level readers. They share it, and it is gone when they have it.
-const SWEEP_BYTES_MAX: usize = 256 * 1024;
-
-/// Bytes of one batch for a single reader that catches up: about what its socket takes at once, for
-/// what it does not take was laid out in vain.
-const CATCH_UP_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of one batch for all level readers. They share it, and it is gone when they have it. No more
+/// than the window of an HTTP/2 stream (RFC 9113, section 6.9.2) or a socket takes at once.
+pub(super) const SWEEP_BYTES_MAX: usize = 32 * 1024;
 
 impl Shard {
     /// A channel has something new: a head, an end of its life, or events.
@@ -124,12 +121,13 @@ impl Shard {
         };
         let place = slot.swept;
         slot.advance(head, now);
-        let policy = slot.channel.settings().slow.policy;
+        let disconnects = slot.channel.settings().slow.policy == SlowPolicy::Disconnect;
         let readers = self.level_readers_of(index);
         for (done, token) in readers.into_iter().enumerate() {
-            match policy {
-                SlowPolicy::Disconnect => self.end(token, EndReason::Slow, now),
-                SlowPolicy::Skip => self.lag_from(token, place, now),
+            if disconnects {
+                self.end(token, EndReason::Slow, now);
+            } else {
+                self.lag_from(token, place, now);
             }
             breathe(done).await;
         }
@@ -198,21 +196,14 @@ impl Shard {
             }
             Ordering::Less => {}
         }
-        let (cursor, swept) = (reading.cursor, slot.swept);
-        let slow = slot.channel.settings().slow;
-        if slow.policy == SlowPolicy::Skip && reading.is_too_far(&slow) {
-            return Some(reading.skip(swept, &mut self.delivered));
-        }
-        let batch = match Batch::gather(&slot.channel, cursor, swept, CATCH_UP_BYTES_MAX) {
-            Gathered::Batch(batch) => batch,
-            // The channel took its ring with it. The reader is told so in its turn.
-            Gathered::Evicted if slot.channel.is_over() => return Some(Step::Waits),
-            // Evicted since we looked.
-            Gathered::Evicted if slow.policy == SlowPolicy::Skip => return Some(Step::More),
-            Gathered::Nothing | Gathered::Evicted => return Some(Step::Ends(EndReason::Slow)),
+        let batch = match reading.next_batch(slot.swept, &mut self.delivered) {
+            Ok(batch) => batch,
+            Err(step) => return Some(step),
         };
         let before = self.delivered.bytes;
         let offered = reading.offer(&batch, &subscriber.waker, &mut self.delivered);
+        let passed = std::mem::take(&mut self.delivered.passed);
+        slot.channel.route_metrics.events_skipped.add(passed);
         let progress = self.delivered.bytes > before;
         if progress {
             subscriber.wrote = now;

@@ -137,8 +137,9 @@ impl Shard {
 impl Reading {
     /// Behind without progress since `since`: for too long, or too far to be kept.
     fn is_too_slow(&self, since: Millis, now: Millis) -> bool {
-        let slow = self.holds.settings().slow;
-        let too_far = slow.policy == SlowPolicy::Disconnect && self.is_too_far(&slow);
+        let settings = self.holds.settings();
+        let slow = &settings.slow;
+        let too_far = slow.policy == SlowPolicy::Disconnect && self.is_too_far(slow);
         too_far || now.since(since) >= slow.stall_max
     }
 
