@@ -164,6 +164,19 @@ impl Batch {
         gathering.batch(held)
     }
 
+    /// Nothing.
+    #[cfg(test)]
+    pub(super) fn empty() -> Self {
+        Self {
+            entries: Vec::new(),
+            after: 0,
+            last: 0,
+            received: Millis(0),
+            ends: false,
+            forms: Default::default(),
+        }
+    }
+
     /// How many entries a reader passes over that gets as far as `cursor`.
     #[must_use]
     pub fn passed(&self, cursor: u64) -> u64 {

@@ -48,12 +48,22 @@ pub(super) struct Inbox {
     pub(super) due: Vec<(Millis, u32)>,
     /// Subscribers whose socket or stream moved.
     pub(super) woken: Vec<Token>,
+    /// Groups of subscribers whose socket takes more.
+    pub(super) groups: Vec<GroupToken>,
 }
 
 /// A subscriber's place in a shard; a later user of the same index has another generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+/// A group of readers in a slot; a later user of the same place has another generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupToken {
+    pub(super) slot: u32,
+    pub(super) group: u32,
     pub(super) generation: u32,
 }
 
@@ -240,5 +250,48 @@ impl Wake for SubscriberWake {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.shared.put(|inbox| inbox.woken.push(self.token));
         }
+    }
+}
+
+/// Wakes the shard for one group of subscribers, once until the shard has looked.
+pub(super) struct GroupWake {
+    shared: Arc<Shared>,
+    token: GroupToken,
+    woken: AtomicBool,
+}
+
+impl GroupWake {
+    pub(super) const fn new(shared: Arc<Shared>, token: GroupToken) -> Self {
+        Self {
+            shared,
+            token,
+            woken: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn is_of(&self, token: GroupToken) -> bool {
+        self.token == token
+    }
+
+    /// The shard looks: what moves from here on wakes it again.
+    pub(super) fn seen(&self) {
+        self.woken.store(false, Ordering::Release);
+    }
+
+    /// Has the shard look.
+    pub(super) fn call(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.shared.put(|inbox| inbox.groups.push(self.token));
+        }
+    }
+}
+
+impl Wake for GroupWake {
+    fn wake(self: Arc<Self>) {
+        self.call();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.call();
     }
 }

@@ -184,6 +184,10 @@ impl Shard {
             self.woken(token);
             breathe(done).await;
         }
+        for (done, token) in inbox.groups.into_iter().enumerate() {
+            self.group_woken(token);
+            breathe(done).await;
+        }
         if let Some(order) = inbox.order {
             self.follow(order).await;
         }

@@ -4,7 +4,7 @@
 use std::{
     io,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use bytes::Bytes;
@@ -77,10 +77,16 @@ impl Connection {
         self.wire.lock().poll_push(key, bytes, waker)
     }
 
-    /// Gives `bytes` to many streams, and writes them. Who cannot take all of it takes nothing: `lags` is
-    /// told its place in `keys`.
-    pub fn sweep(&self, keys: &[Key], bytes: &[u8], lags: impl FnMut(usize)) {
-        self.wire.lock().sweep(keys, bytes, lags);
+    /// Gives `bytes` to many streams, and writes them, as far as the socket takes it: returns the first
+    /// place in `keys`, from `next` on, that was not reached. Whose own window has no room for all of it
+    /// gets nothing, and `lags` is told its place.
+    pub fn sweep(&self, keys: &[Key], next: usize, bytes: &[u8], lags: impl FnMut(usize)) -> usize {
+        self.wire.lock().sweep(keys, next, bytes, lags)
+    }
+
+    /// Wakes `waiter` when the socket takes more, or never will.
+    pub fn when_there_is_room<W: Wake + Send + Sync + 'static>(&self, waiter: &Arc<W>) {
+        self.wire.lock().when_there_is_room(waiter.clone().into());
     }
 
     /// Ready when its response head, and all that it was given, goes before whatever the crate writes

@@ -25,6 +25,7 @@ const SHARE_MAX: i64 = 16 << 20;
 
 /// A stream in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
 pub struct Key(u32);
 
 /// What a SETTINGS frame of the client changes for us.

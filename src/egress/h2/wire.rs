@@ -49,6 +49,8 @@ pub(super) struct Wire {
     out: BytesMut,
     /// The socket takes no more for now, and will wake the connection's task.
     blocked: bool,
+    /// Who is told when it does.
+    room: Vec<Waker>,
     /// What the crate wrote from a DATA frame on that the client has no room for.
     held: BytesMut,
     /// First bytes of streams whose response heads have not passed.
@@ -74,6 +76,7 @@ impl Wire {
             ledger: Ledger::default(),
             out: BytesMut::new(),
             blocked: false,
+            room: Vec::new(),
             held: BytesMut::new(),
             early: Vec::new(),
             broken: false,
@@ -98,7 +101,7 @@ impl Wire {
     pub(super) fn close(&mut self) {
         self.stream = None;
         self.broken = true;
-        self.ledger.wake_all();
+        self.wake_all();
     }
 
     fn check(&self) -> io::Result<()> {
@@ -109,10 +112,15 @@ impl Wire {
         }
     }
 
+    fn wake_all(&mut self) {
+        self.ledger.wake_all();
+        self.room.drain(..).for_each(Waker::wake);
+    }
+
     fn fail(&mut self) {
         self.broken = true;
         self.out = BytesMut::new();
-        self.ledger.wake_all();
+        self.wake_all();
         if let Some(task) = &self.task {
             task.wake_by_ref();
         }
@@ -314,21 +322,36 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Gives `bytes` to many streams, and writes them. Who cannot take all of it takes nothing.
-    pub(super) fn sweep(&mut self, keys: &[Key], bytes: &[u8], mut lags: impl FnMut(usize)) {
-        for (place, key) in keys.iter().enumerate() {
-            if !self.put_whole(*key, bytes) {
-                lags(place);
-            }
+    /// See [`Connection::sweep`](super::Connection::sweep).
+    pub(super) fn sweep(
+        &mut self,
+        keys: &[Key],
+        next: usize,
+        bytes: &[u8],
+        mut lags: impl FnMut(usize),
+    ) -> usize {
+        for (place, key) in keys.iter().enumerate().skip(next) {
             if self.out.len() >= OUT_BYTES_MAX {
                 self.write();
             }
+            if !self.has_room() && !self.broken {
+                return place;
+            }
+            if !self.put_whole(*key, bytes) {
+                lags(place);
+            }
         }
         self.write();
+        keys.len()
+    }
+
+    /// Wakes `waiter` when a sweep may go on.
+    pub(super) fn when_there_is_room(&mut self, waiter: Waker) {
+        self.room.push(waiter);
     }
 
     fn put_whole(&mut self, key: Key, bytes: &[u8]) -> bool {
-        if !self.has_room() || (!self.early.is_empty() && self.is_early(key)) {
+        if self.broken || (!self.early.is_empty() && self.is_early(key)) {
             return false;
         }
         let Some((stream, frame_bytes_max)) = self.ledger.take_whole(key, bytes.len()) else {
@@ -476,6 +499,7 @@ impl Wire {
                 }
                 self.blocked = false;
                 self.ledger.wake_ready();
+                self.room.drain(..).for_each(Waker::wake);
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => {

@@ -11,7 +11,7 @@ use crate::{
     egress::{
         batch::GapForm,
         h2::{Connection, Key},
-        handle::{SlotWake, Token},
+        handle::{GroupWake, SlotWake, Token},
         subscriber::{GroupSeat, Pace, Reading, Stage, Subscriber},
     },
     error::EndReason,
@@ -58,33 +58,46 @@ impl Slot {
         self.level > 0 || !self.groups.is_empty()
     }
 
-    /// Takes a level reader in among those of its connection; returns its place.
+    /// Whether a level reader with this place in a group has everything that was swept.
+    pub(super) fn is_up_to_date(&self, place: Option<GroupSeat>) -> bool {
+        let group = place.map(|place| self.groups.get(place.group as usize));
+        group.is_none_or(|group| group.is_some_and(Group::is_level))
+    }
+
+    /// Takes a level reader in among those of its connection, if they are level as well; returns its
+    /// place. `wake` is for a group that is new.
     pub(super) fn join_group(
         &mut self,
         connection: &Arc<Connection>,
         key: Key,
         gap: GapForm,
         reader: usize,
-    ) -> GroupSeat {
+        wake: impl FnOnce(u32) -> Arc<GroupWake>,
+    ) -> Option<GroupSeat> {
         let name = Group::name(connection, gap);
         let group = *self.by_connection.entry(name).or_insert_with(|| {
-            let group = Group::new(connection.clone(), gap);
-            number(self.groups.insert(group))
+            let place = self.groups.vacant_entry();
+            let group = number(place.key());
+            place.insert(Group::new(connection.clone(), gap, wake(group)));
+            group
         });
         let members = self.groups.get_mut(group as usize);
-        let at = members.map_or(u32::MAX, |members| members.push(key, reader));
-        GroupSeat { group, at }
+        let members = members.filter(|members| members.is_level())?;
+        let at = members.push(key, reader);
+        Some(GroupSeat { group, at })
     }
 
-    /// Gives up a place in a group, and the group with the last one. Returns who has the place now.
-    pub(super) fn leave_group(&mut self, seat: GroupSeat) -> Option<usize> {
-        let group = self.groups.get_mut(seat.group as usize)?;
-        let moved = group.remove(seat.at as usize);
+    /// Gives up a place in a group, and the group with the last one. `moved` is told who has another
+    /// place now.
+    pub(super) fn leave_group(&mut self, seat: GroupSeat, moved: impl FnMut(usize, u32)) {
+        let Some(group) = self.groups.get_mut(seat.group as usize) else {
+            return;
+        };
+        group.remove(seat.at as usize, moved);
         if group.readers().is_empty() {
             self.by_connection.remove(&group.own_name());
             self.groups.remove(seat.group as usize);
         }
-        moved
     }
 
     /// The level reader over HTTP/1 at `seat`.
@@ -182,8 +195,10 @@ impl Shard {
 
     /// A reader is level from now on.
     pub(super) fn level(&mut self, index: usize, reader: usize) {
-        if self.join_group(index, reader) {
-            return;
+        match self.join_group(index, reader) {
+            Some(true) => return,
+            Some(false) => return self.wait_ahead(index, reader),
+            None => {}
         }
         let (Some(reading), Some(slot)) = (
             reading_of(&mut self.subscribers, reader),
@@ -195,6 +210,17 @@ impl Shard {
         let (seat, last) = (reading.seat as usize, slot.level);
         slot.level += 1;
         self.swap_seats(index, seat, last);
+    }
+
+    /// A reader that could be level waits for the next sweep.
+    pub(super) fn wait_ahead(&mut self, index: usize, reader: usize) {
+        let token = self.token(reader);
+        if let Some(reading) = self.reading_mut(reader) {
+            reading.pace = Pace::Ahead;
+        }
+        if let (Some(token), Some(slot)) = (token, self.slots.get_mut(index)) {
+            slot.ahead.push(token);
+        }
     }
 
     /// A level reader keeps up otherwise from now on.
@@ -254,7 +280,8 @@ impl Shard {
         let Some(slot) = self.slots.get(index) else {
             return Vec::new();
         };
-        let grouped = slot.groups.iter().flat_map(|(_, group)| group.readers());
+        let groups = slot.groups.iter().filter(|(_, group)| group.is_level());
+        let grouped = groups.flat_map(|(_, group)| group.readers());
         let level = slot.readers.iter().take(slot.level).chain(grouped);
         level.filter_map(|reader| self.token(*reader)).collect()
     }

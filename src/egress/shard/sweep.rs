@@ -1,6 +1,6 @@
 //! Events go out: one pass over the level readers of a channel, and catching up for the others.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 use super::{Shard, breathe};
 use crate::{
@@ -53,17 +53,18 @@ impl Shard {
                 self.catch_up(index).await;
                 break;
             }
-            let batch = match Batch::gather(&slot.channel, slot.swept, head, SWEEP_BYTES_MAX) {
-                Gathered::Batch(batch) => batch,
-                Gathered::Nothing => break,
-                // What the app refused on reconnect took the ring with it: its readers are told so.
-                Gathered::Evicted if slot.channel.is_over() => break,
-                Gathered::Evicted => {
-                    self.outrun(index, head).await;
-                    self.catch_up(index).await;
-                    break;
-                }
-            };
+            let batch: Arc<Batch> =
+                match Batch::gather(&slot.channel, slot.swept, head, SWEEP_BYTES_MAX) {
+                    Gathered::Batch(batch) => Arc::from(batch),
+                    Gathered::Nothing => break,
+                    // What the app refused on reconnect took the ring with it: its readers are told so.
+                    Gathered::Evicted if slot.channel.is_over() => break,
+                    Gathered::Evicted => {
+                        self.outrun(index, head).await;
+                        self.catch_up(index).await;
+                        break;
+                    }
+                };
             slot.advance(batch.last, started);
             self.sweep_batch(index, &batch).await;
             self.catch_up(index).await;
@@ -83,7 +84,7 @@ impl Shard {
     }
 
     /// One batch to all level readers. Who cannot take it all goes behind.
-    async fn sweep_batch(&mut self, index: usize, batch: &Batch) {
+    async fn sweep_batch(&mut self, index: usize, batch: &Arc<Batch>) {
         let now = clock::now();
         let (mut seat, mut done) = (0, 0);
         while let Some(reader) = self
@@ -154,12 +155,7 @@ impl Shard {
             match step {
                 Step::More => {}
                 Step::Level(slot) => return self.level(slot, token.index as usize),
-                Step::Ahead(slot) => {
-                    if let Some(slot) = self.slots.get_mut(slot) {
-                        slot.ahead.push(token);
-                    }
-                    return;
-                }
+                Step::Ahead(slot) => return self.wait_ahead(slot, token.index as usize),
                 Step::Waits => return self.note_behind(token.index as usize),
                 Step::Ends(reason) => return self.end(token, reason, now),
             }
@@ -190,10 +186,7 @@ impl Shard {
         }
         match reading.cursor.cmp(&slot.swept) {
             Ordering::Equal => return Some(Step::Level(index)),
-            Ordering::Greater => {
-                reading.pace = Pace::Ahead;
-                return Some(Step::Ahead(index));
-            }
+            Ordering::Greater => return Some(Step::Ahead(index)),
             Ordering::Less => {}
         }
         let batch = match reading.next_batch(slot.swept, &mut self.delivered) {

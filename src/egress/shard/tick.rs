@@ -17,6 +17,7 @@ use crate::{
 impl Shard {
     pub(super) async fn tick(&mut self, now: Millis) {
         self.beat(now).await;
+        self.check_groups(now).await;
         self.check_behind(now).await;
         self.check_waiting(now).await;
         self.check_endings(now).await;
@@ -52,10 +53,10 @@ impl Shard {
         }
         let interval = reading.holds.settings().heartbeat;
         let next = reading.next_look(now.after(jittered(interval)));
-        if reading.pace != Pace::Level {
+        let slot = self.slots.get(reading.slot as usize)?;
+        if reading.pace != Pace::Level || !slot.is_up_to_date(reading.group) {
             return Some(next);
         }
-        let slot = self.slots.get(reading.slot as usize)?;
         let wrote = slot.wrote.max(wrote);
         // A tenth early is the jitter; without it a steady trickle would push the beat on for ever.
         if now.since(wrote) < interval.mul_f64(0.9) {
