@@ -96,8 +96,10 @@ pub enum GapReason {
     AmbiguousId,
     /// An event of the app broke a limit of `event`.
     Oversized,
-    /// The reader was too far behind, under `slow.policy: skip`.
+    /// The reader was too far behind, under `slow.policy: skip`, or even for `conflate`.
     Skipped,
+    /// The reader was too far behind, under `slow.policy: conflate`: it gets the newest of each key.
+    Conflated,
 }
 
 macro_rules! labels {
@@ -132,7 +134,7 @@ labels!(EndReason {
 labels!(GapReason {
     UpstreamCut => "upstream_cut", Evicted => "evicted", UnknownId => "unknown_id",
     OtherEpoch => "other_epoch", AmbiguousId => "ambiguous_id", Oversized => "oversized",
-    Skipped => "skipped",
+    Skipped => "skipped", Conflated => "conflated",
 });
 labels!(ConnectOutcome {
     Opened => "opened", Busy => "busy", Unreachable => "unreachable", NoHead => "no_head", Retryable => "retryable",

@@ -3,14 +3,24 @@
 //! Everything that readers must see in order is an entry with its own sequence: events, gaps and
 //! the app's end. So live and replayed readers meet the same things at the same places.
 
+mod entry;
+mod gap;
+mod key;
+mod newest;
 mod skip;
 mod start;
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use bytes::Bytes;
 
-pub use self::{skip::Skip, start::Start};
+use self::newest::Newest;
+pub use self::{
+    entry::{ENTRY_OVERHEAD, Entry, EntryKind},
+    gap::{Gap, Hole, gap_comment, gap_event},
+    skip::Skip,
+    start::Start,
+};
 use super::{
     app_ids::AppIds,
     id::{self, Epoch, LocalId},
@@ -22,72 +32,8 @@ use crate::{
     sse::{encode::Frame, event::Event},
 };
 
-/// What an entry costs beyond its bytes: the allocation's header, the entry and its place in the
-/// id index.
-pub const ENTRY_OVERHEAD: usize = 96;
-
 /// How far entries that shards have not yet taken may push the ring over its bounds.
 pub const UNSWEPT_FACTOR: usize = 4;
-
-/// One thing that readers meet, in order.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// Position in the channel's life, from 1.
-    pub sequence: u64,
-    /// When it was appended.
-    pub at: Millis,
-    /// Bytes accounted in this life before it: the difference of two is the lag between them.
-    pub bytes_before: u64,
-    /// What it is.
-    pub kind: EntryKind,
-}
-
-/// What an entry is.
-#[derive(Debug, Clone)]
-pub enum EntryKind {
-    /// An event of the app.
-    Event {
-        /// Encoded and framed once.
-        frame: Frame,
-        /// The app's id, if the event had one.
-        app_id: Option<Bytes>,
-    },
-    /// Events may be missing here; told in the form that a reader's library survives.
-    Gap {
-        /// What it is about.
-        hole: Hole,
-        /// As `event: sidestream-gap`.
-        event: Frame,
-        /// As a comment line.
-        comment: Frame,
-    },
-    /// The app ended its stream here (`on_end: pass` and `final`).
-    End,
-}
-
-impl Entry {
-    fn cost(&self) -> usize {
-        ENTRY_OVERHEAD
-            + match &self.kind {
-                EntryKind::Event { frame, app_id } => {
-                    frame.chunked().len() + app_id.as_ref().map_or(0, Bytes::len)
-                }
-                EntryKind::Gap { event, comment, .. } => {
-                    event.chunked().len() + comment.chunked().len()
-                }
-                EntryKind::End => 0,
-            }
-    }
-}
-
-/// A hole that a joiner must be told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hole {
-    /// Why.
-    pub reason: GapReason,
-    /// First and last missing sequence, where known.
-    pub missing: Option<(u64, u64)>,
-}
 
 /// The last entries of a channel.
 #[derive(Debug)]
@@ -111,6 +57,8 @@ pub struct Ring {
     app_ids: AppIds,
     /// `resume: true`: the app goes on from its own ids, so that ours carry them.
     resumes: bool,
+    /// `slow.policy: conflate` only.
+    newest: Option<Box<Newest>>,
 }
 
 impl Ring {
@@ -129,6 +77,7 @@ impl Ring {
             last_end: 0,
             app_ids: AppIds::default(),
             resumes: false,
+            newest: None,
         }
     }
 
@@ -197,6 +146,16 @@ impl Ring {
         Some((entries, self.bytes_total - self.next(cursor)?.bytes_before))
     }
 
+    /// What came after `swept` leaves at least half of the ring to what is swept: more may come
+    /// before it is.
+    #[must_use]
+    pub fn has_room_after(&self, swept: u64) -> bool {
+        self.lag(swept).is_some_and(|(entries, bytes)| {
+            entries <= self.limits.events_max as u64 / 2
+                && bytes <= self.limits.bytes_max as u64 / 2
+        })
+    }
+
     /// Sequence of the newest entry; 0 before the first.
     #[must_use]
     pub const fn head(&self) -> u64 {
@@ -223,8 +182,8 @@ impl Ring {
 
     /// Bytes accounted.
     #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.bytes
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.newest.as_ref().map_or(0, |newest| newest.bytes())
     }
 
     /// The app's ids turned out not to be unique.
@@ -241,6 +200,8 @@ impl Ring {
 
     /// Appends an event of the app; returns its sequence.
     pub fn push_event(&mut self, event: &Event, now: Millis) -> u64 {
+        let newest = self.newest.as_ref();
+        let key = newest.and_then(|newest| key::of(&newest.by, event));
         let sequence = self.head + 1;
         // Ids outlive the read that they came in: an own copy, else 2 bytes pin a whole read.
         let app_id = event.id.as_deref().map(Bytes::copy_from_slice);
@@ -256,7 +217,7 @@ impl Ring {
             }
             Ids::Unique => Frame::event(event.id.as_deref(), &event.name, &event.data),
         };
-        self.append(EntryKind::Event { frame, app_id }, now)
+        self.append(EntryKind::Event { frame, app_id }, key, now)
     }
 
     /// Appends a gap; returns its sequence.
@@ -266,17 +227,16 @@ impl Ring {
             reason,
             missing: None,
         };
-        let kind = EntryKind::Gap {
-            hole,
-            event: gap_event(hole, self.gap_id(sequence).as_deref()),
-            comment: gap_comment(hole),
-        };
-        self.append(kind, now)
+        let gap = Gap::new(hole, self.gap_id(sequence).as_deref());
+        self.append(EntryKind::Gap(Box::new(gap)), None, now)
     }
 
     /// Appends the app's end; returns its sequence.
     pub fn push_end(&mut self, now: Millis) -> u64 {
-        self.last_end = self.append(EntryKind::End, now);
+        self.last_end = self.append(EntryKind::End, None, now);
+        if let Some(newest) = &mut self.newest {
+            newest.end();
+        }
         self.last_end
     }
 
@@ -285,6 +245,9 @@ impl Ring {
         self.entries.clear();
         self.app_ids = AppIds::default();
         self.bytes = 0;
+        if let Some(newest) = &mut self.newest {
+            newest.clear(self.head);
+        }
     }
 
     /// Evicts what is older than the age bound.
@@ -295,9 +258,10 @@ impl Ring {
     /// Frees `wanted` bytes, oldest entries first, but keeps the newest `keep` entries and what is
     /// not yet swept; returns the bytes freed.
     pub fn trim(&mut self, wanted: usize, keep: usize) -> usize {
-        let before = self.bytes;
+        let before = self.bytes();
         let swept = self.swept;
-        while before - self.bytes < wanted
+        self.lose_old(before.saturating_sub(wanted));
+        while before - self.bytes() < wanted
             && self.entries.len() > keep.max(self.ends_kept())
             && self
                 .entries
@@ -305,8 +269,17 @@ impl Ring {
                 .is_some_and(|entry| entry.sequence <= swept)
         {
             self.evict_one();
+            self.lose_old(before.saturating_sub(wanted));
         }
-        before - self.bytes
+        before - self.bytes()
+    }
+
+    /// Lets go of what only readers of the newest still want, down to `bytes` in all.
+    fn lose_old(&mut self, bytes: usize) {
+        while self.bytes() > bytes
+            && let Some(newest) = &mut self.newest
+            && newest.lose_oldest()
+        {}
     }
 
     /// The entries after `cursor`, oldest first. `None`: some of them are evicted.
@@ -344,7 +317,7 @@ impl Ring {
             .skip_while(|e| e.sequence > cursor);
         let mut ids = up_to.filter_map(|entry| match &entry.kind {
             EntryKind::Event { app_id, .. } => app_id.as_ref(),
-            EntryKind::Gap { .. } | EntryKind::End => None,
+            EntryKind::Gap(_) | EntryKind::End => None,
         });
         ids.next().or(self.app_ids.before()).cloned()
     }
@@ -383,7 +356,7 @@ impl Ring {
         self.head - self.entries.len() as u64
     }
 
-    fn append(&mut self, kind: EntryKind, now: Millis) -> u64 {
+    fn append(&mut self, kind: EntryKind, key: Option<Cow<'_, [u8]>>, now: Millis) -> u64 {
         self.head += 1;
         let entry = Entry {
             sequence: self.head,
@@ -394,6 +367,9 @@ impl Ring {
         self.bytes += entry.cost();
         self.bytes_total += entry.cost() as u64;
         self.entries.push_back(entry);
+        if let Some(newest) = &mut self.newest {
+            newest.append(key, self.head);
+        }
         self.evict(now);
         self.check_invariants();
         self.head
@@ -415,6 +391,9 @@ impl Ring {
             }
             self.evict_one();
         }
+        if let Some(newest) = &mut self.newest {
+            newest.bound(&self.limits, now);
+        }
     }
 
     /// The app's end stays until something follows it: who resumes right before it is to be told.
@@ -433,6 +412,9 @@ impl Ring {
         } = &entry.kind
         {
             self.app_ids.forget(id, entry.sequence);
+        }
+        if let Some(newest) = &mut self.newest {
+            newest.take_over(entry);
         }
     }
 
@@ -456,33 +438,9 @@ impl Ring {
             self.head,
             "the newest entry is the head, or nothing is held"
         );
-    }
-}
-
-/// A gap as a named event: what a page's `addEventListener("sidestream-gap", ...)` gets.
-#[must_use]
-pub fn gap_event(hole: Hole, id: Option<&str>) -> Frame {
-    Frame::event(
-        id.map(str::as_bytes),
-        b"sidestream-gap",
-        gap_json(hole).as_bytes(),
-    )
-}
-
-/// A gap as one comment line: for libraries that hand every named event to the main callback.
-#[must_use]
-pub fn gap_comment(hole: Hole) -> Frame {
-    Frame::raw(format!(": sidestream-gap {}\n", gap_json(hole)).as_bytes())
-}
-
-fn gap_json(hole: Hole) -> String {
-    let reason = hole.reason.label();
-    match hole.missing {
-        Some((from, to)) => {
-            let missed = to.saturating_sub(from) + 1;
-            format!(r#"{{"reason":"{reason}","from":{from},"to":{to},"missed":{missed}}}"#)
+        if let Some(newest) = &self.newest {
+            newest.check_invariants(self.entries.len());
         }
-        None => format!(r#"{{"reason":"{reason}","from":null,"to":null,"missed":null}}"#),
     }
 }
 

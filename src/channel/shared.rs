@@ -3,8 +3,11 @@
 //! The reader is the one writer; shards take what they need and let go. Nothing awaits under the
 //! lock, and shards are woken after it is released.
 
+mod catch_up;
+mod privacy;
+mod proving;
 mod reports;
-mod skip;
+mod shards;
 
 use std::{
     net::IpAddr,
@@ -17,9 +20,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedMutexGuard};
 
+use self::shards::Links;
+pub use self::shards::ShardWake;
 use super::{
     head::JoinersHead,
     id::Epoch,
@@ -35,24 +40,6 @@ use crate::{
     metrics::{Metrics, RouteMetrics},
     route::key::ChannelKey,
 };
-
-mod privacy;
-mod proving;
-
-/// How a channel tells a shard that something changed. Called by the reader: must be cheap.
-pub trait ShardWake: Send + Sync {
-    /// The channel has something new for this shard.
-    fn channel_changed(&self);
-
-    /// Sequence up to which this shard has taken everything for its level readers.
-    fn swept(&self) -> u64;
-}
-
-/// A shard that has members of a channel.
-struct ShardLink {
-    shard: u32,
-    wake: Arc<dyn ShardWake>,
-}
 
 /// One upstream SSE connection with its replay ring.
 pub struct Channel {
@@ -73,7 +60,7 @@ pub struct Channel {
     inner: Mutex<Inner>,
     /// Newest sequence; lets a shard see without the lock that there is nothing to do.
     head: AtomicU64,
-    links: RwLock<Vec<ShardLink>>,
+    links: Links,
     /// Wakes the reader when the channel is over, and when it has new settings.
     news: Notify,
     over: AtomicBool,
@@ -131,7 +118,7 @@ impl Channel {
             route: ArcSwap::new(route),
             settings: ArcSwap::new(settings),
             head: AtomicU64::new(0),
-            links: RwLock::new(Vec::new()),
+            links: Links::default(),
             news: Notify::new(),
             over: AtomicBool::new(false),
             is_private: AtomicBool::new(false),
@@ -183,13 +170,6 @@ impl Channel {
     #[must_use]
     pub fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
-    }
-
-    /// Entries that some shard has not yet taken for its level readers.
-    #[must_use]
-    pub fn unswept(&self) -> u64 {
-        let swept = self.links.read().iter().map(|link| link.wake.swept()).min();
-        swept.map_or(0, |swept| self.head().saturating_sub(swept))
     }
 
     /// Nothing more will happen here.
@@ -257,7 +237,7 @@ impl Channel {
         };
         drop(guard);
         if announced {
-            self.wake_shards();
+            self.links.wake();
         }
         Ok(entry)
     }
@@ -277,7 +257,7 @@ impl Channel {
     /// Where a joiner starts that came when the head was at `joined_at`.
     pub fn place(&self, last_event_id: Option<&[u8]>, joined_at: u64, now: Millis) -> Placement {
         let settings = self.settings.load();
-        let swept = self.swept();
+        let swept = self.links.swept();
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let before = inner.ring.bytes();
@@ -382,43 +362,12 @@ impl Channel {
         }
     }
 
-    /// A shard takes its first member.
-    pub fn attach(&self, shard: u32, wake: Arc<dyn ShardWake>) {
-        let mut links = self.links.write();
-        debug_assert!(
-            links.iter().all(|link| link.shard != shard),
-            "one slot per shard"
-        );
-        links.push(ShardLink { shard, wake });
-    }
-
-    /// A shard has no member left.
-    pub fn detach(&self, shard: u32) {
-        self.links.write().retain(|link| link.shard != shard);
-    }
-
-    /// Sequence up to which all shards have taken everything; `u64::MAX` without any.
-    fn swept(&self) -> u64 {
-        let links = self.links.read();
-        links
-            .iter()
-            .map(|link| link.wake.swept())
-            .min()
-            .unwrap_or(u64::MAX)
-    }
-
-    fn wake_shards(&self) {
-        for link in self.links.read().iter() {
-            link.wake.channel_changed();
-        }
-    }
-
     // --- time and reload -----------------------------------------------------------------------
 
     /// Time passes: the linger, and the age of events. `true`: the channel is over.
     pub(super) fn tick(&self, now: Millis) -> bool {
         let policy = self.policy();
-        let swept = self.swept();
+        let swept = self.links.swept();
         let over = {
             let mut guard = self.inner.lock();
             let inner = &mut *guard;
@@ -441,6 +390,7 @@ impl Channel {
         self.settings.store(settings.clone());
         let mut guard = self.inner.lock();
         let before = guard.ring.bytes();
+        guard.ring.set_key(settings.slow.policy.key());
         guard.ring.set_limits(settings.ring, now);
         self.account(before, &guard.ring);
         if let Some(head) = &guard.joiners_head {
@@ -453,7 +403,7 @@ impl Channel {
     /// Frees `wanted` bytes of ring memory, down to `keep` entries and to what shards have not yet
     /// taken; returns the bytes freed.
     pub(super) fn trim(&self, wanted: usize, keep: usize) -> usize {
-        let swept = self.swept();
+        let swept = self.links.swept();
         let mut guard = self.inner.lock();
         let before = guard.ring.bytes();
         guard.ring.set_swept(swept);
@@ -499,12 +449,13 @@ impl Channel {
             self.over.store(true, Ordering::Release);
             self.news.notify_waiters();
         }
-        self.wake_shards();
+        self.links.wake();
     }
 }
 
 fn ring(epoch: Epoch, settings: &Fanout) -> Ring {
-    let ring = Ring::new(epoch, settings.ids, settings.ring);
+    let mut ring = Ring::new(epoch, settings.ids, settings.ring);
+    ring.set_key(settings.slow.policy.key());
     if settings.resume {
         ring.resuming()
     } else {

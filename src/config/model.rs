@@ -5,6 +5,8 @@
 
 mod clients;
 mod cors;
+mod key_by;
+mod slow;
 mod watchdog;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     clients::{ForwardedHeader, PerAddress, TrustedProxies},
     cors::{Cors, OriginPattern, Origins},
+    key_by::{JsonPointer, KeyBy},
+    slow::{SlowPolicy, SlowReader},
     watchdog::Watchdog,
 };
 use crate::route::table::Table;
@@ -254,6 +258,8 @@ pub struct Fanout {
     pub retry: RetryRange,
     /// A comment line goes to subscribers without a write for this long. Default 15 s, +-10 %.
     pub heartbeat: Duration,
+    /// Events wait for so long for others to be written with them. Default 0 s.
+    pub batch_delay: Duration,
     /// When a reader is too slow, and what then.
     pub slow: SlowReader,
     /// Age at which a stream is closed at the latest, so that clients spread over pods anew; each
@@ -414,30 +420,6 @@ pub struct RetryRange {
     pub min: Duration,
     /// Most.
     pub max: Duration,
-}
-
-/// When a reader is too slow, and what then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SlowReader {
-    /// What happens to a reader that is too far behind. Default: it is disconnected.
-    pub policy: SlowPolicy,
-    /// Events behind the newest. Default: the ring's `events_max`.
-    pub events_max: usize,
-    /// Bytes behind the newest. Default: the ring's `bytes_max`.
-    pub bytes_max: usize,
-    /// Time without taking a byte while there is something to take: under every policy it is
-    /// disconnected then. Default 10 s.
-    pub stall_max: Duration,
-}
-
-/// What happens to a reader that is too far behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SlowPolicy {
-    /// It is disconnected, and resumes by id (default).
-    Disconnect,
-    /// It goes on with the newest event, after word of how many it missed.
-    Skip,
 }
 
 /// Process-wide bounds.

@@ -3,7 +3,7 @@
 use super::{
     model::{
         Action, Config, CookieIdentity, Cors, Fanout, HostPattern, LateJoin, ListenAddress,
-        Listener, Origins, QuerySelection, Route, Stream, TrustedProxies, Upstream,
+        Listener, Origins, QuerySelection, Route, SlowPolicy, Stream, TrustedProxies, Upstream,
         UpstreamAddress, UpstreamHost, Watchdog,
     },
     raw::{self, AllOr},
@@ -286,8 +286,14 @@ fn fanout(fanout: &Fanout) -> raw::Defaults {
             max: Some(fanout.retry.max.into()),
         }),
         heartbeat: Some(fanout.heartbeat.into()),
+        batch_delay: Some(fanout.batch_delay.into()),
         slow: Some(raw::Slow {
-            policy: Some(fanout.slow.policy),
+            policy: Some(match fanout.slow.policy {
+                SlowPolicy::Disconnect => raw::SlowPolicy::Disconnect,
+                SlowPolicy::Skip => raw::SlowPolicy::Skip,
+                SlowPolicy::Conflate(_) => raw::SlowPolicy::Conflate,
+            }),
+            conflate_by: fanout.slow.policy.key().map(|by| by.as_ref().clone()),
             events_max: Some(fanout.slow.events_max.into()),
             bytes_max: Some(fanout.slow.bytes_max.into()),
             stall_max: Some(fanout.slow.stall_max.into()),

@@ -215,6 +215,7 @@ snapshot!(
     "routes: [{path: /a, action: proxy, heartbeat: 10s}]",
     "routes: [{path: /a, action: stream, ring: {events_max: 5}}]",
     "routes: [{path: /a, action: stream, slow: {policy: skip, events_max: 5}}]",
+    "routes: [{path: /a, action: stream, batch_delay: 5ms, slow: {conflate_by: id}}]",
 );
 
 snapshot!(
@@ -244,6 +245,11 @@ snapshot!(
     "defaults: {slow: {bytes_max: 64KiB}}",
     "defaults: {slow: {stall_max: 0}}",
     "defaults: {slow: {policy: drop}}",
+    "defaults: {slow: {policy: conflate}}",
+    "defaults: {slow: {policy: conflate, conflate_by: symbol}}",
+    "defaults: {slow: {policy: conflate, conflate_by: /a~}}",
+    "routes: [{path: /a, action: fanout, slow: {policy: skip, conflate_by: event}}]",
+    "defaults: {batch_delay: 2s}",
     "defaults: {connection_age_max: 100ms}",
     "defaults: {late_join: 2000}",
     "defaults: {on_end: final, late_join: all}",

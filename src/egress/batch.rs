@@ -5,7 +5,10 @@ use std::sync::OnceLock;
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    channel::{ring::EntryKind, shared::Channel},
+    channel::{
+        ring::{Entry, EntryKind},
+        shared::Channel,
+    },
     clock::Millis,
     sse::encode::Frame,
 };
@@ -20,7 +23,7 @@ pub enum Framing {
 }
 
 /// How a gap looks to a reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GapForm {
     /// A named event.
     Event,
@@ -79,13 +82,13 @@ impl Laid {
     }
 }
 
-/// Consecutive entries of one channel.
+/// Entries of one channel, in order: all of them, or those whose key no newer one has.
 #[derive(Debug)]
 pub struct Batch {
     entries: Vec<Piece>,
-    /// Sequence before the first entry.
+    /// Who takes it has everything up to here.
     pub after: u64,
-    /// Sequence of the last entry.
+    /// Who has taken it has everything up to here.
     pub last: u64,
     /// When the oldest entry was received.
     pub received: Millis,
@@ -95,10 +98,39 @@ pub struct Batch {
 }
 
 #[derive(Debug)]
-enum Piece {
+struct Piece {
+    sequence: u64,
+    kind: PieceKind,
+}
+
+#[derive(Debug)]
+enum PieceKind {
     Event(Frame),
     Gap { event: Frame, comment: Frame },
     End,
+}
+
+impl Piece {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            sequence: entry.sequence,
+            kind: match &entry.kind {
+                EntryKind::Event { frame, .. } => PieceKind::Event(frame.clone()),
+                EntryKind::Gap(gap) => PieceKind::Gap {
+                    event: gap.event.clone(),
+                    comment: gap.comment.clone(),
+                },
+                EntryKind::End => PieceKind::End,
+            },
+        }
+    }
+
+    fn size(&self) -> usize {
+        match &self.kind {
+            PieceKind::Event(frame) | PieceKind::Gap { event: frame, .. } => frame.chunked().len(),
+            PieceKind::End => 0,
+        }
+    }
 }
 
 /// A place within a batch after some bytes of it were written.
@@ -115,44 +147,43 @@ impl Batch {
     /// reaches `bytes_max`, and ends early at the app's end.
     #[must_use]
     pub fn gather(channel: &Channel, after: u64, until: u64, bytes_max: usize) -> Gathered {
-        let mut entries = Vec::new();
-        let (mut size, mut last, mut received, mut ends) = (0, after, None, false);
-        let held = channel.visit_after(after, |entry| {
-            if entry.sequence > until || size >= bytes_max {
-                return false;
-            }
-            received.get_or_insert(entry.at);
-            last = entry.sequence;
-            let piece = match &entry.kind {
-                EntryKind::Event { frame, .. } => Piece::Event(frame.clone()),
-                EntryKind::Gap { event, comment, .. } => Piece::Gap {
-                    event: event.clone(),
-                    comment: comment.clone(),
-                },
-                EntryKind::End => {
-                    ends = true;
-                    Piece::End
-                }
-            };
-            size += match &piece {
-                Piece::Event(frame) | Piece::Gap { event: frame, .. } => frame.chunked().len(),
-                Piece::End => 0,
-            };
-            entries.push(piece);
-            !ends
-        });
-        match (held, received) {
-            (false, _) => Gathered::Evicted,
-            (true, None) => Gathered::Nothing,
-            (true, Some(received)) => Gathered::Batch(Box::new(Self {
-                entries,
-                after,
-                last,
-                received,
-                ends,
-                forms: Default::default(),
-            })),
+        let mut gathering = Gathering::new(after, until, bytes_max);
+        let held = channel.visit_after(after, |entry| gathering.take(entry));
+        gathering.batch(held)
+    }
+
+    /// The same, of the newest entries of each key.
+    #[must_use]
+    pub fn gather_newest(channel: &Channel, after: u64, until: u64, bytes_max: usize) -> Gathered {
+        let mut gathering = Gathering::new(after, until, bytes_max);
+        let held = channel.visit_newest(after, until, |entry| gathering.take(entry));
+        if !gathering.is_full {
+            // What comes behind the last of them has newer ones, beyond `until`.
+            gathering.last = until;
         }
+        gathering.batch(held)
+    }
+
+    /// Nothing.
+    #[cfg(test)]
+    pub(super) fn empty() -> Self {
+        Self {
+            entries: Vec::new(),
+            after: 0,
+            last: 0,
+            received: Millis(0),
+            ends: false,
+            forms: Default::default(),
+        }
+    }
+
+    /// How many entries a reader passes over that gets as far as `cursor`.
+    #[must_use]
+    pub fn passed(&self, cursor: u64) -> u64 {
+        let taken = self
+            .entries
+            .partition_point(|piece| piece.sequence <= cursor);
+        cursor - self.after - taken as u64
     }
 
     /// The bytes in `form`; laid out on first use, shared by all readers of that form.
@@ -164,15 +195,15 @@ impl Batch {
         let mut frames = Vec::with_capacity(self.entries.len());
         let mut closes_at_gap = false;
         for piece in &self.entries {
-            let frame = match (piece, form.gap) {
-                (Piece::Event(frame), _)
-                | (Piece::Gap { event: frame, .. }, GapForm::Event)
-                | (Piece::Gap { comment: frame, .. }, GapForm::Comment) => frame,
-                (Piece::Gap { .. }, GapForm::Close) => {
+            let frame = match (&piece.kind, form.gap) {
+                (PieceKind::Event(frame), _)
+                | (PieceKind::Gap { event: frame, .. }, GapForm::Event)
+                | (PieceKind::Gap { comment: frame, .. }, GapForm::Comment) => frame,
+                (PieceKind::Gap { .. }, GapForm::Close) => {
                     closes_at_gap = true;
                     break;
                 }
-                (Piece::End, _) => continue,
+                (PieceKind::End, _) => continue,
             };
             frames.push(match form.framing {
                 Framing::Chunked => frame.chunked().clone(),
@@ -209,33 +240,90 @@ impl Batch {
             "no more is written than there is"
         );
         let done = laid.ends.partition_point(|end| *end <= written);
-        let Some(end) = laid.ends.get(done).copied() else {
-            return Place {
-                cursor: self.after + done as u64,
+        let begin = done.checked_sub(1);
+        let begin = begin.and_then(|i| laid.ends.get(i)).copied().unwrap_or(0);
+        match laid.ends.get(done) {
+            Some(end) if written > begin => {
+                let rest = laid.bytes.slice(written..*end);
+                Place {
+                    cursor: self.sequence_of(done + 1),
+                    // A reader in mid-event pins that one event, never a whole batch.
+                    rest: if laid.gathered {
+                        Bytes::copy_from_slice(&rest)
+                    } else {
+                        rest
+                    },
+                }
+            }
+            Some(_) | None => Place {
+                cursor: self.sequence_of(done),
                 rest: Bytes::new(),
-            };
-        };
-        let begin = done
-            .checked_sub(1)
-            .and_then(|i| laid.ends.get(i))
-            .copied()
-            .unwrap_or(0);
-        if written == begin {
-            return Place {
-                cursor: self.after + done as u64,
-                rest: Bytes::new(),
-            };
+            },
         }
-        let rest = laid.bytes.slice(written..end);
-        // A reader in mid-event pins that one event, never a whole batch.
-        let rest = if laid.gathered {
-            Bytes::copy_from_slice(&rest)
-        } else {
-            rest
-        };
-        Place {
-            cursor: self.after + done as u64 + 1,
-            rest,
+    }
+
+    /// Where a reader stands that has the first `count` entries.
+    fn sequence_of(&self, count: usize) -> u64 {
+        let piece = count.checked_sub(1).and_then(|i| self.entries.get(i));
+        piece.map_or(self.after, |piece| piece.sequence)
+    }
+}
+
+/// A batch in the making.
+struct Gathering {
+    entries: Vec<Piece>,
+    after: u64,
+    until: u64,
+    bytes_max: usize,
+    bytes: usize,
+    last: u64,
+    received: Option<Millis>,
+    ends: bool,
+    is_full: bool,
+}
+
+impl Gathering {
+    const fn new(after: u64, until: u64, bytes_max: usize) -> Self {
+        Self {
+            entries: Vec::new(),
+            after,
+            until,
+            bytes_max,
+            bytes: 0,
+            last: after,
+            received: None,
+            ends: false,
+            is_full: false,
+        }
+    }
+
+    /// `false`: no more of them.
+    fn take(&mut self, entry: &Entry) -> bool {
+        if entry.sequence > self.until {
+            return false;
+        }
+        let piece = Piece::of(entry);
+        self.received.get_or_insert(entry.at);
+        self.last = entry.sequence;
+        self.bytes += piece.size();
+        self.ends = matches!(piece.kind, PieceKind::End);
+        self.entries.push(piece);
+        self.is_full = self.ends || self.bytes >= self.bytes_max;
+        !self.is_full
+    }
+
+    fn batch(self, held: bool) -> Gathered {
+        match (held, self.received) {
+            (false, _) => Gathered::Evicted,
+            (true, None) => Gathered::Nothing,
+            (true, Some(received)) => Gathered::Batch(Box::new(Batch {
+                entries: self.entries,
+                after: self.after,
+                last: self.last,
+                received,
+                ends: self.ends,
+                forms: Default::default(),
+            })),
         }
     }
 }

@@ -44,14 +44,26 @@ pub(super) struct Inbox {
     pub(super) arrivals: Vec<Arrival>,
     /// Slots of channels that changed.
     pub(super) changed: Vec<u32>,
+    /// Slots of channels with events that may wait until then.
+    pub(super) due: Vec<(Millis, u32)>,
     /// Subscribers whose socket or stream moved.
     pub(super) woken: Vec<Token>,
+    /// Groups of subscribers whose socket takes more.
+    pub(super) groups: Vec<GroupToken>,
 }
 
 /// A subscriber's place in a shard; a later user of the same index has another generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+/// A group of readers in a slot; a later user of the same place has another generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupToken {
+    pub(super) slot: u32,
+    pub(super) group: u32,
     pub(super) generation: u32,
 }
 
@@ -161,6 +173,8 @@ pub(super) struct SlotWake {
     shared: Arc<Shared>,
     slot: u32,
     changed: AtomicBool,
+    /// There are events that may wait; the shard knows until when.
+    due: AtomicBool,
     swept: AtomicU64,
 }
 
@@ -170,6 +184,7 @@ impl SlotWake {
             shared,
             slot,
             changed: AtomicBool::new(false),
+            due: AtomicBool::new(false),
             swept: AtomicU64::new(swept),
         }
     }
@@ -182,6 +197,7 @@ impl SlotWake {
     /// The shard looks: what changes from here on wakes it again.
     pub(super) fn seen(&self) {
         self.changed.store(false, Ordering::Release);
+        self.due.store(false, Ordering::Release);
     }
 }
 
@@ -189,6 +205,12 @@ impl ShardWake for SlotWake {
     fn channel_changed(&self) {
         if !self.changed.swap(true, Ordering::AcqRel) {
             self.shared.put(|inbox| inbox.changed.push(self.slot));
+        }
+    }
+
+    fn events_due(&self, due: Millis) {
+        if !self.due.swap(true, Ordering::AcqRel) {
+            self.shared.put(|inbox| inbox.due.push((due, self.slot)));
         }
     }
 
@@ -228,5 +250,48 @@ impl Wake for SubscriberWake {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.shared.put(|inbox| inbox.woken.push(self.token));
         }
+    }
+}
+
+/// Wakes the shard for one group of subscribers, once until the shard has looked.
+pub(super) struct GroupWake {
+    shared: Arc<Shared>,
+    token: GroupToken,
+    woken: AtomicBool,
+}
+
+impl GroupWake {
+    pub(super) const fn new(shared: Arc<Shared>, token: GroupToken) -> Self {
+        Self {
+            shared,
+            token,
+            woken: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn is_of(&self, token: GroupToken) -> bool {
+        self.token == token
+    }
+
+    /// The shard looks: what moves from here on wakes it again.
+    pub(super) fn seen(&self) {
+        self.woken.store(false, Ordering::Release);
+    }
+
+    /// Has the shard look.
+    pub(super) fn call(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.shared.put(|inbox| inbox.groups.push(self.token));
+        }
+    }
+}
+
+impl Wake for GroupWake {
+    fn wake(self: Arc<Self>) {
+        self.call();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.call();
     }
 }

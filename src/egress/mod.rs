@@ -1,7 +1,7 @@
 //! The only writers of events: shards, and what they write to.
 
 pub mod batch;
-pub mod connection;
+pub mod h2;
 pub mod handle;
 pub mod opening;
 pub mod shard;

@@ -6,6 +6,8 @@
 
 mod arrive;
 mod close;
+mod delay;
+mod group;
 mod leave;
 #[cfg(test)]
 mod simulation;
@@ -20,7 +22,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use slab::Slab;
 
-use self::{close::Closing, slot::Slot};
+use self::{close::Closing, delay::Delayed, slot::Slot};
 pub use super::handle::{Joiner, Relay, ShardHandle};
 use super::{
     handle::{Order, Shared, Token},
@@ -61,6 +63,8 @@ pub struct Shard {
     subscribers: Slab<Subscriber>,
     slots: Slab<Slot>,
     by_channel: HashMap<usize, usize>,
+    /// Channels whose events wait for others.
+    delayed: Delayed,
     /// When heartbeats are due.
     wheel: Wheel<Token>,
     /// Readers that may be behind, looked at on each tick.
@@ -74,6 +78,8 @@ pub struct Shard {
     /// The order that was followed.
     order: Option<Order>,
     generation: u32,
+    /// Readers that did not take a batch as a whole; kept for its memory.
+    lagging: Vec<usize>,
     /// Counted here and added to the metrics once per round.
     delivered: Delivered,
 }
@@ -127,6 +133,7 @@ impl Shard {
             subscribers: Slab::new(),
             slots: Slab::new(),
             by_channel: HashMap::new(),
+            delayed: Delayed::default(),
             wheel: Wheel::new(tick_of(clock::now())),
             behind: Vec::new(),
             endings: Vec::new(),
@@ -134,6 +141,7 @@ impl Shard {
             drain: None,
             order: None,
             generation: 0,
+            lagging: Vec::new(),
             delivered: Delivered::default(),
         }
     }
@@ -141,11 +149,14 @@ impl Shard {
     async fn run(mut self) {
         let mut next_tick = clock::now().after(TICK);
         loop {
-            let wait = next_tick.since(clock::now());
+            let due = self.delayed.next();
+            let wait = due.map_or(next_tick, |due| due.min(next_tick));
+            let wait = wait.since(clock::now());
             // Which of the two came first does not matter: both are looked at.
             let _first = tokio::time::timeout(wait, self.shared.notified()).await;
             self.work().await;
             let now = clock::now();
+            self.sweep_due(now).await;
             if now >= next_tick {
                 next_tick = now.after(TICK);
                 self.tick(now).await;
@@ -160,6 +171,7 @@ impl Shard {
     /// Works off what came in. Channels first: who arrives then starts where the sweep stands.
     async fn work(&mut self) {
         let inbox = self.shared.take();
+        self.delayed.extend(inbox.due);
         for (done, slot) in inbox.changed.into_iter().enumerate() {
             self.channel_changed(slot as usize).await;
             breathe(done).await;
@@ -170,6 +182,10 @@ impl Shard {
         }
         for (done, token) in inbox.woken.into_iter().enumerate() {
             self.woken(token);
+            breathe(done).await;
+        }
+        for (done, token) in inbox.groups.into_iter().enumerate() {
+            self.group_woken(token);
             breathe(done).await;
         }
         if let Some(order) = inbox.order {

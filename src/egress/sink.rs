@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use ::h2::SendStream;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::{
@@ -30,7 +29,11 @@ use tokio::time::timeout;
 
 pub use self::h1::ClientSocket;
 use self::{h1::H1Sink, h2::H2Sink};
-use super::{batch::Framing, connection::Connection, opening};
+use super::{
+    batch::Framing,
+    h2::{Connection, Key},
+    opening,
+};
 use crate::{answer::Answer, metrics::labels::Protocol};
 
 /// How long a client that has been told everything may take to close its side. Closing a socket
@@ -140,7 +143,7 @@ fn h2_begun<'a>(
     }
     session.write_response_header(Box::new(head), false).ok()?;
     let send = session.take_response_body_writer()?;
-    Some(Sink::H2(H2Sink::new(send, Some(connection))))
+    Some(Sink::H2(H2Sink::new(send, connection)))
 }
 
 /// Whether the head tells where the body ends.
@@ -171,18 +174,20 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// A stream whose response head is sent.
-    #[must_use]
-    pub const fn h2(send: SendStream<Bytes>) -> Self {
-        Self::H2(H2Sink::new(send, None))
-    }
-
     /// The connection that it shares with other streams.
     #[must_use]
     pub const fn connection(&self) -> Option<&Arc<Connection>> {
         match self {
             Self::H1(_) => None,
-            Self::H2(sink) => sink.connection(),
+            Self::H2(sink) => Some(sink.connection()),
+        }
+    }
+
+    /// Its stream on that connection.
+    pub(super) const fn stream(&self) -> Option<(&Arc<Connection>, Key)> {
+        match self {
+            Self::H1(_) => None,
+            Self::H2(sink) => sink.stream(),
         }
     }
 
@@ -258,21 +263,8 @@ impl Sink {
                 .is_err()
             {}
         };
-        match (timeout(patience, said).await, kind) {
-            (Ok(()), _) => {
-                let _in_time = timeout(LINGER, poll_fn(|cx| self.poll_closed(cx))).await;
-            }
-            (Err(_), EndKind::Complete) => self.leave_behind(),
-            (Err(_), EndKind::Cut) => {}
-        }
-    }
-
-    /// What is said goes out without the sink.
-    fn leave_behind(self) {
-        match self {
-            // The kernel has it.
-            Self::H1(_) => {}
-            Self::H2(sink) => sink.leave_behind(),
+        if timeout(patience, said).await.is_ok() {
+            let _in_time = timeout(LINGER, poll_fn(|cx| self.poll_closed(cx))).await;
         }
     }
 }

@@ -68,10 +68,14 @@ pub(super) struct Reading {
     pub(super) slot: u32,
     /// Its index among the slot's readers.
     pub(super) seat: u32,
+    /// Where it is level with others of its connection.
+    pub(super) group: Option<GroupSeat>,
     /// It has everything up to here, once `out` has left.
     pub(super) cursor: u64,
     /// Where its replay ends. It was promised that: up to there only what is evicted is lost.
     pub(super) replay: u64,
+    /// Up to here it was told that it gets only the newest event of each key.
+    pub(super) conflated: u64,
     /// When it is closed for its age.
     pub(super) retires: Option<Millis>,
     /// Bytes that come before anything else: head, opening block, the rest of one event.
@@ -110,6 +114,13 @@ impl Holds {
     }
 }
 
+/// A place in a group of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupSeat {
+    pub(super) group: u32,
+    pub(super) at: u32,
+}
+
 /// How a subscriber keeps up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -141,6 +152,8 @@ pub(super) struct Delivered {
     pub(super) events: u64,
     /// Bytes, framing included.
     pub(super) bytes: u64,
+    /// Events that were left out, for newer ones of their keys.
+    pub(super) passed: u64,
 }
 
 /// What became of bytes offered.
@@ -174,6 +187,9 @@ impl Reading {
         let written = laid.bytes.len() - bytes.len();
         delivered.bytes += written as u64;
         delivered.events += laid.begun(written);
+        if pushed.is_ready() {
+            delivered.passed += batch.passed(batch.last);
+        }
         match pushed {
             Poll::Ready(Ok(())) if laid.closes_at_gap => Offered::Ends(EndReason::Gap),
             Poll::Ready(Ok(())) if batch.ends => Offered::Ends(EndReason::UpstreamEnded),
@@ -185,6 +201,7 @@ impl Reading {
             Poll::Pending => {
                 let place = batch.place(laid, written);
                 (self.cursor, self.out) = (place.cursor, place.rest);
+                delivered.passed += batch.passed(place.cursor);
                 Offered::Pending
             }
         }

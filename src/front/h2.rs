@@ -24,18 +24,13 @@ use pingora::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::{
-    Core,
-    frames::Budget,
-    h2io::{H2Io, Outbox},
-    head::check_parts,
-};
+use super::{Core, head::check_parts};
 use crate::{
     answer::Answer,
     clock::{self, Millis},
     config::model::{Limits, Route},
     decide::Decision,
-    egress::connection::Connection,
+    egress::h2::{Connection, budget::Budget},
     metrics::labels::HandshakeFailure,
     passthrough::{Kind, Routed, pace::Watch, reply, request::view, turnstile::Client},
     subscribe::Downstream,
@@ -120,12 +115,13 @@ impl Strikes {
 pub(super) async fn serve(stream: Stream, received: BytesMut, client: Client, core: Arc<Core>) {
     let limits = core.limits();
     let budget = Budget::new(&limits, clock::now());
-    let (io, outbox) = H2Io::new(stream, received, budget);
+    let (shared, io) = Connection::new(stream, &received, budget);
+    drop(received);
     let handshake = options(&limits).handshake::<Stream, Bytes>(Box::new(io));
-    match timeout(limits.head_timeout, with_flush(handshake, &outbox)).await {
+    match timeout(limits.head_timeout, with_flush(handshake, &shared)).await {
         // A task of its own, so that the state of the handshake is freed.
         Ok(Ok(connection)) => {
-            core.contained(accept_loop(connection, outbox, client, core.clone()));
+            core.contained(accept_loop(connection, shared, client, core.clone()));
         }
         Ok(Err(_)) => core.metrics.handshake_failures.inc(HandshakeFailure::H2),
         Err(_) => core
@@ -146,24 +142,24 @@ fn options(limits: &Limits) -> H2Options {
     options
 }
 
-/// Polls `work`, and then writes out in one go what all streams have put into the outbox.
-async fn with_flush<T>(work: impl Future<Output = T>, outbox: &Outbox) -> T {
+/// Polls `work`, and then writes out in one go what was gathered for the client.
+async fn with_flush<T>(work: impl Future<Output = T>, shared: &Connection) -> T {
     let mut work = pin!(work);
     poll_fn(|cx| {
         let polled = work.as_mut().poll(cx);
-        outbox.flush(cx);
+        shared.flush(cx);
         polled
     })
     .await
 }
 
 /// The next request, unless the client overdid it.
-async fn next(connection: &mut H2Connection, digest: Arc<Digest>, outbox: &Outbox) -> Step {
+async fn next(connection: &mut H2Connection, digest: Arc<Digest>, shared: &Connection) -> Step {
     let mut accepted = pin!(HttpSession::from_h2_conn(connection, digest));
     poll_fn(|cx| {
         let polled = accepted.as_mut().poll(cx);
-        outbox.flush(cx);
-        if outbox.is_flooded() {
+        shared.flush(cx);
+        if shared.is_flooded() {
             Poll::Ready(Step::Flood)
         } else {
             polled.map(Step::Accepted)
@@ -174,14 +170,14 @@ async fn next(connection: &mut H2Connection, digest: Arc<Digest>, outbox: &Outbo
 
 async fn accept_loop(
     mut connection: H2Connection,
-    outbox: Outbox,
+    shared: Connection,
     client: Client,
     core: Arc<Core>,
 ) {
     let digest = Arc::new(Digest::default());
     let mut shutdown = core.shutdown.clone();
     // Held by the streams that a shard writes to.
-    let shared = Arc::new(Connection::default());
+    let shared = Arc::new(shared);
     let (mut stay, mut malformed) = (Stay::Settled, Strikes::default());
     loop {
         // The shard that has streams here says when; without any it is now, however busy the
@@ -199,7 +195,7 @@ async fn accept_loop(
             // Also when the sender is gone: then nobody wants us to stay.
             _ = shutdown.wait_for(|down| *down), if stay == Stay::Settled => Step::Drain,
             () = shared.told_to_leave(), if stay != Stay::Leaving => Step::Leave,
-            step = next(&mut connection, digest.clone(), &outbox) => step,
+            step = next(&mut connection, digest.clone(), &shared) => step,
             () = sleep(patience) => Step::Quiet,
         };
         let verdict = match step {
@@ -217,7 +213,7 @@ async fn accept_loop(
                 stay = Stay::Leaving;
                 Verdict::Fine
             }
-            Step::Flood => return calm(connection, &outbox, &core).await,
+            Step::Flood => return calm(connection, &shared, &core).await,
             Step::Accepted(Ok(Some(H2Accept::Session(session)))) => {
                 take(session, client, &shared, &core)
             }
@@ -235,7 +231,7 @@ async fn accept_loop(
             }
         };
         if verdict == Verdict::Malformed && malformed.is_last(clock::now()) {
-            return calm(connection, &outbox, &core).await;
+            return calm(connection, &shared, &core).await;
         }
     }
 }
@@ -246,12 +242,12 @@ fn is_shared(connection: &Arc<Connection>) -> bool {
 }
 
 /// Ends a connection whose client asks too much, and tells it so.
-async fn calm(mut connection: H2Connection, outbox: &Outbox, core: &Core) {
+async fn calm(mut connection: H2Connection, shared: &Connection, core: &Core) {
     core.metrics.calmed_connections.inc();
     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
     let closed = poll_fn(|cx| connection.poll_closed(cx));
     // What it does not take within this time it will not take at all.
-    let _ = timeout(GOODBYE, with_flush(closed, outbox)).await;
+    let _ = timeout(GOODBYE, with_flush(closed, shared)).await;
 }
 
 /// The crate has ended the connection for a flood that it guards against itself.

@@ -9,10 +9,8 @@
 mod accept;
 mod connection;
 pub mod detect;
-mod frames;
 mod h1;
 mod h2;
-mod h2io;
 pub mod head;
 pub mod listen;
 pub mod rotation;

@@ -4,34 +4,54 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::{Reason, SendStream};
 use pingora::{Result, protocols::http::ServerSession};
-
-use crate::egress::sink::{EndKind, Sink};
+use tokio::{sync::oneshot, time::timeout};
 
 /// The answer is whole. Over HTTP/2 that is waited for no longer than `patience`.
 ///
 /// # Errors
 /// The client did not take it.
 pub(super) async fn complete(session: &mut ServerSession, patience: Duration) -> Result<()> {
-    let Some(sink) = h2(session) else {
+    let Some(mut send) = h2(session) else {
         return session.write_response_body(Bytes::new(), true).await;
     };
-    sink.end(EndKind::Complete, patience).await;
+    // After that it goes out in the crate's own time.
+    last_frame(&mut send, true, patience).await;
     Ok(())
 }
 
 /// The answer broke off, and its client must see that. Over HTTP/1 it does when the session is dropped.
 pub(super) async fn cut(session: &mut ServerSession, patience: Duration) {
-    if let Some(sink) = h2(session) {
+    if let Some(mut send) = h2(session) {
         // Whoever does not take it in time is cut off all the same.
-        sink.end(EndKind::Cut, patience).await;
+        last_frame(&mut send, false, patience).await;
+        send.send_reset(Reason::CANCEL);
     }
 }
 
 /// The stream of an answer that was begun.
-fn h2(session: &mut ServerSession) -> Option<Sink> {
+fn h2(session: &mut ServerSession) -> Option<SendStream<Bytes>> {
     let ServerSession::H2(session) = session else {
         return None;
     };
-    session.take_response_body_writer().map(Sink::h2)
+    session.take_response_body_writer()
+}
+
+/// Queues an empty frame behind all else, and waits until the crate has written it.
+async fn last_frame(send: &mut SendStream<Bytes>, ends: bool, patience: Duration) {
+    let (tail, written) = oneshot::channel();
+    let tail = Bytes::from_owner(Tail(tail));
+    // An error means that the stream is closed already. It drops the frame as well.
+    let _closed = send.send_data(tail, ends);
+    let _in_time = timeout(patience, written).await;
+}
+
+/// An empty payload. The crate drops it when it has written the frame, or has no use for it any more.
+struct Tail(#[expect(dead_code, reason = "held for its drop")] oneshot::Sender<()>);
+
+impl AsRef<[u8]> for Tail {
+    fn as_ref(&self) -> &[u8] {
+        &[]
+    }
 }

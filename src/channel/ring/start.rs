@@ -121,7 +121,7 @@ impl Ring {
                         hole: left_out,
                     };
                 }
-                EntryKind::Gap { hole, .. } => left_out = Some(*hole),
+                EntryKind::Gap(gap) => left_out = Some(gap.hole),
                 EntryKind::Event { app_id: None, .. } if self.ids == Ids::Unique => {
                     let reason = GapReason::AmbiguousId;
                     left_out = Some(Hole {
@@ -146,7 +146,7 @@ impl Ring {
             .skip_while(|entry| entry.sequence <= start.cursor)
             .take_while(|entry| entry.sequence <= joined_at)
             .map_while(|entry| match &entry.kind {
-                EntryKind::Gap { hole, .. } => Some((entry.sequence, *hole)),
+                EntryKind::Gap(gap) => Some((entry.sequence, gap.hole)),
                 EntryKind::Event { .. } | EntryKind::End => None,
             });
         gaps.last().map_or(start, |(cursor, hole)| Start {

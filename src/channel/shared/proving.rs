@@ -20,7 +20,7 @@ impl Channel {
         inner.proof.give(now);
         inner.proof.stop();
         drop(inner);
-        self.wake_shards();
+        self.links.wake();
     }
 
     /// Whether somebody still waits to hear of them.

@@ -56,7 +56,7 @@ impl Channel {
         inner.live_since = Some(now);
         inner.proof.give(now);
         drop(guard);
-        self.wake_shards();
+        self.links.wake();
         true
     }
 
@@ -86,7 +86,8 @@ impl Channel {
         if events.is_empty() {
             return;
         }
-        let swept = self.swept();
+        let settings = self.settings.load();
+        let swept = self.links.swept();
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let ring = &mut inner.ring;
@@ -100,24 +101,31 @@ impl Channel {
         }
         self.account(before, ring);
         self.head.store(ring.head(), Ordering::Release);
-        if was_resuming && ring.ids_broken() {
+        let announced = was_resuming && ring.ids_broken();
+        if announced {
             // It did not go on where it was asked to.
             self.push_gap(inner, GapReason::AmbiguousId, now);
         }
+        let delay = settings.batch_delay;
+        let may_wait = !delay.is_zero() && !announced && inner.ring.has_room_after(swept);
         drop(guard);
         self.route_metrics.events_received.add(events.len() as u64);
         self.route_metrics.event_bytes_received.add(bytes as u64);
-        self.wake_shards();
+        if may_wait {
+            self.links.wake_by(now.after(delay));
+        } else {
+            self.links.wake();
+        }
     }
 
     /// An event of the app was left out here, because it breaks a limit.
     pub fn skipped(&self, now: Millis) {
-        let swept = self.swept();
+        let swept = self.links.swept();
         let mut guard = self.inner.lock();
         guard.ring.set_swept(swept);
         self.push_gap(&mut guard, GapReason::Oversized, now);
         drop(guard);
-        self.wake_shards();
+        self.links.wake();
     }
 
     /// The app's `retry:`; state of the channel, never on the shared wire.

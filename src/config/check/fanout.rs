@@ -9,19 +9,19 @@ use super::{
         defaults, event_cost,
         model::{
             Backoff, CookieIdentity, EventLimits, Fanout, GapNotice, Identity, Ids, LateJoin,
-            Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, SlowPolicy, SlowReader,
-            Watchdog,
+            Limits, OnEnd, QuerySelection, RetryRange, RingLimits, Share, Watchdog,
         },
         raw::{self, AllOr, Defaults},
         units::{Count, Time},
     },
     at::At,
     cors, names, sharing,
+    slow::slow,
 };
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Longest id of an app that resumes by it: escaped threefold it is well within a request head.
@@ -132,6 +132,12 @@ pub(super) fn fanout(
         linger,
         retry,
         heartbeat: heartbeat(route, defaults, place),
+        batch_delay: time(
+            "batch_delay",
+            |s| s.batch_delay,
+            Duration::ZERO,
+            Duration::ZERO..=SECOND,
+        ),
         slow: slow(route, defaults, &ring, &event, place),
         connection_age_max: connection_age_max(route, defaults, place),
         route_subscribers_max: subscribers_max(
@@ -462,59 +468,4 @@ fn ordered(min: Duration, min_at: &At<'_>, max: Duration, max_at: &At<'_>) {
             "`max` ({max}) is below the default of `min` ({min}); set `min` too"
         ));
     }
-}
-
-fn slow(
-    route: &Defaults,
-    defaults: &Defaults,
-    ring: &RingLimits,
-    event: &EventLimits,
-    place: &Place<'_, '_>,
-) -> SlowReader {
-    let events_at = place.of(&["slow", "events_max"]);
-    let bytes_at = place.of(&["slow", "bytes_max"]);
-    let events_max = events_at.count(
-        nested!(route, defaults, slow.events_max),
-        ring.events_max,
-        1..=usize::MAX,
-    );
-    let bytes_max = bytes_at.size(
-        nested!(route, defaults, slow.bytes_max),
-        ring.bytes_max,
-        1 << 10..=16 << 30,
-    );
-    if events_max > ring.events_max {
-        events_at.problem(&format!(
-            "the ring holds {} events: a client that is {events_max} behind has lost some already; \
-             lower it, or raise `ring.events_max`",
-            ring.events_max
-        ));
-    }
-    if bytes_max > ring.bytes_max {
-        bytes_at.problem(
-            "the ring holds less: a client that is so far behind has lost events already; \
-             lower it, or raise `ring.bytes_max`",
-        );
-    }
-    let one_event = event_cost::of_largest(event);
-    if bytes_at.is_written() && bytes_max < one_event {
-        bytes_at.problem(&format!(
-            "one event may take {one_event} bytes: a client that has only that one to take would be \
-             too slow already; raise it, or lower `event.bytes_max`"
-        ));
-    }
-    SlowReader {
-        policy: nested!(route, defaults, slow.policy).unwrap_or(SlowPolicy::Disconnect),
-        events_max,
-        bytes_max,
-        stall_max: stall_max(route, defaults, place),
-    }
-}
-
-pub(super) fn stall_max(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Duration {
-    place.of(&["slow", "stall_max"]).time(
-        nested!(route, defaults, slow.stall_max),
-        defaults::STALL_MAX,
-        100 * MS..=HOUR,
-    )
 }

@@ -10,6 +10,7 @@ mod names;
 mod process;
 mod routes;
 mod sharing;
+mod slow;
 mod stream;
 mod upstreams;
 

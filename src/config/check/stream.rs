@@ -5,7 +5,8 @@ use super::{
         model::{Stream, Watchdog},
         raw::Defaults,
     },
-    fanout::{Place, heartbeat, retry, stall_max, watchdog},
+    fanout::{Place, heartbeat, retry, watchdog},
+    slow::stall_max,
 };
 
 /// The settings that have an effect; of `slow` only `stall_max`.
@@ -24,6 +25,7 @@ pub(super) fn stream(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_
     if let Some(slow) = &route.slow {
         for (key, is_written) in [
             ("policy", slow.policy.is_some()),
+            ("conflate_by", slow.conflate_by.is_some()),
             ("events_max", slow.events_max.is_some()),
             ("bytes_max", slow.bytes_max.is_some()),
         ] {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        model::{GapNotice, Ids, OnEnd, Share, SlowPolicy},
+        model::{GapNotice, Ids, KeyBy, OnEnd, Share},
         units::{Count, Size, Time},
     },
     cors::Cors,
@@ -95,6 +95,9 @@ macro_rules! with_fanout_settings {
             /// A comment goes to clients after this long without an event, 1s to 5m. Default 15s. Also
             /// on stream routes.
             heartbeat: Time,
+            /// Events wait for so long for others to be written with them, up to 1s: fewer and larger
+            /// writes. Gaps, ends and heartbeats do not wait, nor do those who join. Default 0s.
+            batch_delay: Time,
             /// When a client is too slow, and what then. On stream routes only `stall_max` has an
             /// effect.
             slow: Slow,
@@ -266,9 +269,15 @@ pub struct RetryRange {
 pub struct Slow {
     /// What happens to a client that is too far behind: `disconnect` (the default): it resumes by
     /// id; `skip`: it goes on with the newest event, after a gap notice that says how many it
-    /// missed.
+    /// missed; `conflate`: of what it missed it gets the newest event of each key, after a gap
+    /// notice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<SlowPolicy>,
+    /// Under `policy: conflate`, which needs it: what the key of an event is: `event`: its type;
+    /// `id`: the app's id; or a JSON pointer to a string, a number or a boolean in its data, such as
+    /// `/symbol`. An event without a key is never left out for another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflate_by: Option<KeyBy>,
     /// Events behind the newest. Default: the ring's `events_max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_max: Option<Count>,
@@ -279,4 +288,16 @@ pub struct Slow {
     /// whatever the policy. Default 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stall_max: Option<Time>,
+}
+
+/// What happens to a client that is too far behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SlowPolicy {
+    /// It is disconnected, and resumes by id (default).
+    Disconnect,
+    /// It goes on with the newest event, after word of how many it missed.
+    Skip,
+    /// Of what it missed it gets the newest event of each key, after word of that.
+    Conflate,
 }

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     cors::Cors,
-    fanout::{Backoff, Defaults, Event, Identity, RetryRange, Ring, Route, RouteAction, Slow},
+    fanout::{
+        Backoff, Defaults, Event, Identity, RetryRange, Ring, Route, RouteAction, Slow, SlowPolicy,
+    },
     forms::{AllOr, LateJoin, Mode, Named, Upstream},
     off::TimeOrOff,
     watchdog::Watchdog,

@@ -13,7 +13,7 @@ use crate::{
     clock::{self, Millis},
     drain::Slope,
     egress::{
-        connection::Connection,
+        h2::Connection,
         handle::{Order, Token},
         subscriber::Stage,
     },

@@ -114,7 +114,7 @@ impl Shard {
             Stage::Waiting(waiting) => self.forget_member(waiting.slot),
             Stage::Reading(reading) => {
                 reading.count_end(reason);
-                self.unseat(reading.slot, reading.seat);
+                self.unseat(reading);
                 self.forget_member(reading.slot);
             }
             Stage::Ending(_) | Stage::Gone => {}

@@ -1,14 +1,18 @@
 //! A channel as one shard knows it, and the seats of its readers.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use super::Shard;
+use slab::Slab;
+
+use super::{Shard, group::Group};
 use crate::{
     channel::shared::Channel,
     clock::Millis,
     egress::{
-        handle::{SlotWake, Token},
-        subscriber::{Pace, Reading, Stage},
+        batch::GapForm,
+        h2::{Connection, Key},
+        handle::{GroupWake, SlotWake, Token},
+        subscriber::{GroupSeat, Pace, Reading, Stage, Subscriber},
     },
     error::EndReason,
 };
@@ -22,10 +26,14 @@ pub(super) struct Slot {
     pub(super) swept: u64,
     /// When level readers were last written to.
     pub(super) wrote: Millis,
-    /// Indices of readers. The level ones stand first, so that the sweep runs over dense memory.
+    /// Indices of readers. The level ones over HTTP/1 stand first, so that the sweep runs over dense
+    /// memory.
     pub(super) readers: Vec<usize>,
-    /// How many of them are level.
+    /// How many those are.
     pub(super) level: usize,
+    /// The level ones over HTTP/2, by connection.
+    pub(super) groups: Slab<Group>,
+    by_connection: HashMap<(usize, GapForm), u32>,
     /// Joiners to be answered. Who left meanwhile may still stand here.
     pub(super) waiting: Vec<Token>,
     /// Readers that wait for the sweep; likewise.
@@ -45,7 +53,54 @@ impl Slot {
         self.wake.set_swept(sequence);
     }
 
-    /// The level reader at `seat`.
+    /// Somebody is level.
+    pub(super) fn has_level(&self) -> bool {
+        self.level > 0 || !self.groups.is_empty()
+    }
+
+    /// Whether a level reader with this place in a group has everything that was swept.
+    pub(super) fn is_up_to_date(&self, place: Option<GroupSeat>) -> bool {
+        let group = place.map(|place| self.groups.get(place.group as usize));
+        group.is_none_or(|group| group.is_some_and(Group::is_level))
+    }
+
+    /// Takes a level reader in among those of its connection, if they are level as well; returns its
+    /// place. `wake` is for a group that is new.
+    pub(super) fn join_group(
+        &mut self,
+        connection: &Arc<Connection>,
+        key: Key,
+        gap: GapForm,
+        reader: usize,
+        wake: impl FnOnce(u32) -> Arc<GroupWake>,
+    ) -> Option<GroupSeat> {
+        let name = Group::name(connection, gap);
+        let group = *self.by_connection.entry(name).or_insert_with(|| {
+            let place = self.groups.vacant_entry();
+            let group = number(place.key());
+            place.insert(Group::new(connection.clone(), gap, wake(group)));
+            group
+        });
+        let members = self.groups.get_mut(group as usize);
+        let members = members.filter(|members| members.is_level())?;
+        let at = members.push(key, reader);
+        Some(GroupSeat { group, at })
+    }
+
+    /// Gives up a place in a group, and the group with the last one. `moved` is told who has another
+    /// place now.
+    pub(super) fn leave_group(&mut self, seat: GroupSeat, moved: impl FnMut(usize, u32)) {
+        let Some(group) = self.groups.get_mut(seat.group as usize) else {
+            return;
+        };
+        group.remove(seat.at as usize, moved);
+        if group.readers().is_empty() {
+            self.by_connection.remove(&group.own_name());
+            self.groups.remove(seat.group as usize);
+        }
+    }
+
+    /// The level reader over HTTP/1 at `seat`.
     pub(super) fn level_reader(&self, seat: usize) -> Option<usize> {
         self.readers
             .get(seat)
@@ -87,6 +142,8 @@ impl Shard {
             wrote: now,
             readers: Vec::new(),
             level: 0,
+            groups: Slab::new(),
+            by_connection: HashMap::new(),
             waiting: Vec::new(),
             ahead: Vec::new(),
             members: 0,
@@ -120,10 +177,13 @@ impl Shard {
         number(slot.readers.len() - 1)
     }
 
-    /// Takes a reader's seat from it.
-    pub(super) fn unseat(&mut self, index: u32, seat: u32) {
-        let index = index as usize;
-        let seat = self.lower(index, seat as usize);
+    /// Takes a reader's seat from it, which was taken out already.
+    pub(super) fn unseat(&mut self, reading: &Reading) {
+        let index = reading.slot as usize;
+        if let Some(seat) = reading.group {
+            self.leave_group(index, seat);
+        }
+        let seat = self.lower(index, reading.seat as usize);
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
@@ -133,21 +193,49 @@ impl Shard {
         }
     }
 
-    /// The reader at `seat` is level from now on.
-    pub(super) fn level(&mut self, index: usize, seat: u32) {
-        let Some(slot) = self.slots.get_mut(index) else {
+    /// A reader is level from now on.
+    pub(super) fn level(&mut self, index: usize, reader: usize) {
+        match self.join_group(index, reader) {
+            Some(true) => return,
+            Some(false) => return self.wait_ahead(index, reader),
+            None => {}
+        }
+        let (Some(reading), Some(slot)) = (
+            reading_of(&mut self.subscribers, reader),
+            self.slots.get_mut(index),
+        ) else {
             return;
         };
-        let last = slot.level;
+        reading.pace = Pace::Level;
+        let (seat, last) = (reading.seat as usize, slot.level);
         slot.level += 1;
-        self.swap_seats(index, seat as usize, last);
-        self.set_pace(index, last, Pace::Level);
+        self.swap_seats(index, seat, last);
     }
 
-    /// The level reader at `seat` keeps up otherwise from now on.
-    pub(super) fn unlevel(&mut self, index: usize, seat: usize, pace: Pace) {
-        let seat = self.lower(index, seat);
-        self.set_pace(index, seat, pace);
+    /// A reader that could be level waits for the next sweep.
+    pub(super) fn wait_ahead(&mut self, index: usize, reader: usize) {
+        let token = self.token(reader);
+        if let Some(reading) = self.reading_mut(reader) {
+            reading.pace = Pace::Ahead;
+        }
+        if let (Some(token), Some(slot)) = (token, self.slots.get_mut(index)) {
+            slot.ahead.push(token);
+        }
+    }
+
+    /// A level reader keeps up otherwise from now on.
+    pub(super) fn unlevel(&mut self, index: usize, reader: usize, pace: Pace) {
+        let Some(reading) = self.reading_mut(reader) else {
+            return;
+        };
+        reading.pace = pace;
+        let seat = reading.seat as usize;
+        match reading.group.take() {
+            Some(place) => self.leave_group(index, place),
+            None => {
+                self.lower(index, seat);
+            }
+        }
     }
 
     /// Moves a reader out of the level ones, if it is one; returns its seat.
@@ -183,23 +271,19 @@ impl Shard {
         }
     }
 
-    fn set_pace(&mut self, index: usize, seat: usize, pace: Pace) {
-        if let Some(reader) = self
-            .slots
-            .get(index)
-            .and_then(|s| s.readers.get(seat))
-            .copied()
-            && let Some(reading) = self.reading_mut(reader)
-        {
-            reading.pace = pace;
-        }
+    pub(super) fn reading_mut(&mut self, reader: usize) -> Option<&mut Reading> {
+        reading_of(&mut self.subscribers, reader)
     }
 
-    fn reading_mut(&mut self, reader: usize) -> Option<&mut Reading> {
-        match &mut self.subscribers.get_mut(reader)?.stage {
-            Stage::Reading(reading) => Some(reading),
-            Stage::Waiting(_) | Stage::Ending(_) | Stage::Gone => None,
-        }
+    /// The level readers of a slot.
+    pub(super) fn level_readers_of(&self, index: usize) -> Vec<Token> {
+        let Some(slot) = self.slots.get(index) else {
+            return Vec::new();
+        };
+        let groups = slot.groups.iter().filter(|(_, group)| group.is_level());
+        let grouped = groups.flat_map(|(_, group)| group.readers());
+        let level = slot.readers.iter().take(slot.level).chain(grouped);
+        level.filter_map(|reader| self.token(*reader)).collect()
     }
 
     /// The readers of a slot.
@@ -210,6 +294,14 @@ impl Shard {
             .flatten()
             .filter_map(|reader| self.token(*reader))
             .collect()
+    }
+}
+
+/// A reader, by its index.
+fn reading_of(subscribers: &mut Slab<Subscriber>, reader: usize) -> Option<&mut Reading> {
+    match &mut subscribers.get_mut(reader)?.stage {
+        Stage::Reading(reading) => Some(reading),
+        Stage::Waiting(_) | Stage::Ending(_) | Stage::Gone => None,
     }
 }
 

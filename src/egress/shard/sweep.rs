@@ -1,6 +1,6 @@
 //! Events go out: one pass over the level readers of a channel, and catching up for the others.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 use super::{Shard, breathe};
 use crate::{
@@ -15,12 +15,9 @@ use crate::{
     error::EndReason,
 };
 
-/// Bytes of one batch for all level readers. They share it, and it is gone when they have it.
-const SWEEP_BYTES_MAX: usize = 256 * 1024;
-
-/// Bytes of one batch for a single reader that catches up: about what its socket takes at once, for
-/// what it does not take was laid out in vain.
-const CATCH_UP_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of one batch for all level readers. They share it, and it is gone when they have it. No more
+/// than the window of an HTTP/2 stream (RFC 9113, section 6.9.2) or a socket takes at once.
+pub(super) const SWEEP_BYTES_MAX: usize = 32 * 1024;
 
 impl Shard {
     /// A channel has something new: a head, an end of its life, or events.
@@ -51,22 +48,23 @@ impl Shard {
             if head <= slot.swept {
                 break;
             }
-            if slot.level == 0 {
+            if !slot.has_level() {
                 slot.advance(head, slot.wrote);
                 self.catch_up(index).await;
                 break;
             }
-            let batch = match Batch::gather(&slot.channel, slot.swept, head, SWEEP_BYTES_MAX) {
-                Gathered::Batch(batch) => batch,
-                Gathered::Nothing => break,
-                // What the app refused on reconnect took the ring with it: its readers are told so.
-                Gathered::Evicted if slot.channel.is_over() => break,
-                Gathered::Evicted => {
-                    self.outrun(index, head).await;
-                    self.catch_up(index).await;
-                    break;
-                }
-            };
+            let batch: Arc<Batch> =
+                match Batch::gather(&slot.channel, slot.swept, head, SWEEP_BYTES_MAX) {
+                    Gathered::Batch(batch) => Arc::from(batch),
+                    Gathered::Nothing => break,
+                    // What the app refused on reconnect took the ring with it: its readers are told so.
+                    Gathered::Evicted if slot.channel.is_over() => break,
+                    Gathered::Evicted => {
+                        self.outrun(index, head).await;
+                        self.catch_up(index).await;
+                        break;
+                    }
+                };
             slot.advance(batch.last, started);
             self.sweep_batch(index, &batch).await;
             self.catch_up(index).await;
@@ -86,7 +84,7 @@ impl Shard {
     }
 
     /// One batch to all level readers. Who cannot take it all goes behind.
-    async fn sweep_batch(&mut self, index: usize, batch: &Batch) {
+    async fn sweep_batch(&mut self, index: usize, batch: &Arc<Batch>) {
         let now = clock::now();
         let (mut seat, mut done) = (0, 0);
         while let Some(reader) = self
@@ -94,25 +92,17 @@ impl Shard {
             .get(index)
             .and_then(|slot| slot.level_reader(seat))
         {
-            match self.offer_level(reader, batch) {
-                Offered::Taken => seat += 1,
-                Offered::Pending => {
-                    self.unlevel(index, seat, Pace::Behind(now));
-                    self.note_behind(reader);
-                }
-                Offered::Ends(reason) => {
-                    self.unlevel(index, seat, Pace::Ahead);
-                    if let Some(token) = self.token(reader) {
-                        self.end(token, reason, now);
-                    }
-                }
-            }
+            let offered = self.offer_level(reader, batch);
+            // Otherwise another one sits there now.
+            seat += usize::from(offered == Offered::Taken);
+            self.note_offered(index, reader, offered, now);
             breathe(done).await;
             done += 1;
         }
+        self.sweep_groups(index, batch).await;
     }
 
-    fn offer_level(&mut self, reader: usize, batch: &Batch) -> Offered {
+    pub(super) fn offer_level(&mut self, reader: usize, batch: &Batch) -> Offered {
         let Some(subscriber) = self.subscribers.get_mut(reader) else {
             return Offered::Ends(EndReason::Internal);
         };
@@ -130,14 +120,15 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        let (place, level) = (slot.swept, slot.level);
+        let place = slot.swept;
         slot.advance(head, now);
-        let policy = slot.channel.settings().slow.policy;
-        let readers = self.readers_of(index).into_iter().take(level);
-        for (done, token) in readers.enumerate() {
-            match policy {
-                SlowPolicy::Disconnect => self.end(token, EndReason::Slow, now),
-                SlowPolicy::Skip => self.lag_from(token, place, now),
+        let disconnects = slot.channel.settings().slow.policy == SlowPolicy::Disconnect;
+        let readers = self.level_readers_of(index);
+        for (done, token) in readers.into_iter().enumerate() {
+            if disconnects {
+                self.end(token, EndReason::Slow, now);
+            } else {
+                self.lag_from(token, place, now);
             }
             breathe(done).await;
         }
@@ -163,13 +154,8 @@ impl Shard {
             };
             match step {
                 Step::More => {}
-                Step::Level(slot, seat) => return self.level(slot, seat),
-                Step::Ahead(slot) => {
-                    if let Some(slot) = self.slots.get_mut(slot) {
-                        slot.ahead.push(token);
-                    }
-                    return;
-                }
+                Step::Level(slot) => return self.level(slot, token.index as usize),
+                Step::Ahead(slot) => return self.wait_ahead(slot, token.index as usize),
                 Step::Waits => return self.note_behind(token.index as usize),
                 Step::Ends(reason) => return self.end(token, reason, now),
             }
@@ -199,28 +185,18 @@ impl Shard {
             subscriber.wrote = now;
         }
         match reading.cursor.cmp(&slot.swept) {
-            Ordering::Equal => return Some(Step::Level(index, reading.seat)),
-            Ordering::Greater => {
-                reading.pace = Pace::Ahead;
-                return Some(Step::Ahead(index));
-            }
+            Ordering::Equal => return Some(Step::Level(index)),
+            Ordering::Greater => return Some(Step::Ahead(index)),
             Ordering::Less => {}
         }
-        let (cursor, swept) = (reading.cursor, slot.swept);
-        let slow = slot.channel.settings().slow;
-        if slow.policy == SlowPolicy::Skip && reading.is_too_far(&slow) {
-            return Some(reading.skip(swept, &mut self.delivered));
-        }
-        let batch = match Batch::gather(&slot.channel, cursor, swept, CATCH_UP_BYTES_MAX) {
-            Gathered::Batch(batch) => batch,
-            // The channel took its ring with it. The reader is told so in its turn.
-            Gathered::Evicted if slot.channel.is_over() => return Some(Step::Waits),
-            // Evicted since we looked.
-            Gathered::Evicted if slow.policy == SlowPolicy::Skip => return Some(Step::More),
-            Gathered::Nothing | Gathered::Evicted => return Some(Step::Ends(EndReason::Slow)),
+        let batch = match reading.next_batch(slot.swept, &mut self.delivered) {
+            Ok(batch) => batch,
+            Err(step) => return Some(step),
         };
         let before = self.delivered.bytes;
         let offered = reading.offer(&batch, &subscriber.waker, &mut self.delivered);
+        let passed = std::mem::take(&mut self.delivered.passed);
+        slot.channel.route_metrics.events_skipped.add(passed);
         let progress = self.delivered.bytes > before;
         if progress {
             subscriber.wrote = now;
@@ -265,8 +241,8 @@ impl Reading {
 pub(super) enum Step {
     /// It may take more.
     More,
-    /// It has everything that was swept: it is level in this slot and seat.
-    Level(usize, u32),
+    /// It has everything that was swept: it is level in this slot.
+    Level(usize),
     /// It stands past the sweep of this slot.
     Ahead(usize),
     /// Its socket is full.

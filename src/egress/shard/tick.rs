@@ -17,6 +17,7 @@ use crate::{
 impl Shard {
     pub(super) async fn tick(&mut self, now: Millis) {
         self.beat(now).await;
+        self.check_groups(now).await;
         self.check_behind(now).await;
         self.check_waiting(now).await;
         self.check_endings(now).await;
@@ -52,10 +53,10 @@ impl Shard {
         }
         let interval = reading.holds.settings().heartbeat;
         let next = reading.next_look(now.after(jittered(interval)));
-        if reading.pace != Pace::Level {
+        let slot = self.slots.get(reading.slot as usize)?;
+        if reading.pace != Pace::Level || !slot.is_up_to_date(reading.group) {
             return Some(next);
         }
-        let slot = self.slots.get(reading.slot as usize)?;
         let wrote = slot.wrote.max(wrote);
         // A tenth early is the jitter; without it a steady trickle would push the beat on for ever.
         if now.since(wrote) < interval.mul_f64(0.9) {
@@ -64,14 +65,14 @@ impl Shard {
         // A level reader's cursor is the slot's; its own is brought up only when it is needed.
         reading.cursor = slot.swept;
         reading.out = opening::heartbeat(reading.form);
-        let (index, seat) = (reading.slot as usize, reading.seat as usize);
+        let index = reading.slot as usize;
         let pushed = reading.push(&subscriber.waker, &mut self.delivered);
         subscriber.wrote = now;
         self.context.metrics.heartbeats.inc();
         match pushed {
             Offered::Taken => {}
             Offered::Pending => {
-                self.unlevel(index, seat, Pace::Behind(now));
+                self.unlevel(index, token.index as usize, Pace::Behind(now));
                 self.note_behind(token.index as usize);
             }
             Offered::Ends(reason) => {
@@ -137,8 +138,9 @@ impl Shard {
 impl Reading {
     /// Behind without progress since `since`: for too long, or too far to be kept.
     fn is_too_slow(&self, since: Millis, now: Millis) -> bool {
-        let slow = self.holds.settings().slow;
-        let too_far = slow.policy == SlowPolicy::Disconnect && self.is_too_far(&slow);
+        let settings = self.holds.settings();
+        let slow = &settings.slow;
+        let too_far = slow.policy == SlowPolicy::Disconnect && self.is_too_far(slow);
         too_far || now.since(since) >= slow.stall_max
     }
 

@@ -1,39 +1,59 @@
-//! The sending half of one HTTP/2 stream, by way of the h2 crate.
+//! The sending half of one HTTP/2 stream. Its DATA frames are written here; its head and its end are
+//! the h2 crate's.
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Waker, ready},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 
 use super::EndKind;
-use crate::egress::connection::Connection;
+use crate::egress::h2::{Connection, Key};
 
 /// A stream that a response is written to.
 pub struct H2Sink {
     send: SendStream<Bytes>,
-    /// Set once the end is said: whether everything before it has gone out.
-    flushed: Option<Arc<AtomicBool>>,
-    connection: Option<Arc<Connection>>,
+    connection: Arc<Connection>,
+    /// `None`: it was closed when we took it over.
+    key: Option<Key>,
+    end: End,
+}
+
+/// How far the end of a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Not said.
+    Ahead,
+    /// The crate has it.
+    Said,
+    /// It has passed.
+    Over,
 }
 
 impl H2Sink {
-    pub(super) const fn new(send: SendStream<Bytes>, connection: Option<Arc<Connection>>) -> Self {
+    /// Takes over a stream whose response head is sent, or queued.
+    pub(super) fn new(send: SendStream<Bytes>, connection: Arc<Connection>) -> Self {
+        let key = connection.adopt(send.stream_id().as_u32());
         Self {
             send,
-            flushed: None,
             connection,
+            key,
+            end: End::Ahead,
         }
     }
 
-    pub(super) const fn connection(&self) -> Option<&Arc<Connection>> {
-        self.connection.as_ref()
+    pub(super) const fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    pub(super) const fn stream(&self) -> Option<(&Arc<Connection>, Key)> {
+        match self.key {
+            Some(key) => Some((&self.connection, key)),
+            None => None,
+        }
     }
 
     pub(super) fn poll_push(
@@ -41,97 +61,49 @@ impl H2Sink {
         cx: &mut Context<'_>,
         bytes: &mut Bytes,
     ) -> Poll<io::Result<()>> {
-        let whole = bytes.len();
-        while !bytes.is_empty() {
-            // The h2 crate queues without limit what it is given, so it gets only what fits.
-            self.send.reserve_capacity(bytes.len());
-            let mut room = self.send.capacity();
-            if room == 0 {
-                room = match ready!(self.send.poll_capacity(cx)) {
-                    Some(room) => room.map_err(io::Error::other)?,
-                    None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                };
-                if room == 0 {
-                    // What was promised is taken again: no empty frame, wait on.
-                    continue;
-                }
-            }
-            let part = bytes.split_to(room.min(bytes.len()));
-            // While the connection stands still a part stays in the crate's queue, and would keep
-            // all of the buffer that it is a slice of.
-            let part = if part.len() < whole {
-                Bytes::copy_from_slice(&part)
-            } else {
-                part
-            };
-            self.send.send_data(part, false).map_err(io::Error::other)?;
+        match self.key {
+            Some(key) => self.connection.poll_push(key, bytes, cx.waker()),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
-        Poll::Ready(Ok(()))
     }
 
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.send.poll_reset(cx).map(|_| ())
     }
 
-    /// The crate drops all that a stream has queued, response head included, when the stream is
-    /// reset. So a last, empty frame goes first and tells when the queue in front of it is written.
+    /// The crate drops a head that it has not written when the stream is reset, and what it writes of
+    /// an end must not overtake what waits for the client's window.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>, kind: EndKind) -> Poll<()> {
-        let flushed = match &self.flushed {
-            Some(flushed) => flushed,
-            None => {
-                let flushed = Arc::new(AtomicBool::new(false));
-                let tail = Bytes::from_owner(Tail {
-                    flushed: flushed.clone(),
-                    waker: cx.waker().clone(),
-                });
-                // An error means that the stream is closed already. It drops the frame as well.
-                let _closed = self.send.send_data(tail, kind == EndKind::Complete);
-                self.flushed.insert(flushed)
-            }
+        let Some(key) = self.key else {
+            return Poll::Ready(());
         };
-        if !flushed.load(Ordering::Acquire) {
-            return Poll::Pending;
+        if self.end == End::Ahead {
+            ready!(self.connection.poll_ordered(key, cx.waker()));
+            match kind {
+                EndKind::Cut => {
+                    self.send.send_reset(Reason::CANCEL);
+                    self.end = End::Over;
+                }
+                EndKind::Complete => {
+                    // An error means that the stream is closed already, which the next step sees.
+                    let _closed = self.send.send_data(Bytes::new(), true);
+                    self.end = End::Said;
+                }
+            }
         }
-        if kind == EndKind::Cut {
-            self.send.send_reset(Reason::CANCEL);
+        if self.end == End::Said {
+            ready!(self.connection.poll_ended(key, cx.waker()));
+            self.end = End::Over;
         }
         Poll::Ready(())
-    }
-
-    /// The crate is to write what it has in its own time.
-    pub(super) fn leave_behind(mut self) {
-        self.flushed = None;
     }
 }
 
 impl Drop for H2Sink {
-    /// A client that does not take the end in time leaves nothing behind in the crate. Otherwise
-    /// the crate itself resets what is dropped without an end.
+    /// An end that is said goes out in its time. What is dropped without one, the crate resets.
     fn drop(&mut self) {
-        if let Some(flushed) = &self.flushed
-            && !flushed.load(Ordering::Acquire)
-        {
-            self.send.send_reset(Reason::CANCEL);
+        if let Some(key) = self.key {
+            self.connection.release(key);
         }
-    }
-}
-
-/// An empty payload that tells when the crate lets go of it: when it has written the frame, or has
-/// no use for it any more.
-struct Tail {
-    flushed: Arc<AtomicBool>,
-    waker: Waker,
-}
-
-impl AsRef<[u8]> for Tail {
-    fn as_ref(&self) -> &[u8] {
-        &[]
-    }
-}
-
-impl Drop for Tail {
-    fn drop(&mut self) {
-        self.flushed.store(true, Ordering::Release);
-        self.waker.wake_by_ref();
     }
 }

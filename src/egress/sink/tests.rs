@@ -4,13 +4,19 @@ use std::{
 };
 
 use ::h2::{Reason, RecvStream, client, server};
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
     net::{TcpListener, TcpStream},
 };
 
 use super::*;
+use crate::{
+    clock::Millis,
+    config::testing::limits,
+    egress::h2::{H2Io, budget::Budget},
+};
 
 /// A socket that notes what is asked of it.
 #[derive(Default)]
@@ -43,11 +49,29 @@ fn now<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
 
 // --- HTTP/2 ------------------------------------------------------------------------------------
 
-type Server = server::Connection<DuplexStream, Bytes>;
 type Answered = tokio::task::JoinHandle<Result<Response<RecvStream>, ::h2::Error>>;
 
-/// One request over a pipe: the server's side, its stream with the head queued, and the answer as
-/// the client will see it. The server's side moves only when it is polled.
+/// The server's side of a connection. It moves only when it is polled.
+struct Server {
+    driver: server::Connection<H2Io, Bytes>,
+    shared: Arc<Connection>,
+}
+
+impl Server {
+    /// One step of the driver, as the connection's task makes it.
+    async fn accept(&mut self) -> Option<server::SendResponse<Bytes>> {
+        poll_fn(|cx| {
+            let polled = self.driver.poll_accept(cx);
+            self.shared.flush(cx);
+            polled
+        })
+        .await
+        .map(|accepted| accepted.unwrap().1)
+    }
+}
+
+/// One request over a pipe of so many bytes: the server's side, its stream with the head queued, and
+/// the answer as the client will see it.
 async fn h2_pair(window: u32) -> (Server, Sink, Answered) {
     let (near, far) = duplex(1 << 20);
     let answered = tokio::spawn(async move {
@@ -59,12 +83,21 @@ async fn h2_pair(window: u32) -> (Server, Sink, Answered) {
         let (answer, _) = send.send_request(Request::new(()), true)?;
         answer.await
     });
-    let mut options = server::Builder::new();
-    options.max_send_buffer_size(16 * 1024);
-    let mut server: Server = options.handshake(near).await.unwrap();
-    let (_, mut respond) = server.accept().await.unwrap().unwrap();
+    let budget = Budget::new(&limits(), Millis(0));
+    let (shared, io) = Connection::new(Box::new(near), &[], budget);
+    let mut handshake = std::pin::pin!(server::Builder::new().handshake(io));
+    let driver = poll_fn(|cx| {
+        let polled = handshake.as_mut().poll(cx);
+        shared.flush(cx);
+        polled
+    });
+    let driver = driver.await.unwrap();
+    let shared = Arc::new(shared);
+    let mut server = Server { driver, shared };
+    let mut respond = server.accept().await.unwrap();
     let send = respond.send_response(Response::new(()), false).unwrap();
-    (server, Sink::h2(send), answered)
+    let sink = Sink::H2(H2Sink::new(send, server.shared.clone()));
+    (server, sink, answered)
 }
 
 /// The body that the client gets, and why it was reset, if it was.
@@ -84,11 +117,15 @@ async fn rest(answered: Answered) -> (Vec<u8>, Option<Reason>) {
 async fn everything_before_the_end_reaches_an_h2_client() {
     for kind in [EndKind::Cut, EndKind::Complete] {
         let (mut server, mut sink, answered) = h2_pair(65_535).await;
-        // The connection is not polled meanwhile: all of it, the head included, waits in the crate.
+        // The connection is not polled meanwhile: the head waits in the crate, and all else for it.
         push(&mut sink, Bytes::from_static(b"one")).await;
-        push(&mut sink, Bytes::from_static(b"two")).await;
-        assert!(now(|cx| sink.poll_end(cx, kind)).is_none(), "not yet out");
+        let mut two = Bytes::from_static(b"two");
+        assert!(
+            now(|cx| sink.poll_push(cx, &mut two)).is_none(),
+            "one part may wait"
+        );
         let driver = tokio::spawn(async move { while server.accept().await.is_some() {} });
+        push(&mut sink, two).await;
         poll_fn(|cx| sink.poll_end(cx, kind)).await;
         drop(sink);
         let (read, end) = rest(answered).await;
@@ -103,23 +140,30 @@ async fn everything_before_the_end_reaches_an_h2_client() {
 async fn what_is_whole_is_not_cut_for_having_been_taken_slowly() {
     let (mut server, mut sink, answered) = h2_pair(65_535).await;
     push(&mut sink, Bytes::from_static(b"one")).await;
-    // Nothing moves meanwhile.
-    sink.end(EndKind::Complete, Duration::ZERO).await;
+    // The head leaves, and then nothing moves.
+    assert!(server.accept().now_or_never().is_none());
+    assert!(now(|cx| sink.poll_end(cx, EndKind::Complete)).is_none());
+    drop(sink);
     let driver = tokio::spawn(async move { while server.accept().await.is_some() {} });
     assert_eq!(rest(answered).await, (b"one".to_vec(), None));
     driver.abort();
 }
 
 #[tokio::test]
-async fn an_end_that_an_h2_client_never_takes_leaves_nothing_queued() {
-    let (server, mut sink, _answered) = h2_pair(65_535).await;
-    let held = Held::default();
-    push(&mut sink, held.bytes(10)).await;
-    assert!(now(|cx| sink.poll_end(cx, EndKind::Complete)).is_none());
-    assert_eq!(held.count(), 1);
-    drop(sink);
-    assert_eq!(held.count(), 0, "the frame is out of the crate's queue");
-    drop(server);
+async fn an_end_waits_for_the_head_and_for_the_window() {
+    for kind in [EndKind::Cut, EndKind::Complete] {
+        let (mut server, mut sink, answered) = h2_pair(0).await;
+        push(&mut sink, Bytes::from_static(b"one")).await;
+        assert!(now(|cx| sink.poll_end(cx, kind)).is_none(), "no head");
+        let driver = tokio::spawn(async move { while server.accept().await.is_some() {} });
+        let mut body = answered.await.unwrap().unwrap().into_body();
+        assert!(now(|cx| sink.poll_end(cx, kind)).is_none(), "no window");
+        // The client makes room, byte by byte, as far as it is asked to: it has read nothing yet.
+        drop(sink);
+        let reason = body.data().await.unwrap().unwrap_err().reason();
+        assert_eq!(reason, Some(Reason::CANCEL), "{kind:?}: given up");
+        driver.abort();
+    }
 }
 
 /// Buffers that are still in use.
@@ -157,7 +201,7 @@ async fn an_h2_stream_keeps_no_buffer_that_it_took_a_part_of() {
         let (_server, mut sink, _answered) = h2_pair(window).await;
         let held = Held::default();
         let mut batch = held.bytes(len);
-        assert!(now(|cx| sink.poll_push(cx, &mut batch)).is_none());
+        let _taken = now(|cx| sink.poll_push(cx, &mut batch));
         drop(batch);
         assert_eq!(held.count(), 0, "{len} bytes, a window of {window}");
     }

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use super::{App, JOINS, Tally, World};
-use crate::{error::EndReason, metrics::labels::Protocol};
+use crate::{
+    error::{EndReason, GapReason},
+    metrics::labels::Protocol,
+};
 
 impl World {
     /// Everybody reads, the app says a last word, and all who are connected have all of it.
@@ -61,8 +64,11 @@ impl World {
     }
 
     async fn everybody_reads(&mut self) {
+        let later = self.now().after(self.rig.settings.batch_delay);
         for _ in 0..10_000 {
-            self.shard().work().await;
+            let shard = self.shard();
+            shard.work().await;
+            shard.sweep_due(later).await;
             let mut moved = false;
             for at in (0..self.clients.len()).rev() {
                 let before = self.clients[at].received;
@@ -116,6 +122,7 @@ impl World {
         tally.slow = route.subscribers_ended.get(EndReason::Slow);
         tally.aged = route.subscribers_ended.get(EndReason::Age);
         tally.skipped = route.events_skipped.get();
+        tally.conflated = route.gaps.get(GapReason::Conflated);
         drop(self);
         for level in [
             &metrics.waiting_joiners,

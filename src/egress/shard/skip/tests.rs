@@ -11,7 +11,7 @@ use crate::{
     channel::{id, shared::Channel},
     clock,
     config::{
-        model::{Fanout, GapNotice, Ids, SlowPolicy},
+        model::{Fanout, GapNotice, Ids, KeyBy, SlowPolicy},
         testing::fanout,
     },
     decide::Reader,
@@ -47,6 +47,8 @@ struct World {
     shard: Shard,
     channel: Arc<Channel>,
     published: u64,
+    /// The type of the event with this number.
+    key: fn(u64) -> &'static str,
     text: String,
 }
 
@@ -61,6 +63,7 @@ impl World {
             shard,
             channel,
             published: 0,
+            key: |_| "",
             text: String::new(),
         }
     }
@@ -76,6 +79,7 @@ impl World {
         for _ in 0..reads {
             let events: Vec<Event> = (1..=events)
                 .map(|n| Event {
+                    name: (self.key)(self.published + n).into(),
                     data: Bytes::from((self.published + n).to_string()),
                     id: Some(Bytes::from(format!("a{}", self.published + n))),
                     ..Event::default()
@@ -252,5 +256,130 @@ async fn the_apps_end_is_not_passed_over() {
     assert!(!world.read(&mut client).await, "over");
     let (before, told) = world.skipped();
     assert_eq!(told, notice(before + 1, 20));
+    assert!(world.text.ends_with("0\r\n\r\n"), "whole: {}", world.text);
+}
+
+/// The same, of readers who get the newest of each type.
+fn conflating() -> Fanout {
+    let mut settings = settings();
+    settings.slow.policy = SlowPolicy::Conflate(Arc::new(KeyBy::Event));
+    settings
+}
+
+/// Two types that change all the time, and two that do not.
+fn types(number: u64) -> &'static str {
+    match number {
+        4 => "seldom",
+        6 => "once",
+        number if number.is_multiple_of(2) => "even",
+        _ => "odd",
+    }
+}
+
+fn conflated(from: u64, to: u64) -> String {
+    format!(r#"{{"reason":"conflated","from":{from},"to":{to},"missed":null}}"#)
+}
+
+#[tokio::test]
+async fn a_reader_too_far_behind_gets_the_newest_of_each_key() {
+    use {GapNotice as G, Reader as R};
+    for (gap_notice, reader, ids) in [
+        (G::Auto, R::EventSource, Ids::Local),
+        (G::Auto, R::Other, Ids::Local),
+        (G::Event, R::EventSource, Ids::Unique),
+    ] {
+        // Held by the ring still, and far beyond it.
+        for reads in [12, 100] {
+            let mut world = World::new(Fanout {
+                gap_notice,
+                ids,
+                ..conflating()
+            })
+            .await;
+            world.key = types;
+            let mut client = world.join(narrow(reader)).await;
+            assert!(world.read(&mut client).await);
+            world.publish(reads, 1).await;
+            let route = world.channel.route_metrics.clone();
+            assert_eq!(route.events_skipped.get(), 0, "not before its turn");
+            assert!(world.read(&mut client).await);
+            let (before, told) = world.skipped();
+            assert_eq!(told, conflated(before + 1, reads), "{}", world.text);
+            let newest = [4, 6, reads - 1, reads].map(|n| n.to_string());
+            assert_eq!(world.seen()[before as usize + 1..], newest);
+            world.publish(1, 1).await;
+            assert!(world.read(&mut client).await);
+            let next = (reads + 1).to_string();
+            assert_eq!(world.seen().last(), Some(&next), "it is level again");
+            assert_eq!(route.gaps.get(GapReason::Conflated), 1);
+            assert_eq!(route.events_skipped.get(), reads - before - 4);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_amid_the_newest_comes_back_right_behind() {
+    let mut world = World::new(conflating()).await;
+    world.key = types;
+    let mut client = world.join(narrow(Reader::EventSource)).await;
+    assert!(world.read(&mut client).await);
+    world.publish(9, 1).await;
+    assert!(world.read(&mut client).await);
+    let seen = world.seen();
+    assert_eq!(seen[seen.len() - 4..], ["4", "6", "8", "9"]);
+    for (id, rest) in [(4, &["5", "6", "7", "8", "9"][..]), (6, &["7", "8", "9"])] {
+        world.text.clear();
+        let mut back = world
+            .join(Ask {
+                last_event_id: Some(local_id(&world, id).into()),
+                ..narrow(Reader::EventSource)
+            })
+            .await;
+        assert!(world.read(&mut back).await);
+        assert_eq!(world.seen(), rest, "a replay leaves nothing out");
+    }
+}
+
+/// No event has a key, so that each stands for itself: what is gone for good is told, and the rest
+/// comes.
+#[tokio::test]
+async fn what_even_the_newest_lack_is_told() {
+    let mut settings = conflating();
+    let by = serde_json::from_value("/none".into()).unwrap();
+    settings.slow.policy = SlowPolicy::Conflate(Arc::new(by));
+    let mut world = World::new(settings).await;
+    let mut client = world.join(narrow(Reader::Other)).await;
+    assert!(world.read(&mut client).await);
+    world.publish(100, 1).await;
+    assert!(world.read(&mut client).await);
+    let (before, told) = world.skipped();
+    // The ring holds 8, and as many beside it.
+    assert_eq!(told, notice(before + 1, 84), "{}", world.text);
+    let seen = &world.seen()[before as usize + 1..];
+    let rest = (85..=100).map(|n: u64| n.to_string());
+    let rest: Vec<_> = std::iter::once(conflated(85, 100)).chain(rest).collect();
+    assert_eq!(seen, rest);
+}
+
+#[tokio::test]
+async fn the_newest_of_each_key_come_before_the_apps_end() {
+    let mut world = World::new(conflating()).await;
+    world.key = types;
+    let mut client = world
+        .join(Ask {
+            http10: false,
+            ..narrow(Reader::Other)
+        })
+        .await;
+    assert!(world.read(&mut client).await);
+    world.publish(20, 1).await;
+    world.channel.ended(clock::now());
+    world.shard.work().await;
+    assert!(!world.read(&mut client).await, "over");
+    assert!(
+        world
+            .seen()
+            .ends_with(&["4", "6", "19", "20"].map(str::to_owned))
+    );
     assert!(world.text.ends_with("0\r\n\r\n"), "whole: {}", world.text);
 }

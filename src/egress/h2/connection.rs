@@ -1,0 +1,102 @@
+//! An HTTP/2 connection, as it is shared by the task that drives it and the shard that writes to its
+//! streams.
+
+use std::{
+    io,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use pingora::protocols::Stream;
+use tokio::sync::Notify;
+
+use super::{budget::Budget, io::H2Io, ledger::Key, wire::Wire};
+
+/// As long as a stream of a shard lives, the connection is the shard's to send away.
+pub struct Connection {
+    leave: Notify,
+    wire: Arc<Mutex<Wire>>,
+}
+
+impl Connection {
+    /// A connection of which `received` was read already, and what the h2 crate is to speak to.
+    #[must_use]
+    pub fn new(stream: Stream, received: &[u8], budget: Budget) -> (Self, H2Io) {
+        let wire = Arc::new(Mutex::new(Wire::new(stream, received, budget)));
+        let connection = Self {
+            leave: Notify::new(),
+            wire: wire.clone(),
+        };
+        (connection, H2Io::new(wire))
+    }
+
+    /// Has it say GOAWAY: its client asks elsewhere from then on. The streams that exist go on.
+    pub fn leave(&self) {
+        self.leave.notify_one();
+    }
+
+    /// Waits for that.
+    pub async fn told_to_leave(&self) {
+        self.leave.notified().await;
+    }
+
+    /// For the connection's task, whenever it has polled the crate: writes out what was gathered, now
+    /// or when the socket wakes the task again.
+    pub fn flush(&self, cx: &mut Context<'_>) {
+        self.wire.lock().flush(cx);
+    }
+
+    /// Whether the client sent too many frames that ask for nothing.
+    #[must_use]
+    pub fn is_flooded(&self) -> bool {
+        self.wire.lock().is_flooded()
+    }
+}
+
+/// Streams.
+impl Connection {
+    /// The caller writes to this stream from now on; its response head is the crate's. `None`: it is
+    /// closed already.
+    #[must_use]
+    pub fn adopt(&self, stream: u32) -> Option<Key> {
+        self.wire.lock().adopt(stream)
+    }
+
+    /// The caller is done with it.
+    pub fn release(&self, key: Key) {
+        self.wire.lock().release(key);
+    }
+
+    /// Takes what it can of `bytes`. Ready: all of it. Pending: `waker` is told when it may take more.
+    ///
+    /// # Errors
+    /// The stream or its connection is closed.
+    pub fn poll_push(&self, key: Key, bytes: &mut Bytes, waker: &Waker) -> Poll<io::Result<()>> {
+        self.wire.lock().poll_push(key, bytes, waker)
+    }
+
+    /// Gives `bytes` to many streams, and writes them, as far as the socket takes it: returns the first
+    /// place in `keys`, from `next` on, that was not reached. Whose own window has no room for all of it
+    /// gets nothing, and `lags` is told its place.
+    pub fn sweep(&self, keys: &[Key], next: usize, bytes: &[u8], lags: impl FnMut(usize)) -> usize {
+        self.wire.lock().sweep(keys, next, bytes, lags)
+    }
+
+    /// Wakes `waiter` when the socket takes more, or never will.
+    pub fn when_there_is_room<W: Wake + Send + Sync + 'static>(&self, waiter: &Arc<W>) {
+        self.wire.lock().when_there_is_room(waiter.clone().into());
+    }
+
+    /// Ready when its response head, and all that it was given, goes before whatever the crate writes
+    /// next.
+    pub fn poll_ordered(&self, key: Key, waker: &Waker) -> Poll<()> {
+        self.wire.lock().poll_ordered(key, waker)
+    }
+
+    /// Ready when its end has passed.
+    pub fn poll_ended(&self, key: Key, waker: &Waker) -> Poll<()> {
+        self.wire.lock().poll_ended(key, waker)
+    }
+}

@@ -1,0 +1,252 @@
+//! What a client sends, on its way to the h2 crate. Pure.
+//!
+//! The ledger takes note of what concerns sending, and WINDOW_UPDATEs reach the crate as far as they
+//! are meant for it. All else passes as it came.
+
+use super::{
+    frame::{HEAD_BYTES, Head, Piece, Walker, kind},
+    ledger::{Grant, Ledger, Settings},
+};
+
+/// The client's part of RFC 9113, section 3.4, before its first frame.
+const PREFACE_BYTES: usize = 24;
+
+/// Payload of a WINDOW_UPDATE.
+const UPDATE_BYTES: usize = 4;
+
+/// One parameter of a SETTINGS frame: an identifier and a value.
+const PARAMETER_BYTES: usize = 6;
+const INITIAL_WINDOW_SIZE: u16 = 0x4;
+const MAX_FRAME_SIZE: u16 = 0x5;
+
+/// Types of the frames that are not counted: they have bounds of their own, or grow with what the
+/// client reads. See [`Budget`](super::budget::Budget).
+const FREE: [u8; 5] = [
+    kind::DATA,
+    kind::HEADERS,
+    kind::GOAWAY,
+    kind::WINDOW_UPDATE,
+    kind::CONTINUATION,
+];
+
+/// A few bytes of a frame, until they are complete.
+#[derive(Debug)]
+struct Gathered<const N: usize> {
+    bytes: [u8; N],
+    have: usize,
+}
+
+impl<const N: usize> Gathered<N> {
+    const fn new() -> Self {
+        Self {
+            bytes: [0; N],
+            have: 0,
+        }
+    }
+
+    /// Takes from `part` what is missing; the whole once it is complete.
+    fn take(&mut self, part: &mut &[u8]) -> Option<[u8; N]> {
+        let space = self.bytes.get_mut(self.have..).unwrap_or_default();
+        let (now, rest) = part.split_at_checked(space.len()).unwrap_or((part, &[]));
+        for (place, byte) in space.iter_mut().zip(now) {
+            *place = *byte;
+        }
+        *part = rest;
+        self.have += now.len();
+        if self.have < N {
+            return None;
+        }
+        self.have = 0;
+        Some(self.bytes)
+    }
+}
+
+/// What the frame that passes is to us.
+#[derive(Debug)]
+enum Passing {
+    /// Nothing.
+    Other,
+    /// Settings of the client, as far as they have passed.
+    Settings(Gathered<PARAMETER_BYTES>, Settings),
+    /// A WINDOW_UPDATE, which is held back until it is whole.
+    Update(Head, Gathered<UPDATE_BYTES>),
+}
+
+/// The frames of one client.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    /// Of the preface.
+    left: usize,
+    walker: Walker,
+    passing: Passing,
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Self {
+            left: PREFACE_BYTES,
+            walker: Walker::default(),
+            passing: Passing::Other,
+        }
+    }
+}
+
+impl Inbound {
+    /// Takes `bytes` as they come, and gives `emit` what the crate is to see. Returns how many frames
+    /// began that ask for nothing.
+    pub(super) fn pass(
+        &mut self,
+        bytes: &[u8],
+        ledger: &mut Ledger,
+        mut emit: impl FnMut(&[u8]),
+    ) -> u64 {
+        let (preface, mut bytes) = bytes.split_at_checked(self.left).unwrap_or((bytes, &[]));
+        self.left -= preface.len();
+        emit(preface);
+        let mut counted = 0;
+        while let Some(piece) = self.walker.next(&mut bytes) {
+            match piece {
+                Piece::Head(head) => {
+                    counted += u64::from(!FREE.contains(&head.kind()));
+                    self.passing = begin(head, ledger);
+                    if !matches!(self.passing, Passing::Update(..)) {
+                        emit(&head.0);
+                    }
+                }
+                Piece::Payload(part) => self.payload(part, ledger, &mut emit),
+            }
+            if self.walker.is_at_end()
+                && let Passing::Settings(_, settings) = self.passing
+            {
+                ledger.announced(settings);
+                self.passing = Passing::Other;
+            }
+        }
+        counted
+    }
+
+    fn payload(&mut self, part: &[u8], ledger: &mut Ledger, emit: &mut impl FnMut(&[u8])) {
+        match &mut self.passing {
+            Passing::Other => emit(part),
+            Passing::Settings(parameter, settings) => {
+                emit(part);
+                let mut part = part;
+                while let Some([a, b, value @ ..]) = parameter.take(&mut part) {
+                    let value = u32::from_be_bytes(value);
+                    match u16::from_be_bytes([a, b]) {
+                        INITIAL_WINDOW_SIZE => settings.initial_window = Some(value),
+                        MAX_FRAME_SIZE => settings.frame_bytes_max = Some(value),
+                        _ => {}
+                    }
+                }
+            }
+            Passing::Update(head, increment) => {
+                let mut part = part;
+                let Some([a, b, c, d]) = increment.take(&mut part) else {
+                    return;
+                };
+                let increment = u32::from_be_bytes([a & 0x7f, b, c, d]);
+                if let Grant::Pass(increment) = ledger.granted(head.stream(), increment) {
+                    let mut frame = [0; HEAD_BYTES + UPDATE_BYTES];
+                    let bytes = head.0.into_iter().chain(increment.to_be_bytes());
+                    for (place, byte) in frame.iter_mut().zip(bytes) {
+                        *place = byte;
+                    }
+                    emit(&frame);
+                }
+            }
+        }
+    }
+}
+
+fn begin(head: Head, ledger: &mut Ledger) -> Passing {
+    match head.kind() {
+        kind::HEADERS => ledger.opened(head.stream()),
+        kind::RST_STREAM => ledger.closed(head.stream()),
+        kind::SETTINGS if !head.is_ack() => {
+            return Passing::Settings(Gathered::new(), Settings::default());
+        }
+        // Of another length it is an error, which is the crate's to judge.
+        kind::WINDOW_UPDATE if head.len() as usize == UPDATE_BYTES => {
+            return Passing::Update(head, Gathered::new());
+        }
+        _ => {}
+    }
+    Passing::Other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let [_, _, high, low] = (payload.len() as u32).to_be_bytes();
+        let mut frame = vec![0, high, low, kind, flags];
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    }
+
+    fn update(stream: u32, by: u32) -> Vec<u8> {
+        frame(kind::WINDOW_UPDATE, 0, stream, &by.to_be_bytes())
+    }
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    #[test]
+    fn the_crate_sees_all_but_the_windows_of_the_shard_however_it_comes() {
+        let settings = [0, 3, 0, 0, 0, 9, 0, 4, 0, 0, 0, 200, 0, 5, 0, 1, 0, 0];
+        let before = [
+            PREFACE.to_vec(),
+            frame(kind::SETTINGS, 0, 0, &settings),
+            update(0, 1_000),
+            frame(kind::HEADERS, 5, 1, b"head that looks like a frame"),
+            frame(kind::HEADERS, 5, 3, &[8; 50]),
+        ]
+        .concat();
+        let after = [
+            update(1, 70),
+            frame(kind::DATA, 0, 3, &[0; 700]),
+            update(3, 80),
+            frame(kind::SETTINGS, 1, 0, b""),
+            frame(6, 0, 0, b"12345678"),
+        ]
+        .concat();
+        let expected = [&before[..], &after[13..]].concat();
+        for size in [1, 2, 5, 9, 13, 64, 10_000] {
+            let (mut inbound, mut ledger) = (Inbound::default(), Ledger::default());
+            let (mut seen, mut counted) = (Vec::new(), 0);
+            let mut pass = |bytes: &[u8], ledger: &mut Ledger| {
+                for part in bytes.chunks(size) {
+                    counted += inbound.pass(part, ledger, |part| seen.extend_from_slice(part));
+                }
+            };
+            pass(&before, &mut ledger);
+            ledger.acknowledged();
+            let key = ledger.adopt(1).unwrap();
+            assert_eq!(ledger.take(key, 1_000), 200, "of SETTINGS");
+            pass(&after, &mut ledger);
+            assert_eq!(ledger.take(key, 1_000), 70, "of WINDOW_UPDATE");
+            assert_eq!(seen, expected, "in pieces of {size}");
+            assert_eq!(counted, 3, "SETTINGS twice and PING");
+        }
+    }
+
+    #[test]
+    fn a_reset_closes_and_what_is_malformed_passes() {
+        let (mut inbound, mut ledger) = (Inbound::default(), Ledger::default());
+        let malformed = frame(kind::WINDOW_UPDATE, 0, 1, b"12345");
+        let wire = [
+            PREFACE.to_vec(),
+            frame(kind::HEADERS, 5, 1, b""),
+            malformed,
+            frame(kind::SETTINGS, 0, 0, b"1234567"),
+            frame(kind::RST_STREAM, 0, 1, b"1234"),
+        ]
+        .concat();
+        let mut seen = Vec::new();
+        inbound.pass(&wire, &mut ledger, |part| seen.extend_from_slice(part));
+        assert_eq!(seen, wire);
+        assert_eq!(ledger.adopt(1), None);
+    }
+}

@@ -1,0 +1,535 @@
+//! The socket of an HTTP/2 connection, and what stands between it and the two that write to it.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use pingora::protocols::{Stream, UniqueIDType};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    budget::Budget,
+    frame::{Head, Piece, Walker, kind},
+    inbound::Inbound,
+    ledger::{Key, Ledger, State},
+};
+use crate::clock;
+
+/// Bytes that wait for the socket, from which on nobody gives more but to end a frame: with it, what
+/// one connection holds for a client that does not read.
+const OUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a stream that may wait for its response head, which the crate writes in its own time.
+const EARLY_BYTES_MAX: usize = 4 * 1024;
+
+/// Read from the socket at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// The socket and its books. Behind a lock, which the connection's task and the shard take in turn:
+/// they are on one thread.
+pub(super) struct Wire {
+    /// `None`: the crate is done with the connection.
+    stream: Option<Stream>,
+    inbound: Inbound,
+    /// Read, and not yet the crate's.
+    received: BytesMut,
+    budget: Budget,
+    /// The budget is spent. The crate gets nothing more to read.
+    flooded: bool,
+    /// Follows what the crate writes.
+    outbound: Walker,
+    /// A field block of the crate's goes on in its next frame.
+    continues: bool,
+    ledger: Ledger,
+    /// Whole frames, but for one that the crate is about to end.
+    out: BytesMut,
+    /// The socket takes no more for now, and will wake the connection's task.
+    blocked: bool,
+    /// Who is told when it does.
+    room: Vec<Waker>,
+    /// What the crate wrote from a DATA frame on that the client has no room for.
+    held: BytesMut,
+    /// First bytes of streams whose response heads have not passed.
+    early: Vec<(Key, Bytes)>,
+    /// Writing failed. The crate may not write again for long, so its next read tells it.
+    broken: bool,
+    /// The connection's task, and whether it was asked to write.
+    task: Option<Waker>,
+    asked: bool,
+}
+
+impl Wire {
+    /// A connection of which `received` was read already.
+    pub(super) fn new(stream: Stream, received: &[u8], budget: Budget) -> Self {
+        let mut wire = Self {
+            stream: Some(stream),
+            inbound: Inbound::default(),
+            received: BytesMut::new(),
+            budget,
+            flooded: false,
+            outbound: Walker::default(),
+            continues: false,
+            ledger: Ledger::default(),
+            out: BytesMut::new(),
+            blocked: false,
+            room: Vec::new(),
+            held: BytesMut::new(),
+            early: Vec::new(),
+            broken: false,
+            task: None,
+            asked: false,
+        };
+        wire.take_in(received, None);
+        wire
+    }
+
+    /// Whether the client sent too many frames that ask for nothing.
+    pub(super) const fn is_flooded(&self) -> bool {
+        self.flooded
+    }
+
+    /// Of the socket.
+    pub(super) fn id(&self) -> UniqueIDType {
+        self.stream.as_ref().map_or(-1, |stream| stream.id())
+    }
+
+    /// The crate is done: the socket is closed.
+    pub(super) fn close(&mut self) {
+        self.stream = None;
+        self.broken = true;
+        self.wake_all();
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.broken {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn wake_all(&mut self) {
+        self.ledger.wake_all();
+        self.room.drain(..).for_each(Waker::wake);
+    }
+
+    fn fail(&mut self) {
+        self.broken = true;
+        self.out = BytesMut::new();
+        self.wake_all();
+        if let Some(task) = &self.task {
+            task.wake_by_ref();
+        }
+    }
+}
+
+/// Reading.
+impl Wire {
+    /// For the crate.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check()?;
+        loop {
+            if !self.received.is_empty() {
+                let n = buf.remaining().min(self.received.len());
+                buf.put_slice(self.received.get(..n).unwrap_or_default());
+                self.received.advance(n);
+                if self.received.is_empty() {
+                    self.received = BytesMut::new();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if self.flooded {
+                // The connection's task looks after each poll, so nobody needs to be woken.
+                return Poll::Pending;
+            }
+            let before = buf.filled().len();
+            let read = ready!(self.poll_fill(cx, Some(&mut *buf)))?;
+            if read == 0 || buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads once from the socket; how much. What of it is the crate's goes to `buf`, or waits.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: Option<&mut ReadBuf<'_>>,
+    ) -> Poll<io::Result<usize>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Ok(0));
+        };
+        let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(stream).poll_read(cx, &mut read))?;
+        self.take_in(read.filled(), buf);
+        Poll::Ready(Ok(read.filled().len()))
+    }
+
+    fn take_in(&mut self, bytes: &[u8], mut buf: Option<&mut ReadBuf<'_>>) {
+        let received = &mut self.received;
+        let counted = self
+            .inbound
+            .pass(bytes, &mut self.ledger, |part| match &mut buf {
+                Some(buf) if received.is_empty() && buf.remaining() >= part.len() => {
+                    buf.put_slice(part);
+                }
+                _ => received.extend_from_slice(part),
+            });
+        self.flooded |= !self.budget.spend(counted, clock::now);
+        self.move_waiting();
+    }
+}
+
+/// Writing, by the crate.
+impl Wire {
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check()?;
+        self.move_waiting();
+        if !self.held.is_empty() {
+            // The task is woken by what the client grants: that is read, whatever the crate does.
+            return Poll::Pending;
+        }
+        if self.out.len() >= OUT_BYTES_MAX && self.is_between_frames() {
+            ready!(self.poll_out(cx))?;
+        }
+        self.absorb(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// A flush only promises: the task writes when it has polled the crate.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.out.len() >= OUT_BYTES_MAX {
+            self.poll_out(cx)
+        } else {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_out(cx))?;
+        match &mut self.stream {
+            Some(stream) => Pin::new(stream).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Takes what the crate writes, up to a DATA frame for which there is no room.
+    fn absorb(&mut self, mut bytes: &[u8]) {
+        while let Some(piece) = self.outbound.next(&mut bytes) {
+            match piece {
+                Piece::Head(head) => {
+                    if head.kind() == kind::DATA && !self.ledger.admits(head.len()) {
+                        self.outbound = Walker::default();
+                        self.held.extend_from_slice(&head.0);
+                        self.held.extend_from_slice(bytes);
+                        return;
+                    }
+                    self.out.extend_from_slice(&head.0);
+                    self.note(head);
+                }
+                Piece::Payload(part) => self.out.extend_from_slice(part),
+            }
+            if !self.early.is_empty() && self.is_between_frames() {
+                self.move_early();
+            }
+        }
+    }
+
+    fn note(&mut self, head: Head) {
+        let stream = head.stream();
+        self.continues = head.continues();
+        match head.kind() {
+            kind::DATA => self.ledger.spent(stream, head.len()),
+            kind::HEADERS => self.ledger.headed(stream),
+            kind::RST_STREAM => self.ledger.closed(stream),
+            kind::SETTINGS if head.is_ack() => self.ledger.acknowledged(),
+            _ => {}
+        }
+        if head.ends_stream() {
+            self.ledger.closed(stream);
+        }
+    }
+
+    /// Nothing that must stay together is torn by a frame that comes here.
+    const fn is_between_frames(&self) -> bool {
+        self.outbound.is_between_frames() && !self.continues
+    }
+
+    /// What waits for the client's windows goes out as far as they reach.
+    fn move_waiting(&mut self) {
+        if !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            self.absorb(&held);
+        }
+        if !self.early.is_empty() && self.is_between_frames() {
+            self.move_early();
+        }
+    }
+}
+
+/// Writing, by the shard.
+impl Wire {
+    /// The stream is the shard's from now on. `None`: it is closed already.
+    pub(super) fn adopt(&mut self, stream: u32) -> Option<Key> {
+        self.ledger.adopt(stream)
+    }
+
+    pub(super) fn release(&mut self, key: Key) {
+        self.early.retain(|(early, _)| *early != key);
+        self.ledger.release(key);
+    }
+
+    /// Takes what it can of `bytes`. Ready: all of it. Pending: `waker` is told when it may take more.
+    pub(super) fn poll_push(
+        &mut self,
+        key: Key,
+        bytes: &mut Bytes,
+        waker: &Waker,
+    ) -> Poll<io::Result<()>> {
+        self.check()?;
+        match self.ledger.state(key) {
+            State::Closed => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            State::Headless if bytes.len() <= EARLY_BYTES_MAX && !self.is_early(key) => {
+                // A copy: it must not keep the batch that it is a part of.
+                let early = Bytes::copy_from_slice(bytes);
+                bytes.clear();
+                if !early.is_empty() {
+                    self.early.push((key, early));
+                }
+                return Poll::Ready(Ok(()));
+            }
+            State::Open if !self.is_early(key) => self.put(key, bytes),
+            State::Headless | State::Open => {}
+        }
+        self.ask();
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.ledger.wait(key, waker);
+        Poll::Pending
+    }
+
+    /// See [`Connection::sweep`](super::Connection::sweep).
+    pub(super) fn sweep(
+        &mut self,
+        keys: &[Key],
+        next: usize,
+        bytes: &[u8],
+        mut lags: impl FnMut(usize),
+    ) -> usize {
+        for (place, key) in keys.iter().enumerate().skip(next) {
+            if self.out.len() >= OUT_BYTES_MAX {
+                self.write();
+            }
+            if !self.has_room() && !self.broken {
+                return place;
+            }
+            if !self.put_whole(*key, bytes) {
+                lags(place);
+            }
+        }
+        self.write();
+        keys.len()
+    }
+
+    /// Wakes `waiter` when a sweep may go on.
+    pub(super) fn when_there_is_room(&mut self, waiter: Waker) {
+        self.room.push(waiter);
+    }
+
+    fn put_whole(&mut self, key: Key, bytes: &[u8]) -> bool {
+        if self.broken || (!self.early.is_empty() && self.is_early(key)) {
+            return false;
+        }
+        let Some((stream, frame_bytes_max)) = self.ledger.take_whole(key, bytes.len()) else {
+            return false;
+        };
+        for part in bytes.chunks(frame_bytes_max) {
+            self.out
+                .extend_from_slice(&Head::data(length(part), stream).0);
+            self.out.extend_from_slice(part);
+        }
+        true
+    }
+
+    /// Writes in the name of the connection's task: it is the one that the socket wakes.
+    fn write(&mut self) {
+        if self.blocked || self.out.is_empty() {
+            return;
+        }
+        let Some(task) = self.task.clone() else {
+            return;
+        };
+        // A failure is noted, and the crate told.
+        let _ = self.poll_out(&mut Context::from_waker(&task));
+    }
+
+    /// Ready when the head of a stream, and all that it was given, goes before whatever the crate
+    /// writes next.
+    pub(super) fn poll_ordered(&mut self, key: Key, waker: &Waker) -> Poll<()> {
+        let waits = match self.ledger.state(key) {
+            State::Headless => true,
+            State::Open => self.is_early(key),
+            State::Closed => false,
+        };
+        if waits && !self.broken {
+            self.ledger.wait(key, waker);
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Ready when a stream is closed.
+    pub(super) fn poll_ended(&mut self, key: Key, waker: &Waker) -> Poll<()> {
+        if self.broken || self.ledger.state(key) == State::Closed {
+            return Poll::Ready(());
+        }
+        self.ledger.wait(key, waker);
+        Poll::Pending
+    }
+
+    /// Frames `bytes` as far as there is room.
+    fn put(&mut self, key: Key, bytes: &mut Bytes) {
+        while !bytes.is_empty() && self.has_room() {
+            let len = self.ledger.take(key, bytes.len());
+            if len == 0 {
+                return;
+            }
+            let part = bytes.split_to(len as usize);
+            self.out
+                .extend_from_slice(&Head::data(len, self.ledger.id(key)).0);
+            self.out.extend_from_slice(&part);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.blocked && self.out.len() < OUT_BYTES_MAX && self.is_between_frames()
+    }
+
+    fn is_early(&self, key: Key) -> bool {
+        self.early.iter().any(|(early, _)| *early == key)
+    }
+
+    /// The first bytes of streams whose heads have passed. In front of what the crate writes next, which
+    /// may be their end: so there is always room.
+    fn move_early(&mut self) {
+        let mut early = std::mem::take(&mut self.early);
+        early.retain_mut(|(key, bytes)| {
+            if self.ledger.state(*key) != State::Open {
+                return self.ledger.state(*key) == State::Headless;
+            }
+            while !bytes.is_empty() {
+                let len = self.ledger.take(*key, bytes.len());
+                if len == 0 {
+                    return true;
+                }
+                let part = bytes.split_to(len as usize);
+                self.out
+                    .extend_from_slice(&Head::data(len, self.ledger.id(*key)).0);
+                self.out.extend_from_slice(&part);
+            }
+            self.ledger.wake(*key);
+            false
+        });
+        self.early.append(&mut early);
+    }
+
+    /// Has the connection's task write, once.
+    fn ask(&mut self) {
+        if self.out.is_empty() || self.blocked || self.asked {
+            return;
+        }
+        self.asked = true;
+        if let Some(task) = &self.task {
+            task.wake_by_ref();
+        }
+    }
+}
+
+/// To the socket.
+impl Wire {
+    /// By the connection's task, each time that it has polled the crate: writes for all, now or when
+    /// the socket wakes the task again. After a failure the task is woken once more, so that the crate
+    /// learns of it by its next read.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
+        if !self
+            .task
+            .as_ref()
+            .is_some_and(|task| task.will_wake(cx.waker()))
+        {
+            self.task = Some(cx.waker().clone());
+        }
+        self.move_waiting();
+        self.asked = false;
+        // A failure is noted.
+        let _ = self.poll_out(cx);
+        // The crate does not read while it waits to write, and what it waits for is to be read.
+        while !self.held.is_empty() && self.received.len() < READ_BYTES && !self.flooded {
+            match self.poll_fill(cx, None) {
+                Poll::Ready(Ok(0) | Err(_)) => return self.fail(),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => return,
+            }
+            if self.held.is_empty() {
+                // The crate can go on.
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    /// Writes all of `out`; gives its memory back once it is empty.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.poll_write_all(cx) {
+            Poll::Ready(Ok(())) => {
+                if self.out.capacity() > 0 {
+                    self.out = BytesMut::new();
+                }
+                self.blocked = false;
+                self.ledger.wake_ready();
+                self.room.drain(..).for_each(Waker::wake);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                if !self.broken {
+                    self.fail();
+                }
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => {
+                self.blocked = true;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(self.check());
+        };
+        while !self.out.is_empty() {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, &self.out))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.out.advance(n),
+            }
+        }
+        Pin::new(stream).poll_flush(cx)
+    }
+}
+
+/// Frames are shorter than 2^24 bytes.
+fn length(part: &[u8]) -> u32 {
+    u32::try_from(part.len()).unwrap_or(0)
+}
