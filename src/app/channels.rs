@@ -80,6 +80,7 @@ const fn word(phase: Phase) -> &'static str {
         Phase::Over(Outcome::Lingered) => "over: lingered",
         Phase::Over(Outcome::Refused) => "over: refused",
         Phase::Over(Outcome::Unreachable) => "over: unreachable",
+        Phase::Over(Outcome::Busy) => "over: busy",
         Phase::Over(Outcome::Cut) => "over: cut",
         Phase::Over(Outcome::Retired) => "over: retired",
         Phase::Over(Outcome::Revoked) => "over: revoked",

@@ -60,13 +60,13 @@ impl Channel {
         true
     }
 
-    /// A try failed in a way that may pass.
-    pub fn failed(&self, now: Millis) -> Next {
+    /// A try failed in a way that may pass. A channel that gives up with it is over by `outcome`.
+    pub fn failed(&self, outcome: Outcome, now: Millis) -> Next {
         let policy = self.policy();
         let next = {
             let mut inner = self.inner.lock();
             inner.asked_since = None;
-            inner.state.failed(&policy, now)
+            inner.state.failed(outcome, &policy, now)
         };
         self.after_step();
         next
