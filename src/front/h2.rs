@@ -32,12 +32,13 @@ use super::{
 };
 use crate::{
     answer::Answer,
+    client::Client,
     clock::{self, Millis},
     config::model::{Limits, Route},
     decide::Decision,
     egress::connection::Connection,
     metrics::labels::HandshakeFailure,
-    passthrough::{Kind, Routed, pace::Watch, reply, request::view, turnstile::Client},
+    passthrough::{Kind, Routed, pace::Watch, reply, request::view},
     subscribe::Downstream,
 };
 
