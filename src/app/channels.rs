@@ -9,6 +9,7 @@ use crate::{
         shared::Channel,
         state::{Outcome, Phase},
     },
+    hints,
 };
 
 /// Rows of live channels.
@@ -53,6 +54,10 @@ impl ChannelSource for Channels {
             .map(|channel| self.row(channel))
             .collect();
         (rows, self.registry.len())
+    }
+
+    fn hints(&self) -> Vec<hints::Row> {
+        self.registry.hints()
     }
 }
 

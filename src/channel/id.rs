@@ -68,6 +68,12 @@ pub fn parse(id: &[u8]) -> Option<LocalId> {
     (local.to_string() == text).then_some(local)
 }
 
+/// The life of a channel that gave `id`, if that is one of ours.
+#[must_use]
+pub fn epoch_of(id: &[u8]) -> Option<Epoch> {
+    parse(id).map(|id| id.epoch)
+}
+
 impl fmt::Display for LocalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.epoch, self.sequence)?;

@@ -21,7 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::{
-    head::JoinersHead,
+    head::{JoinersHead, Marks},
     id::Epoch,
     proof::Proof,
     ring::{self, Ring},
@@ -77,8 +77,8 @@ pub struct Channel {
     /// Wakes the reader when the channel is over, and when it has new settings.
     news: Notify,
     over: AtomicBool,
-    /// The app marks its stream as one client's own.
-    is_private: AtomicBool,
+    /// How the app marks the stream that opened last.
+    marks: Mutex<Marks>,
     /// Held by the reader for as long as it may have a connection. A channel that takes the place
     /// of another in the registry shares it, so that the app never has two for one key.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -134,7 +134,7 @@ impl Channel {
             links: RwLock::new(Vec::new()),
             news: Notify::new(),
             over: AtomicBool::new(false),
-            is_private: AtomicBool::new(false),
+            marks: Mutex::default(),
             turn: Arc::default(),
             key,
         }

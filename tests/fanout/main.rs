@@ -17,6 +17,7 @@ mod clients;
 mod credentials;
 mod crowd;
 mod ends;
+mod hints;
 mod leaving;
 mod load;
 mod opening;
