@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::{
     budget::Budget,
     id::{Epoch, epoch_of},
+    ring::Begun,
     shared::Channel,
     state::{Joined, Outcome},
     view::Entry,
@@ -137,6 +138,8 @@ impl Registry {
         };
         if let Some(given) = given {
             self.note_stray(&channel, &given, now);
+        } else if entry.begun == Begun::Unproven {
+            self.note_unproven(&channel, now);
         }
         let opener = entry.joined == Joined::MustOpen;
         if opener {
@@ -186,6 +189,7 @@ impl Registry {
             now,
         )
         .made_by(request.client)
+        .sealed_by(config.ids_key.as_ref())
         .in_place_of(before);
         let channel = Arc::new(channel);
         let entry = channel.join(request.last_event_id.as_deref(), now)?;

@@ -3,6 +3,7 @@
 //! Everything that readers must see in order is an entry with its own sequence: events, gaps and
 //! the app's end. So live and replayed readers meet the same things at the same places.
 
+mod resume;
 mod skip;
 mod start;
 
@@ -10,10 +11,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-pub use self::{skip::Skip, start::Start};
+pub use self::{resume::Begun, skip::Skip, start::Start};
 use super::{
     app_ids::AppIds,
     id::{self, Epoch, LocalId},
+    seal::Trust,
 };
 use crate::{
     clock::Millis,
@@ -111,6 +113,8 @@ pub struct Ring {
     app_ids: AppIds,
     /// `resume: true`: the app goes on from its own ids, so that ours carry them.
     resumes: bool,
+    /// Which of the ids that clients bring say where it goes on.
+    trust: Trust,
 }
 
 impl Ring {
@@ -129,55 +133,7 @@ impl Ring {
             last_end: 0,
             app_ids: AppIds::default(),
             resumes: false,
-        }
-    }
-
-    /// The same, of an app that resumes by its own ids.
-    #[must_use]
-    pub fn resuming(self) -> Self {
-        Self {
-            resumes: true,
-            ..self
-        }
-    }
-
-    /// The app, which has sent nothing yet, is asked to go on where a client with `last_event_id` is.
-    pub fn begin(&mut self, last_event_id: Option<&[u8]>, id_bytes_max: usize) {
-        debug_assert_eq!(self.head, 0, "nothing came yet");
-        if self.resumes {
-            let app_id = last_event_id.and_then(|id| self.app_id_in(id));
-            self.app_ids
-                .begin(app_id.filter(|id| id.len() <= id_bytes_max));
-        }
-    }
-
-    /// The id from which the app is to go on. `None`: it does not resume, or has given no id.
-    #[must_use]
-    pub fn resume_point(&self) -> Option<&Bytes> {
-        self.app_ids.last().filter(|_| self.resumes)
-    }
-
-    /// A client with this id may have come here from elsewhere, where the stream is further on: its
-    /// place may still come.
-    #[must_use]
-    pub fn may_pass(&self, last_event_id: &[u8]) -> bool {
-        let is_own = self.ids == Ids::Local
-            && id::parse(last_event_id).is_some_and(|id| id.epoch == self.epoch);
-        self.resumes
-            && !is_own
-            && !self.app_ids.is_broken()
-            && self
-                .app_id_in(last_event_id)
-                .is_some_and(|id| self.app_ids.find(&id).is_none())
-    }
-
-    /// The app's id in an id that a client has brought; one that can be sent to the app.
-    fn app_id_in(&self, last_event_id: &[u8]) -> Option<Bytes> {
-        match self.ids {
-            Ids::Local => id::parse(last_event_id)?.app_id,
-            Ids::Unique => {
-                Some(Bytes::copy_from_slice(last_event_id)).filter(|id| id::is_sendable(id))
-            }
+            trust: Trust::All,
         }
     }
 
@@ -360,10 +316,12 @@ impl Ring {
     }
 
     fn local_id(&self, sequence: u64, app_id: Option<Bytes>) -> String {
+        let app_id = app_id.filter(|id| id::is_sendable(id));
         LocalId {
             epoch: self.epoch,
             sequence,
-            app_id: app_id.filter(|id| id::is_sendable(id)),
+            seal: app_id.as_ref().and_then(|id| self.trust.seal(id)),
+            app_id,
         }
         .to_string()
     }

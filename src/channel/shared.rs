@@ -38,6 +38,7 @@ use crate::{
 
 mod privacy;
 mod proving;
+mod resuming;
 
 /// How a channel tells a shard that something changed. Called by the reader: must be cheap.
 pub trait ShardWake: Send + Sync {
@@ -95,6 +96,8 @@ struct Inner {
     live_since: Option<Millis>,
     /// Since when a request is with the app that it has not answered.
     asked_since: Option<Millis>,
+    /// An attempt to open the stream is under way, and what it asks for is settled.
+    is_asking: bool,
     proof: Proof,
 }
 
@@ -119,13 +122,14 @@ impl Channel {
             metrics,
             inner: Mutex::new(Inner {
                 state: State::new(now),
-                ring: ring(epoch, &settings),
+                ring: resuming::ring(&key, epoch, &settings),
                 joiners_head: None,
                 set_cookie: Vec::new(),
                 refusal: None,
                 app_retry: None,
                 live_since: None,
                 asked_since: None,
+                is_asking: false,
                 proof: Proof::default(),
             }),
             route: ArcSwap::new(route),
@@ -231,6 +235,7 @@ impl Channel {
             return Err(RefuseReason::ChannelMax);
         }
         let joined = inner.state.join(now);
+        let begun = inner.begin(joined, last_event_id, &settings);
         let mut announced = false;
         if joined == Joined::MustOpen {
             // Whoever opened before has had its chance: they are never another client's.
@@ -238,9 +243,6 @@ impl Channel {
             // The one who opens anew starts behind the gap, for it has missed nothing; who resumes
             // from before meets it in its place.
             // Nothing is missed when the app goes on where it was.
-            if inner.ring.head() == 0 {
-                inner.ring.begin(last_event_id, settings.event.id_bytes_max);
-            }
             announced = inner.state.take_gap_due() && inner.ring.resume_point().is_none();
             if announced {
                 self.push_gap(inner, GapReason::UpstreamCut, now);
@@ -254,6 +256,7 @@ impl Channel {
             joined,
             at: inner.ring.head(),
             must_prove,
+            begun,
         };
         drop(guard);
         if announced {
@@ -500,15 +503,6 @@ impl Channel {
             self.news.notify_waiters();
         }
         self.wake_shards();
-    }
-}
-
-fn ring(epoch: Epoch, settings: &Fanout) -> Ring {
-    let ring = Ring::new(epoch, settings.ids, settings.ring);
-    if settings.resume {
-        ring.resuming()
-    } else {
-        ring
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod clients;
 mod cors;
+mod secret;
 mod stream;
 mod watchdog;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     clients::{ForwardedHeader, PerAddress, TrustedProxies},
     cors::{Cors, OriginPattern, Origins},
+    secret::Secret,
     stream::Stream,
     watchdog::Watchdog,
 };
@@ -34,6 +36,8 @@ pub struct Config {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Routes in file order.
     pub routes: Vec<Arc<Route>>,
+    /// Seals ids that carry the app's, for all processes that have it. Default: none.
+    pub ids_key: Option<Secret>,
     /// Decides which of `routes` a request takes.
     pub table: Table<Arc<Route>>,
     /// Process-wide bounds.

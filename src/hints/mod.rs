@@ -93,6 +93,10 @@ pub const fn advice(hint: Hint) -> &'static str {
             "these clients were on another channel before, and lost their place: leave what changes \
              out of `identity` or `query`; `cors` takes `Origin` out"
         }
+        Hint::UnprovenIds => {
+            "the app was not asked to go on where these clients were, so they were told of a gap: \
+             give all pods the same `ids_key`"
+        }
         Hint::MarkedPrivate => {
             "if the stream is not the same for everybody, `share: credentials`; if it is, the app \
              should not mark it; `strict: true` shares what is marked with nobody who comes later"

@@ -117,6 +117,8 @@ closed_set! {
         IdentitySplit => "identity_split",
         /// Clients that bring the id of another channel of the route.
         StrayIds => "stray_ids",
+        /// Clients bring ids of another process to cold channels, and nothing proves them.
+        UnprovenIds => "unproven_ids",
         /// A shared stream of a `share: public` route that is marked as one client's own.
         MarkedPrivate => "marked_private",
     }

@@ -158,7 +158,7 @@ impl Reader {
         let channel = self.channel.clone();
         let route = channel.route();
         let mut request = request(&channel.key, channel.client, &route.upstream);
-        if let Some(id) = channel.resume_point() {
+        if let Some(id) = channel.attempt() {
             request.headers.push((LAST_EVENT_ID, id));
         }
         let Opened { head, mut body } = match self.put(&request, &route.upstream).await {

@@ -30,6 +30,14 @@ impl Registry {
         }
     }
 
+    /// A client brought an id that nothing proves, to a channel that is only being opened.
+    pub(super) fn note_unproven(&self, channel: &Channel, now: Millis) {
+        let detail = "clients brought ids to a channel that had none yet, and nothing proves them";
+        let route = channel.route();
+        self.hints
+            .raise(&route, Hint::UnprovenIds, detail.to_owned(), now);
+    }
+
     /// Compares what clients and apps send with what their routes are configured for.
     pub(super) fn look_for_signs(&self, now: Millis) {
         let channels = self.list(usize::MAX);

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{HeaderMap, header::SET_COOKIE};
 
 use super::Channel;
@@ -21,12 +20,6 @@ use crate::{
 };
 
 impl Channel {
-    /// The app's id from which it is to go on.
-    #[must_use]
-    pub fn resume_point(&self) -> Option<Bytes> {
-        self.inner.lock().ring.resume_point().cloned()
-    }
-
     /// The request is with the app.
     pub fn asked(&self, now: Millis) {
         self.inner.lock().asked_since = Some(now);
@@ -66,6 +59,7 @@ impl Channel {
         let next = {
             let mut inner = self.inner.lock();
             inner.asked_since = None;
+            inner.is_asking = false;
             inner.state.failed(outcome, &policy, now)
         };
         self.after_step();

@@ -104,6 +104,7 @@ fn clients_that_come_back_to_another_channel_are_a_hint() {
             epoch,
             sequence: 0,
             app_id: None,
+            seal: None,
         };
         let mut request = with_cookie(&route, &cookie);
         request.last_event_id = Some(Bytes::from(id.to_string()));
