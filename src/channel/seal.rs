@@ -45,7 +45,10 @@ impl Trust {
 
 /// Seals ids of one host and target.
 #[derive(Debug)]
-pub struct Seal(hmac::Context);
+pub struct Seal(
+    /// What all ids have in common; boxed, since few rings have one.
+    Box<hmac::Context>,
+);
 
 impl Seal {
     /// The same in all processes that have the key.
@@ -58,11 +61,11 @@ impl Seal {
             context.update(part.as_bytes());
             context.update(&[0]);
         }
-        Self(context)
+        Self(Box::new(context))
     }
 
     fn of(&self, app_id: &[u8]) -> u64 {
-        let mut context = self.0.clone();
+        let mut context = (*self.0).clone();
         context.update(app_id);
         let first = context.sign().as_ref().first_chunk().copied();
         u64::from_be_bytes(first.unwrap_or_default())
