@@ -60,7 +60,8 @@ pub fn grant(cors: &Cors, origin: Option<&[u8]>) -> Lines {
 }
 
 /// A field by which an app, or another part of us, speaks of CORS.
-fn is_about(name: &HeaderName) -> bool {
+#[must_use]
+pub fn is_about(name: &HeaderName) -> bool {
     name.as_str().starts_with("access-control-")
 }
 

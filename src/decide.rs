@@ -16,7 +16,8 @@ use crate::{
     route::key::{ChannelKey, Scheme, Target, is_ambiguous},
 };
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The id of the last event that a client has.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Longest last event id that we look at. Ours have 31 bytes; an app's are bounded by
 /// `event.id_bytes_max`, and a longer one can be in no ring.

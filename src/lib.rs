@@ -19,6 +19,7 @@ pub mod drain;
 pub mod egress;
 pub mod error;
 pub mod front;
+pub mod hints;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;

@@ -12,7 +12,7 @@ use http::{
     StatusCode,
     header::{CONTENT_LENGTH, DATE, SET_COOKIE, TRANSFER_ENCODING},
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     admission::{Admission, turn_away},
@@ -28,16 +28,12 @@ use crate::{
     },
     metrics::{Metrics, labels::PanicPlace},
     upstream::{
-        exchange::{Body, Dialer, Opened, Part, ResponseHead},
+        exchange::{Body, Dialer, OpenError, Opened, Part, ResponseHead},
         reader::{contained, request},
         refusal::client_headers,
         verdict::{Verdict, judge},
     },
 };
-
-/// Requests that wait for their head at the same time, over all channels: a crowd that is told to
-/// ask for itself must not bring down an ailing app.
-const ASKING_MAX: usize = 32;
 
 /// Relays on the runtime of the worker that the client is connected to.
 pub struct Relayer {
@@ -45,11 +41,10 @@ pub struct Relayer {
     admission: Arc<Admission>,
     config: Arc<ArcSwap<Config>>,
     metrics: Arc<Metrics>,
-    asking: Arc<Semaphore>,
 }
 
 impl Relayer {
-    /// Asks apps by `dialer`, within the limits in force.
+    /// Asks apps by `dialer`, and so by turns; within the limits in force.
     #[must_use]
     pub fn new(
         dialer: Arc<Dialer>,
@@ -57,13 +52,11 @@ impl Relayer {
         config: Arc<ArcSwap<Config>>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let asking = Arc::new(Semaphore::new(ASKING_MAX));
         Self {
             dialer,
             admission,
             config,
             metrics,
-            asking,
         }
     }
 }
@@ -75,7 +68,6 @@ impl Relay for Relayer {
             dialer: self.dialer.clone(),
             admission: self.admission.clone(),
             metrics: metrics.clone(),
-            asking: self.asking.clone(),
             write_timeout: self.config.load().limits.client_timeout,
             channel: joiner.membership.channel().clone(),
         };
@@ -92,7 +84,6 @@ struct Exchange {
     dialer: Arc<Dialer>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    asking: Arc<Semaphore>,
     /// How long the client may take to accept one piece.
     write_timeout: Duration,
     /// The one that the client waited for; it is over.
@@ -113,7 +104,7 @@ impl Exchange {
             biased;
             // Nobody is left to ask for.
             () = poll_fn(|cx| downstream.poll_gone(cx)) => return,
-            asked = self.ask() => asked,
+            asked = self.ask(&request) => asked,
         };
         // A client that left or stalls is nobody's loss but its own.
         let _over = match asked {
@@ -129,9 +120,7 @@ impl Exchange {
     }
 
     /// Waits for its turn, asks, and waits for the head.
-    async fn ask(&self) -> Result<Opened, Answer> {
-        // The semaphore is never closed.
-        let _turn = self.asking.acquire().await;
+    async fn ask(&self, client: &FanOut) -> Result<Opened, Answer> {
         let route = self.channel.route();
         let answer_max = route.upstream.read_timeout;
         let request = request(&self.channel.key, self.channel.client, &route.upstream);
@@ -141,6 +130,7 @@ impl Exchange {
         };
         match timeout(answer_max, exchange).await {
             Ok(Ok(opened)) => Ok(opened),
+            Ok(Err(OpenError::Busy(_))) => Err(self.come_back(client)),
             Ok(Err(_)) => Err(Answer::text(
                 StatusCode::BAD_GATEWAY,
                 "the app behind this proxy cannot be reached",

@@ -43,7 +43,7 @@ impl Hub {
         {
             let route = self.metrics.route(&wanted.route.name);
             route.sharing.unshared.inc();
-            return Decision::Proxy(wanted.route.clone());
+            return Decision::Stream(wanted.route.clone());
         }
         decision
     }

@@ -7,12 +7,20 @@ use bytes::Bytes;
 use http::HeaderName;
 use serde_json::{Value, json};
 
-use crate::{clock::Millis, logging::Clip};
+use crate::{
+    clock::Millis,
+    hints::{self, advice},
+    logging::Clip,
+    metrics::labels::Label,
+};
 
 /// Gives the rows of `/channels`.
 pub trait ChannelSource: Send + Sync {
     /// At most `limit` channels, and how many there are.
     fn channels(&self, limit: usize) -> (Vec<ChannelRow>, usize);
+
+    /// The hints that stand.
+    fn hints(&self) -> Vec<hints::Row>;
 }
 
 /// One channel.
@@ -58,6 +66,17 @@ pub(super) fn to_json(row: &ChannelRow, now: Millis) -> Value {
         "head_sequence": row.head_sequence,
         "upstream_seconds": row.upstream_since.map(|since| now.since(since).as_secs_f64()),
         "reconnects": row.reconnects,
+    })
+}
+
+pub(super) fn hint_to_json(hint: &hints::Row, now: Millis) -> Value {
+    json!({
+        "route": hint.route,
+        "hint": hint.hint.as_label(),
+        "detail": hint.detail,
+        "advice": advice(hint.hint),
+        "since_seconds": now.since(hint.since).as_secs(),
+        "seen_seconds": now.since(hint.seen).as_secs(),
     })
 }
 

@@ -201,8 +201,13 @@ fn list_channels(query: &str, sources: &Sources, now: Millis) -> Page {
         .take(limit)
         .map(|row| channels::to_json(row, now))
         .collect();
+    let hints = sources.channels.hints();
+    let hints: Vec<_> = hints
+        .iter()
+        .map(|hint| channels::hint_to_json(hint, now))
+        .collect();
     Page::json(
         StatusCode::OK,
-        &json!({ "total": total, "shown": rows.len(), "channels": rows }),
+        &json!({ "total": total, "shown": rows.len(), "channels": rows, "hints": hints }),
     )
 }

@@ -6,7 +6,7 @@ use tokio::{
 };
 
 use super::{channels::*, *};
-use crate::{clock::Millis, lifecycle::Phase};
+use crate::{clock::Millis, hints, lifecycle::Phase, metrics::labels::Hint};
 
 struct Three;
 
@@ -27,6 +27,16 @@ impl ChannelSource for Three {
             reconnects: 1,
         };
         (vec![row; limit.min(3)], 3)
+    }
+
+    fn hints(&self) -> Vec<hints::Row> {
+        vec![hints::Row {
+            route: "prices".to_owned(),
+            hint: Hint::StrayIds,
+            detail: "12 clients".to_owned(),
+            since: Millis(0),
+            seen: Millis(1),
+        }]
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
         shared::Channel,
         state::{Outcome, Phase},
     },
+    hints,
 };
 
 /// Rows of live channels.
@@ -54,6 +55,10 @@ impl ChannelSource for Channels {
             .collect();
         (rows, self.registry.len())
     }
+
+    fn hints(&self) -> Vec<hints::Row> {
+        self.registry.hints()
+    }
 }
 
 /// EventSource cannot set headers, so a token may stand in the query: its values are not shown.
@@ -80,6 +85,7 @@ const fn word(phase: Phase) -> &'static str {
         Phase::Over(Outcome::Lingered) => "over: lingered",
         Phase::Over(Outcome::Refused) => "over: refused",
         Phase::Over(Outcome::Unreachable) => "over: unreachable",
+        Phase::Over(Outcome::Busy) => "over: busy",
         Phase::Over(Outcome::Cut) => "over: cut",
         Phase::Over(Outcome::Retired) => "over: retired",
         Phase::Over(Outcome::Revoked) => "over: revoked",

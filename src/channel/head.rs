@@ -1,5 +1,7 @@
 //! What of the app's response head every joiner gets. Pure.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -140,25 +142,75 @@ fn is_for_shared_caches(directive: &str) -> bool {
         .any(|shared| name.eq_ignore_ascii_case(shared))
 }
 
-/// The app marks its answer as one client's own: `Cache-Control: private`, or a `Vary` on a header
-/// that is not in the key. Noted on public routes; NestJS sends `private` always.
-#[must_use]
-pub fn marked_private(app: &HeaderMap) -> bool {
-    let listed = |name: HeaderName, mark: &dyn Fn(&str) -> bool| {
-        app.get_all(name).iter().any(|value| {
-            String::from_utf8_lossy(value.as_bytes())
-                .split(',')
-                .any(|item| mark(item.trim()))
-        })
-    };
-    let private = |item: &str| item.eq_ignore_ascii_case("private");
-    let unkeyed = |item: &str| {
-        !item.is_empty()
-            && !["origin", "accept", "accept-encoding"]
-                .iter()
-                .any(|k| item.eq_ignore_ascii_case(k))
-    };
-    listed(CACHE_CONTROL, &private) || listed(VARY, &unkeyed)
+/// How an app marks an answer as one client's own. Noted on public routes; NestJS sends `private`
+/// always.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// `Cache-Control: private`.
+    pub private: bool,
+    /// `Vary` on a header that is not in the key.
+    pub varies: bool,
+    /// `Set-Cookie`. It reaches the one client that opened, so that it alone is no reason not to
+    /// share.
+    pub sets_cookie: bool,
+}
+
+impl Marks {
+    /// By the app's head.
+    #[must_use]
+    pub fn of(app: &HeaderMap) -> Self {
+        Self {
+            private: lists(app, &CACHE_CONTROL, &|item| {
+                item.eq_ignore_ascii_case("private")
+            }),
+            varies: lists(app, &VARY, &is_unkeyed),
+            sets_cookie: app.contains_key(SET_COOKIE),
+        }
+    }
+
+    /// All that `self` or `other` has.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            private: self.private || other.private,
+            varies: self.varies || other.varies,
+            sets_cookie: self.sets_cookie || other.sets_cookie,
+        }
+    }
+
+    /// The answer is not to be shared, if that counts.
+    #[must_use]
+    pub const fn is_private(self) -> bool {
+        self.private || self.varies
+    }
+}
+
+impl fmt::Display for Marks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let marks = [
+            (self.private, "Cache-Control: private"),
+            (self.varies, "Vary on what is not keyed"),
+            (self.sets_cookie, "Set-Cookie"),
+        ];
+        let marks = marks.iter().filter(|(is_there, _)| *is_there);
+        let marks: Vec<&str> = marks.map(|(_, mark)| *mark).collect();
+        f.write_str(&marks.join(", "))
+    }
+}
+
+fn lists(app: &HeaderMap, name: &HeaderName, mark: &dyn Fn(&str) -> bool) -> bool {
+    app.get_all(name).iter().any(|value| {
+        String::from_utf8_lossy(value.as_bytes())
+            .split(',')
+            .any(|item| mark(item.trim()))
+    })
+}
+
+fn is_unkeyed(field: &str) -> bool {
+    let is_known = ["origin", "accept", "accept-encoding"]
+        .iter()
+        .any(|known| field.eq_ignore_ascii_case(known));
+    !field.is_empty() && !is_known
 }
 
 #[cfg(test)]
@@ -298,14 +350,32 @@ mod tests {
 
     #[test]
     fn private_answers_are_noticed() {
-        assert!(marked_private(&app(&[(
-            "cache-control",
-            "private, no-cache"
-        )])));
-        assert!(marked_private(&app(&[("vary", "Origin, Cookie")])));
-        assert!(!marked_private(&app(&[
-            ("cache-control", "no-cache"),
-            ("vary", "Origin, accept-encoding")
-        ])));
+        for (given, is_private, told) in [
+            (
+                &[("cache-control", "Private, no-cache")][..],
+                true,
+                "Cache-Control: private",
+            ),
+            (
+                &[("vary", "Origin, Cookie"), ("set-cookie", "a=1")],
+                true,
+                "Vary on what is not keyed, Set-Cookie",
+            ),
+            (&[("set-cookie", "a=1")], false, "Set-Cookie"),
+            (
+                &[
+                    ("cache-control", "no-cache"),
+                    ("vary", "Origin, accept-encoding"),
+                ],
+                false,
+                "",
+            ),
+        ] {
+            let marks = Marks::of(&app(given));
+            assert_eq!(
+                (marks.is_private(), marks.to_string().as_str()),
+                (is_private, told)
+            );
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Event ids that we put on the wire under `ids: local`: `epoch-sequence`, short plain ASCII. Where the
-//! app resumes by its own ids, they travel along: `epoch-sequence~appid`.
+//! app resumes by its own ids, they travel along: `epoch-sequence~appid`, and with a key for all pods
+//! under a seal: `epoch-sequence.seal~appid`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -25,15 +26,19 @@ impl Epoch {
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-        let mut text = [b'0'; 10];
-        let mut rest = self.0;
-        for digit in text.iter_mut().rev() {
-            *digit = DIGITS.get((rest % 36) as usize).copied().unwrap_or(b'0');
-            rest /= 36;
-        }
-        f.write_str(std::str::from_utf8(&text).unwrap_or("0000000000"))
+        base36::<10>(f, self.0)
     }
+}
+
+/// Writes a number in so many digits.
+fn base36<const DIGITS: usize>(f: &mut fmt::Formatter<'_>, mut rest: u64) -> fmt::Result {
+    let mut digits = ['0'; DIGITS];
+    for digit in digits.iter_mut().rev() {
+        let value = u32::try_from(rest % 36).unwrap_or_default();
+        *digit = char::from_digit(value, 36).unwrap_or_default();
+        rest /= 36;
+    }
+    digits.iter().try_for_each(|digit| f.write_char(*digit))
 }
 
 /// An id of ours, taken apart.
@@ -45,10 +50,15 @@ pub struct LocalId {
     pub sequence: u64,
     /// The app's id at that position, where the app resumes by it (`resume: true`).
     pub app_id: Option<Bytes>,
+    /// What proves that one of ours gave `app_id` out; nothing without it.
+    pub seal: Option<u64>,
 }
 
 /// Between our part of an id and the app's.
 const APP_ID_MARK: char = '~';
+
+/// Before the seal.
+const SEAL_MARK: char = '.';
 
 /// Parses an id of ours. `None`: not ours at all, as it is not what [`LocalId`] writes, or holds an id
 /// of the app that could not be sent to it.
@@ -59,13 +69,24 @@ pub fn parse(id: &[u8]) -> Option<LocalId> {
         Some((own, app_id)) => (own, Some(decoded(app_id)?)),
         None => (text, None),
     };
-    let (epoch, sequence) = own.split_once('-')?;
+    let (epoch, rest) = own.split_once('-')?;
+    let (sequence, seal) = match rest.split_once(SEAL_MARK) {
+        Some((sequence, seal)) => (sequence, Some(u64::from_str_radix(seal, 36).ok()?)),
+        None => (rest, None),
+    };
     let local = LocalId {
         epoch: Epoch(u64::from_str_radix(epoch, 36).ok()?),
         sequence: sequence.parse().ok()?,
         app_id,
+        seal,
     };
     (local.to_string() == text).then_some(local)
+}
+
+/// The life of a channel that gave `id`, if that is one of ours.
+#[must_use]
+pub fn epoch_of(id: &[u8]) -> Option<Epoch> {
+    parse(id).map(|id| id.epoch)
 }
 
 impl fmt::Display for LocalId {
@@ -74,7 +95,11 @@ impl fmt::Display for LocalId {
         let Some(app_id) = &self.app_id else {
             return Ok(());
         };
-        write!(f, "{APP_ID_MARK}")?;
+        if let Some(seal) = self.seal {
+            f.write_char(SEAL_MARK)?;
+            base36::<13>(f, seal)?;
+        }
+        f.write_char(APP_ID_MARK)?;
         for byte in app_id {
             if is_plain(*byte) {
                 write!(f, "{}", char::from(*byte))?;
@@ -122,6 +147,32 @@ mod tests {
             epoch: Epoch::new(epoch),
             sequence,
             app_id: app_id.map(Bytes::from_static),
+            seal: None,
+        }
+    }
+
+    #[test]
+    fn a_seal_stands_before_the_apps_id() {
+        for (seal, text) in [
+            (0, "0000000000-5.0000000000000~7"),
+            (u64::MAX, "0000000000-5.3w5e11264sgsf~7"),
+        ] {
+            let id = LocalId {
+                seal: Some(seal),
+                ..local(0, 5, Some(b"7"))
+            };
+            assert_eq!(id.to_string(), text);
+            assert_eq!(parse(text.as_bytes()), Some(id));
+        }
+        for id in [
+            "0000000000-5.0000000000000",
+            "0000000000-5.0~7",
+            "0000000000-5.~7",
+            "0000000000-5.000000000000A~7",
+            "0000000000-5.zzzzzzzzzzzzz~7",
+            "0000000000.0000000000000-5~7",
+        ] {
+            assert_eq!(parse(id.as_bytes()), None, "{id}");
         }
     }
 

@@ -7,6 +7,7 @@ pub mod id;
 pub mod proof;
 pub mod registry;
 pub mod ring;
+pub mod seal;
 pub mod shared;
 pub mod state;
 pub mod view;

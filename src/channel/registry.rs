@@ -1,9 +1,11 @@
 //! Key -> channel, single flight. The only place where channels are made and forgotten.
 
+mod signs;
+
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -13,7 +15,8 @@ use parking_lot::Mutex;
 
 use super::{
     budget::Budget,
-    id::Epoch,
+    id::{Epoch, epoch_of},
+    ring::Begun,
     shared::Channel,
     state::{Joined, Outcome},
     view::Entry,
@@ -23,6 +26,8 @@ use crate::{
     config::model::{Action, Config, Fanout, Route},
     decide::FanOut,
     error::RefuseReason,
+    hints::Hints,
+    logging::Seldom,
     metrics::Metrics,
     route::key::ChannelKey,
 };
@@ -38,14 +43,25 @@ pub trait Opener: Send + Sync {
 
 /// All live channels.
 pub struct Registry {
-    channels: Mutex<HashMap<ChannelKey, Arc<Channel>>>,
+    channels: Mutex<Channels>,
     opener: Arc<dyn Opener>,
     metrics: Arc<Metrics>,
     /// The configuration in force.
     config: Arc<ArcSwap<Config>>,
     budget: Budget,
+    hints: Hints,
+    /// When signs were last looked for.
+    looked: Seldom,
     /// No new channels: we are leaving.
     draining: AtomicBool,
+}
+
+/// Channels by what finds them.
+#[derive(Default)]
+struct Channels {
+    by_key: HashMap<ChannelKey, Arc<Channel>>,
+    /// Those that have gone out of `by_key` too, for as long as somebody reads them.
+    by_epoch: HashMap<Epoch, Weak<Channel>>,
 }
 
 /// A client's place in a channel; leaves when dropped.
@@ -65,6 +81,13 @@ impl Membership {
     }
 }
 
+impl Channels {
+    /// The channel that gave `id`, if it is still there.
+    fn of_id(&self, id: Option<&[u8]>) -> Option<Arc<Channel>> {
+        self.by_epoch.get(&epoch_of(id?)?)?.upgrade()
+    }
+}
+
 impl Drop for Membership {
     fn drop(&mut self) {
         self.channel.leave(clock::now());
@@ -81,9 +104,11 @@ impl Registry {
         ring_bytes_max: usize,
     ) -> Self {
         Self {
-            channels: Mutex::new(HashMap::new()),
+            channels: Mutex::default(),
             opener,
             budget: Budget::new(metrics.clone(), ring_bytes_max),
+            hints: Hints::new(metrics.clone()),
+            looked: Seldom::new(signs::LOOK_SECONDS),
             metrics,
             config,
             draining: AtomicBool::new(false),
@@ -97,18 +122,25 @@ impl Registry {
     /// When a cap is reached, when a new channel would be needed while draining, or when a reload
     /// has removed or changed the route since `request` was decided.
     pub fn join(&self, request: &FanOut, now: Millis) -> Result<Membership, RefuseReason> {
-        let (channel, entry) = {
+        let (channel, entry, given) = {
             let mut channels = self.channels.lock();
-            let known = channels.get(&request.key).cloned();
-            match known.map(|channel| {
+            let known = channels.by_key.get(&request.key).cloned();
+            let (channel, entry) = match known.map(|channel| {
                 let entry = channel.join(request.last_event_id.as_deref(), now)?;
                 Ok((channel, entry))
             }) {
                 Some(Err(refused)) => return Err(refused),
                 Some(Ok((channel, entry))) if entry.joined != Joined::TooLate => (channel, entry),
                 Some(Ok(_)) | None => self.make(&mut channels, request, now)?,
-            }
+            };
+            let given = channels.of_id(request.last_event_id.as_deref());
+            (channel, entry, given)
         };
+        if let Some(given) = given {
+            self.note_stray(&channel, &given, now);
+        } else if entry.begun == Begun::Unproven {
+            self.note_unproven(&channel, now);
+        }
         let opener = entry.joined == Joined::MustOpen;
         if opener {
             self.opener.open(channel.clone());
@@ -124,7 +156,7 @@ impl Registry {
 
     fn make(
         &self,
-        channels: &mut HashMap<ChannelKey, Arc<Channel>>,
+        channels: &mut Channels,
         request: &FanOut,
         now: Millis,
     ) -> Result<(Arc<Channel>, Entry), RefuseReason> {
@@ -133,8 +165,8 @@ impl Registry {
         }
         // Under the lock: a reload that is not seen here finds the channel when it gets the lock.
         let config = self.config.load();
-        let before = channels.get(&request.key);
-        if channels.len() - usize::from(before.is_some()) >= config.limits.channels_max {
+        let before = channels.by_key.get(&request.key);
+        if channels.by_key.len() - usize::from(before.is_some()) >= config.limits.channels_max {
             return Err(RefuseReason::ChannelsMax);
         }
         if self.budget.is_exhausted() {
@@ -157,10 +189,13 @@ impl Registry {
             now,
         )
         .made_by(request.client)
+        .sealed_by(config.ids_key.as_ref())
         .in_place_of(before);
         let channel = Arc::new(channel);
         let entry = channel.join(request.last_event_id.as_deref(), now)?;
-        channels.insert(request.key.clone(), channel.clone());
+        let by_epoch = &mut channels.by_epoch;
+        by_epoch.insert(channel.epoch, Arc::downgrade(&channel));
+        channels.by_key.insert(request.key.clone(), channel.clone());
         Ok((channel, entry))
     }
 
@@ -169,6 +204,7 @@ impl Registry {
     pub fn is_withdrawn(&self, key: &ChannelKey) -> bool {
         let channels = self.channels.lock();
         channels
+            .by_key
             .get(key)
             .is_some_and(|channel| channel.is_withdrawn())
     }
@@ -177,10 +213,19 @@ impl Registry {
     pub fn tick(&self, now: Millis) {
         // One that is over is forgotten when its reader has let go: who takes its place waits for
         // that.
-        self.channels
-            .lock()
-            .retain(|_, channel| !channel.tick(now) || !channel.is_released());
+        {
+            let mut channels = self.channels.lock();
+            channels
+                .by_key
+                .retain(|_, channel| !channel.tick(now) || !channel.is_released());
+            channels
+                .by_epoch
+                .retain(|_, channel| channel.strong_count() > 0);
+        }
         self.budget.keep(|| self.list(usize::MAX));
+        if self.looked.pass(now).is_some() {
+            self.look_for_signs(now);
+        }
     }
 
     /// From now on no channel is made.
@@ -200,7 +245,7 @@ impl Registry {
                 .iter()
                 .map(|route| (route.name.as_str(), route))
                 .collect();
-            for channel in channels.values() {
+            for channel in channels.by_key.values() {
                 let (route, settings) = (channel.route(), channel.settings());
                 let named = routes.get(channel.key.route.as_str()).copied();
                 match heir(named, &route, &settings) {
@@ -215,18 +260,20 @@ impl Registry {
         for (channel, outcome) in ended {
             channel.finish(outcome);
         }
+        self.hints.reload(&self.config.load().routes);
     }
 
     /// The channels now, at most `limit`.
     #[must_use]
     pub fn list(&self, limit: usize) -> Vec<Arc<Channel>> {
-        self.channels.lock().values().take(limit).cloned().collect()
+        let channels = self.channels.lock();
+        channels.by_key.values().take(limit).cloned().collect()
     }
 
     /// Live channels.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.channels.lock().len()
+        self.channels.lock().by_key.len()
     }
 
     /// No live channel.

@@ -7,6 +7,7 @@ mod entry;
 mod gap;
 mod key;
 mod newest;
+mod resume;
 mod skip;
 mod start;
 
@@ -18,12 +19,14 @@ use self::newest::Newest;
 pub use self::{
     entry::{ENTRY_OVERHEAD, Entry, EntryKind},
     gap::{Gap, Hole, gap_comment, gap_event},
+    resume::Begun,
     skip::Skip,
     start::Start,
 };
 use super::{
     app_ids::AppIds,
     id::{self, Epoch, LocalId},
+    seal::Trust,
 };
 use crate::{
     clock::Millis,
@@ -59,6 +62,8 @@ pub struct Ring {
     resumes: bool,
     /// `slow.policy: conflate` only.
     newest: Option<Box<Newest>>,
+    /// Which of the ids that clients bring say where it goes on.
+    trust: Trust,
 }
 
 impl Ring {
@@ -78,55 +83,7 @@ impl Ring {
             app_ids: AppIds::default(),
             resumes: false,
             newest: None,
-        }
-    }
-
-    /// The same, of an app that resumes by its own ids.
-    #[must_use]
-    pub fn resuming(self) -> Self {
-        Self {
-            resumes: true,
-            ..self
-        }
-    }
-
-    /// The app, which has sent nothing yet, is asked to go on where a client with `last_event_id` is.
-    pub fn begin(&mut self, last_event_id: Option<&[u8]>, id_bytes_max: usize) {
-        debug_assert_eq!(self.head, 0, "nothing came yet");
-        if self.resumes {
-            let app_id = last_event_id.and_then(|id| self.app_id_in(id));
-            self.app_ids
-                .begin(app_id.filter(|id| id.len() <= id_bytes_max));
-        }
-    }
-
-    /// The id from which the app is to go on. `None`: it does not resume, or has given no id.
-    #[must_use]
-    pub fn resume_point(&self) -> Option<&Bytes> {
-        self.app_ids.last().filter(|_| self.resumes)
-    }
-
-    /// A client with this id may have come here from elsewhere, where the stream is further on: its
-    /// place may still come.
-    #[must_use]
-    pub fn may_pass(&self, last_event_id: &[u8]) -> bool {
-        let is_own = self.ids == Ids::Local
-            && id::parse(last_event_id).is_some_and(|id| id.epoch == self.epoch);
-        self.resumes
-            && !is_own
-            && !self.app_ids.is_broken()
-            && self
-                .app_id_in(last_event_id)
-                .is_some_and(|id| self.app_ids.find(&id).is_none())
-    }
-
-    /// The app's id in an id that a client has brought; one that can be sent to the app.
-    fn app_id_in(&self, last_event_id: &[u8]) -> Option<Bytes> {
-        match self.ids {
-            Ids::Local => id::parse(last_event_id)?.app_id,
-            Ids::Unique => {
-                Some(Bytes::copy_from_slice(last_event_id)).filter(|id| id::is_sendable(id))
-            }
+            trust: Trust::All,
         }
     }
 
@@ -333,10 +290,12 @@ impl Ring {
     }
 
     fn local_id(&self, sequence: u64, app_id: Option<Bytes>) -> String {
+        let app_id = app_id.filter(|id| id::is_sendable(id));
         LocalId {
             epoch: self.epoch,
             sequence,
-            app_id: app_id.filter(|id| id::is_sendable(id)),
+            seal: app_id.as_ref().and_then(|id| self.trust.seal(id)),
+            app_id,
         }
         .to_string()
     }

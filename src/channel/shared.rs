@@ -7,6 +7,7 @@ mod catch_up;
 mod privacy;
 mod proving;
 mod reports;
+mod resuming;
 mod shards;
 
 use std::{
@@ -26,7 +27,7 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use self::shards::Links;
 pub use self::shards::ShardWake;
 use super::{
-    head::JoinersHead,
+    head::{JoinersHead, Marks},
     id::Epoch,
     proof::Proof,
     ring::{self, Ring},
@@ -64,8 +65,8 @@ pub struct Channel {
     /// Wakes the reader when the channel is over, and when it has new settings.
     news: Notify,
     over: AtomicBool,
-    /// The app marks its stream as one client's own.
-    is_private: AtomicBool,
+    /// How the app marks the stream that opened last.
+    marks: Mutex<Marks>,
     /// Held by the reader for as long as it may have a connection. A channel that takes the place
     /// of another in the registry shares it, so that the app never has two for one key.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -82,6 +83,8 @@ struct Inner {
     live_since: Option<Millis>,
     /// Since when a request is with the app that it has not answered.
     asked_since: Option<Millis>,
+    /// An attempt to open the stream is under way, and what it asks for is settled.
+    is_asking: bool,
     proof: Proof,
 }
 
@@ -106,13 +109,14 @@ impl Channel {
             metrics,
             inner: Mutex::new(Inner {
                 state: State::new(now),
-                ring: ring(epoch, &settings),
+                ring: resuming::ring(&key, epoch, &settings),
                 joiners_head: None,
                 set_cookie: Vec::new(),
                 refusal: None,
                 app_retry: None,
                 live_since: None,
                 asked_since: None,
+                is_asking: false,
                 proof: Proof::default(),
             }),
             route: ArcSwap::new(route),
@@ -121,7 +125,7 @@ impl Channel {
             links: Links::default(),
             news: Notify::new(),
             over: AtomicBool::new(false),
-            is_private: AtomicBool::new(false),
+            marks: Mutex::default(),
             turn: Arc::default(),
             key,
         }
@@ -211,6 +215,7 @@ impl Channel {
             return Err(RefuseReason::ChannelMax);
         }
         let joined = inner.state.join(now);
+        let begun = inner.begin(joined, last_event_id, &settings);
         let mut announced = false;
         if joined == Joined::MustOpen {
             // Whoever opened before has had its chance: they are never another client's.
@@ -218,9 +223,6 @@ impl Channel {
             // The one who opens anew starts behind the gap, for it has missed nothing; who resumes
             // from before meets it in its place.
             // Nothing is missed when the app goes on where it was.
-            if inner.ring.head() == 0 {
-                inner.ring.begin(last_event_id, settings.event.id_bytes_max);
-            }
             announced = inner.state.take_gap_due() && inner.ring.resume_point().is_none();
             if announced {
                 self.push_gap(inner, GapReason::UpstreamCut, now);
@@ -234,6 +236,7 @@ impl Channel {
             joined,
             at: inner.ring.head(),
             must_prove,
+            begun,
         };
         drop(guard);
         if announced {
@@ -450,16 +453,6 @@ impl Channel {
             self.news.notify_waiters();
         }
         self.links.wake();
-    }
-}
-
-fn ring(epoch: Epoch, settings: &Fanout) -> Ring {
-    let mut ring = Ring::new(epoch, settings.ids, settings.ring);
-    ring.set_key(settings.slow.policy.key());
-    if settings.resume {
-        ring.resuming()
-    } else {
-        ring
     }
 }
 

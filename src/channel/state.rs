@@ -42,6 +42,8 @@ pub enum Outcome {
     Refused,
     /// The app could not be reached within `open_wait`.
     Unreachable,
+    /// The app had no room within `open_wait`: all connections to it are in use, or too many attempts.
+    Busy,
     /// The app's one answer broke off (`on_end: final`): another try would give another answer.
     Cut,
     /// A reload removed or changed the route.
@@ -216,8 +218,8 @@ impl State {
         std::mem::take(&mut self.gap_due)
     }
 
-    /// A try failed in a way that may pass.
-    pub fn failed(&mut self, policy: &Policy, now: Millis) -> Next {
+    /// A try failed in a way that may pass; if it was the last one, the channel is over by `outcome`.
+    pub fn failed(&mut self, outcome: Outcome, policy: &Policy, now: Millis) -> Next {
         if self.phase != Phase::Opening {
             return Next::Stop;
         }
@@ -226,7 +228,7 @@ impl State {
             self.phase = Phase::Idle;
             Next::Stop
         } else if !self.opened && now.since(self.opening_since) >= policy.open_wait {
-            self.phase = Phase::Over(Outcome::Unreachable);
+            self.phase = Phase::Over(outcome);
             Next::Stop
         } else {
             Next::Retry
@@ -374,7 +376,7 @@ mod tests {
         let mut state = live();
         assert_eq!(state.cut(OnCut::GoesOn, Millis(5)), Next::Retry);
         assert_eq!(
-            state.failed(&POLICY, Millis(100_000)),
+            state.failed(Outcome::Unreachable, &POLICY, Millis(100_000)),
             Next::Retry,
             "warm: never gives up"
         );
@@ -396,8 +398,14 @@ mod tests {
     fn a_cold_channel_gives_up_after_open_wait() {
         let mut state = State::new(Millis(0));
         state.join(Millis(0));
-        assert_eq!(state.failed(&POLICY, Millis(9_999)), Next::Retry);
-        assert_eq!(state.failed(&POLICY, Millis(10_000)), Next::Stop);
+        assert_eq!(
+            state.failed(Outcome::Unreachable, &POLICY, Millis(9_999)),
+            Next::Retry
+        );
+        assert_eq!(
+            state.failed(Outcome::Unreachable, &POLICY, Millis(10_000)),
+            Next::Stop
+        );
         assert_eq!(state.phase(), Phase::Over(Outcome::Unreachable));
         state.leave(Millis(10_001));
         assert_eq!(state.head(), Opened::Unwanted);
@@ -457,7 +465,10 @@ mod tests {
         }
         assert_eq!(state.cut(OnCut::GoesOn, Millis(1)), Next::Stop);
         assert_eq!(state.ended(&POLICY, Millis(1)), Next::Stop);
-        assert_eq!(state.failed(&POLICY, Millis(1)), Next::Stop);
+        assert_eq!(
+            state.failed(Outcome::Unreachable, &POLICY, Millis(1)),
+            Next::Stop
+        );
         assert!(!state.tick(&POLICY, Millis(1)));
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     head::JoinersHead,
     proof::Proof,
-    ring::Hole,
+    ring::{Begun, Hole},
     state::{Joined, Phase},
 };
 use crate::{answer::Answer, clock::Millis};
@@ -75,6 +75,8 @@ pub(crate) struct Entry {
     /// It waits until the app has said that the channel's credentials still hold, and is the one for
     /// whom that must be asked.
     pub(crate) must_prove: bool,
+    /// What became of its id on a channel that has had nothing yet.
+    pub(crate) begun: Begun,
 }
 
 /// A row of `/channels`.

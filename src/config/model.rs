@@ -6,7 +6,9 @@
 mod clients;
 mod cors;
 mod key_by;
+mod secret;
 mod slow;
+mod stream;
 mod watchdog;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -19,7 +21,9 @@ pub use self::{
     clients::{ForwardedHeader, PerAddress, TrustedProxies},
     cors::{Cors, OriginPattern, Origins},
     key_by::{JsonPointer, KeyBy},
+    secret::Secret,
     slow::{SlowPolicy, SlowReader},
+    stream::Stream,
     watchdog::Watchdog,
 };
 use crate::route::table::Table;
@@ -36,6 +40,8 @@ pub struct Config {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Routes in file order.
     pub routes: Vec<Arc<Route>>,
+    /// Seals ids that carry the app's, for all processes that have it. Default: none.
+    pub ids_key: Option<Secret>,
     /// Decides which of `routes` a request takes.
     pub table: Table<Arc<Route>>,
     /// Process-wide bounds.
@@ -279,20 +285,6 @@ impl Fanout {
     pub fn is_one_answer(&self) -> bool {
         self.on_end == OnEnd::Final
     }
-}
-
-/// Settings of a stream route; defaults as for [`Fanout`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stream {
-    /// A comment line goes to a client after this long without a byte of the app's. Default 15 s,
-    /// +-10 %.
-    pub heartbeat: Duration,
-    /// A client that takes nothing for this long is cut off. Default 10 s.
-    pub stall_max: Duration,
-    /// Longest silence of the app within an event stream. Default: none.
-    pub silence_max: Option<Duration>,
-    /// Range of the reconnect time told to a client that is sent away. Default 1 s to 5 s.
-    pub retry: RetryRange,
 }
 
 /// Who shares a channel.

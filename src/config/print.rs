@@ -10,7 +10,11 @@ use super::{
     units::{Count, Size},
 };
 
-/// Prints a configuration with every default filled in. Loading it gives an equal one.
+/// Stands for what nobody is shown.
+const HIDDEN: &str = "(not shown)";
+
+/// Prints a configuration with every default filled in. Loading it gives an equal one, unless it holds
+/// a secret: then that is to be filled in.
 ///
 /// `defaults` is spent on the routes; limits that the machine decides at start stay away.
 #[must_use]
@@ -64,6 +68,8 @@ fn raw_file(config: &Config) -> raw::File {
                 .collect(),
         ),
         defaults: raw::Defaults::default(),
+        // Too short to be taken for a key when it is loaded again.
+        ids_key: config.ids_key.as_ref().map(|_| HIDDEN.to_owned()),
         routes: config
             .routes
             .iter()

@@ -302,6 +302,7 @@ snapshot!(
     "log: {filter: verbose}",
     "log: {filter: 'a=b=c'}",
     "threads: 0",
+    "ids_key: too short",
     "threads: 5000",
 );
 

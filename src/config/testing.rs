@@ -34,13 +34,7 @@ pub fn fanout() -> Fanout {
 /// A stream route's settings.
 #[must_use]
 pub fn stream() -> Stream {
-    let fanout = fanout();
-    Stream {
-        heartbeat: fanout.heartbeat,
-        stall_max: fanout.slow.stall_max,
-        silence_max: None,
-        retry: fanout.retry,
-    }
+    Stream::of(&fanout())
 }
 
 /// The bounds of a process.

@@ -17,10 +17,13 @@ use super::{
     socket::{Permit, RawSocket, Socket},
 };
 use crate::{
-    client::proxy_protocol::{self, HEADER_BYTES_MAX, Progress},
+    client::{
+        Client,
+        proxy_protocol::{self, HEADER_BYTES_MAX, Progress},
+    },
     clock::{self, Millis},
     metrics::labels::{HandshakeFailure, Protocol},
-    passthrough::turnstile::{Client, Turnstile},
+    passthrough::turnstile::Turnstile,
     route::key::Scheme,
 };
 

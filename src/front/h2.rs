@@ -27,12 +27,13 @@ use tokio::time::{sleep, timeout};
 use super::{Core, head::check_parts};
 use crate::{
     answer::Answer,
+    client::Client,
     clock::{self, Millis},
     config::model::{Limits, Route},
     decide::Decision,
     egress::h2::{Connection, budget::Budget},
     metrics::labels::HandshakeFailure,
-    passthrough::{Kind, Routed, pace::Watch, reply, request::view, turnstile::Client},
+    passthrough::{Kind, Routed, pace::Watch, reply, request::view},
     subscribe::Downstream,
 };
 

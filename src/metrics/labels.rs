@@ -111,6 +111,20 @@ closed_set! {
 }
 
 closed_set! {
+    /// A sign that a setting does not fit.
+    Hint, "hint" {
+        /// Many channels of one target that differ by identity alone.
+        IdentitySplit => "identity_split",
+        /// Clients that bring the id of another channel of the route.
+        StrayIds => "stray_ids",
+        /// Clients bring ids of another process to cold channels, and nothing proves them.
+        UnprovenIds => "unproven_ids",
+        /// A shared stream of a `share: public` route that is marked as one client's own.
+        MarkedPrivate => "marked_private",
+    }
+}
+
+closed_set! {
     /// What the parser left out.
     ParseError, "kind" {
         /// An event above `event.bytes_max`.

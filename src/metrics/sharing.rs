@@ -1,11 +1,11 @@
 //! The metrics of one route about who shares, and who may not.
 
 use super::{
-    CountFamily, Registrar,
-    cell::{By, Count},
+    CountFamily, LevelFamily, Registrar,
+    cell::{By, Count, Level},
     counts,
-    labels::ReauthOutcome,
-    labels_of,
+    labels::{Hint, ReauthOutcome},
+    labels_of, levels,
 };
 
 /// Who shares, and who may not.
@@ -15,6 +15,8 @@ pub struct SharingMetrics {
     pub reauths: By<ReauthOutcome, Count>,
     /// Requests that got a stream of their own, because the app marks the shared one.
     pub unshared: Count,
+    /// 1 for a sign that a setting does not fit.
+    pub hints: By<Hint, Level>,
 }
 
 /// What [`SharingMetrics`] are taken from.
@@ -22,6 +24,7 @@ pub struct SharingMetrics {
 pub(super) struct SharingFamilies {
     reauths: CountFamily,
     unshared: CountFamily,
+    hints: LevelFamily,
 }
 
 impl SharingFamilies {
@@ -33,7 +36,11 @@ impl SharingFamilies {
             ),
             unshared: r.family(
                 "unshared_requests",
-                "Requests passed through because strict keeps a stream that is marked private from them",
+                "Requests with a stream of their own, because strict keeps the shared one, which is marked, from them",
+            ),
+            hints: r.family(
+                "hints",
+                "1 while there are signs that a setting does not fit; /channels says more",
             ),
         }
     }
@@ -41,6 +48,7 @@ impl SharingFamilies {
     pub(super) fn resolve(&self, route: &str) -> SharingMetrics {
         SharingMetrics {
             reauths: counts(&self.reauths, route),
+            hints: levels(&self.hints, route),
             unshared: Count(self.unshared.get_or_create_owned(&labels_of(route))),
         }
     }

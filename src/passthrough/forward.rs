@@ -9,9 +9,12 @@ use pingora::{
     http::{RequestHeader, ResponseHeader},
 };
 
-use super::{claims, turnstile::Client};
+use super::claims;
 use crate::{
-    client::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO},
+    client::{
+        Client,
+        forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO},
+    },
     config::model::{Upstream, UpstreamHost},
 };
 

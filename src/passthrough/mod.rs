@@ -28,15 +28,12 @@ use pingora::{
 };
 
 pub use self::passage::{Kind, Routed};
-use self::{
-    passage::Passage,
-    reply::Connection,
-    turnstile::{Client, Turnstile},
-};
+use self::{passage::Passage, reply::Connection, turnstile::Turnstile};
 use crate::{
     admission::{self, fd},
+    client::Client,
     clock,
-    config::model::Action,
+    config::model::{Action, Stream},
     decide::{Decision, FanOut, Reader, reader},
     egress::shard::ShardHandle,
     error::RefuseReason,
@@ -171,17 +168,28 @@ impl PassThrough {
     /// Serves a request of a stream route; `true` when that was done, `false` when it is for
     /// pingora's proxy after all.
     async fn stream(&self, session: &mut Session, passage: &Passage) -> Result<bool> {
-        let Some(Routed { route, client, .. }) = &passage.routed else {
-            return Ok(false);
-        };
-        let Action::Stream(settings) = &route.action else {
+        let Some(Routed {
+            route,
+            client,
+            kind: Kind::Stream,
+            ..
+        }) = &passage.routed
+        else {
             return Ok(false);
         };
         let session = &mut *session.downstream_session;
         if !is_streamed(session.req_header()) {
             return Ok(false);
         }
-        let serving = self.streams.serve(session, route, settings, *client);
+        let settings = match &route.action {
+            Action::Stream(settings) => **settings,
+            Action::Fanout(settings) => {
+                request::to_apps_id(session.req_header_mut())?;
+                Stream::of(settings)
+            }
+            Action::Proxy => return Ok(false),
+        };
+        let serving = self.streams.serve(session, route, &settings, *client);
         // Boxed: other requests do not pay for its state.
         match Box::pin(serving).await? {
             Served::Answered => {}

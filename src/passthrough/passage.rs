@@ -4,8 +4,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use pingora::upstreams::peer::HttpPeer;
 
-use super::{pace::Watch, turnstile::Client};
-use crate::{config::model::Route, upstream::gate::Place};
+use super::pace::Watch;
+use crate::{client::Client, config::model::Route, upstream::gate::Place};
 
 /// What `decide` said about an HTTP/2 request: its driver has asked already, since it alone can
 /// hand a stream over. Travels in the request's extensions.

@@ -3,8 +3,11 @@
 use http::header;
 use pingora::{Result, http::RequestHeader};
 
-use super::turnstile::Client;
-use crate::decide::RequestView;
+use crate::{
+    channel::id,
+    client::Client,
+    decide::{LAST_EVENT_ID, RequestView},
+};
 
 /// The view of a request that decides, whichever protocol it came by.
 #[must_use]
@@ -23,6 +26,19 @@ pub fn view<'a>(head: &'a RequestHeader, client: Client, has_body: bool) -> Requ
         headers: &head.headers,
         has_body,
         client: client.address,
+    }
+}
+
+/// An id of ours says nothing to an app; the app's own in it does.
+pub(super) fn to_apps_id(head: &mut RequestHeader) -> Result<()> {
+    let given = head.headers.get(LAST_EVENT_ID);
+    let Some(local) = given.and_then(|id| id::parse(id.as_bytes())) else {
+        return Ok(());
+    };
+    head.remove_header(&LAST_EVENT_ID);
+    match local.app_id {
+        Some(app_id) => head.insert_header(LAST_EVENT_ID, app_id.as_ref()),
+        None => Ok(()),
     }
 }
 
@@ -53,6 +69,22 @@ pub(super) fn to_origin_form(head: &mut RequestHeader) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_ours_become_the_apps() {
+        for (given, expected) in [
+            ("7", Some("7")),
+            ("0000000000-5", None),
+            ("0000000000-5~a%207", Some("a 7")),
+            ("0000000000-5~%0a", Some("0000000000-5~%0a")),
+        ] {
+            let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+            head.insert_header(LAST_EVENT_ID, given).unwrap();
+            to_apps_id(&mut head).unwrap();
+            let id = head.headers.get(LAST_EVENT_ID);
+            assert_eq!(id.map(|id| id.to_str().unwrap()), expected, "{given}");
+        }
+    }
 
     #[test]
     fn absolute_targets_become_origin_form_and_others_stay() {

@@ -29,8 +29,7 @@ use super::{
     linger::{Linger, Rest},
     pace::{TooSlow, Wait},
 };
-pub use crate::client::Client;
-use crate::{config::model::Limits, egress::sink::ClientSocket};
+use crate::{client::Client, config::model::Limits, egress::sink::ClientSocket};
 
 /// Bytes after the current request that wait here at most; beyond, the kernel's buffer holds them.
 const WAITING_BYTES_MAX: usize = 16 * 1024;

@@ -6,7 +6,7 @@ use pingora::{
     http::{RequestHeader, ResponseHeader},
 };
 
-use crate::passthrough::forward;
+use crate::{config::model::Cors, cors, passthrough::forward};
 
 /// What an answer's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,30 @@ pub(super) fn for_client(head: &mut ResponseHeader, request: &RequestHeader) -> 
         head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     Ok(form)
+}
+
+/// Puts the word of a route that fans out in place of what the app says to pages of other origins.
+///
+/// # Errors
+/// A value cannot stand in a header field.
+pub(super) fn allow(head: &mut ResponseHeader, cors: &Cors, origin: Option<&[u8]>) -> Result<()> {
+    let spoken: Vec<_> = head
+        .headers
+        .keys()
+        .filter(|name| cors::is_about(name))
+        .cloned()
+        .collect();
+    for name in &spoken {
+        head.remove_header(name);
+    }
+    let varies = head.headers.get_all(header::VARY).iter();
+    let mut lines: cors::Lines = varies.map(|value| (header::VARY, value.clone())).collect();
+    let said = lines.len();
+    cors::apply(&mut lines, cors, origin);
+    for (name, value) in lines.into_iter().skip(said) {
+        head.append_header(name, value)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! an even slope, and nobody has to count. What ends by itself may finish: until the process ends, or
 //! for as long as a drain would take where only its route is gone.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, mem::discriminant, sync::Arc, time::Duration};
 
 use http::Method;
 use pingora::server::ShutdownWatch;
@@ -12,7 +12,7 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{
     clock::{self, Millis},
-    config::model::{Action, Config, Route, Stream},
+    config::model::{Config, Route, Stream},
     error::EndReason,
     metrics::cell::Held,
     subscribe::Hub,
@@ -136,7 +136,8 @@ impl Leave {
 fn is_kept(route: &Route, config: &Config) -> bool {
     let named = config.routes.iter().find(|other| other.name == route.name);
     named.is_some_and(|new| {
-        matches!(new.action, Action::Stream(_))
+        // Of a fan-out route those are here whom it does not let share.
+        discriminant(&new.action) == discriminant(&route.action)
             && new.matches == route.matches
             && new.upstream.is_same_app(&route.upstream)
     })

@@ -30,14 +30,14 @@ use self::{
     upload::{Upload, WaitsFor, left},
 };
 use crate::{
-    admission,
+    admission::{self, Seat},
     answer::Answer,
+    client::Client,
     clock,
-    config::model::{Route, Stream, Upstream},
+    config::model::{Action, Route, Stream, Upstream},
     decide::{Reader, reader},
     error::{ConnectOutcome, RefuseReason},
     metrics::{RouteMetrics, labels::Protocol},
-    passthrough::turnstile::Client,
     subscribe::Hub,
     upstream::exchange::{Body, Dialer, Downlink, Heard, OpenError, Part},
 };
@@ -87,12 +87,7 @@ impl Streams {
         if is_endless && *self.shutdown.borrow() {
             return Ok(self.turn_away(headers, RefuseReason::Draining));
         }
-        let seat = self.hub.admission.seat(
-            (&route.name, usize::MAX),
-            client.address,
-            &self.hub.config.load().limits.per_address,
-        );
-        let _seat = match seat {
+        let _seat = match self.seat(route, client) {
             Ok(seat) => seat,
             Err(reason) => return Ok(self.turn_away(headers, reason)),
         };
@@ -132,6 +127,12 @@ impl Streams {
         };
         let mut body = downlink.into_body();
         let form = answer::for_client(&mut head, session.req_header())?;
+        if let Action::Fanout(settings) = &route.action
+            && let Some(cors) = &settings.cors
+        {
+            let origin = session.req_header().headers.get(ORIGIN);
+            answer::allow(&mut head, cors, origin.map(|origin| origin.as_bytes()))?;
+        }
         if session.req_header().version == Version::HTTP_10 {
             session.set_keepalive(None);
         }
@@ -179,6 +180,17 @@ impl Streams {
             self.hub.metrics.clone(),
             Counted::new(cells, protocol),
         )
+    }
+
+    /// Places under the caps that streams of `route` count for.
+    fn seat(&self, route: &Route, client: Client) -> std::result::Result<Seat, RefuseReason> {
+        let route_max = match &route.action {
+            Action::Fanout(settings) => settings.route_subscribers_max,
+            Action::Stream(_) | Action::Proxy => usize::MAX,
+        };
+        let per_address = self.hub.config.load().limits.per_address;
+        let admission = &self.hub.admission;
+        admission.seat((&route.name, route_max), client.address, &per_address)
     }
 
     fn turn_away(&self, headers: &HeaderMap, reason: RefuseReason) -> Served {

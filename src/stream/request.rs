@@ -4,11 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use pingora::{Result, http::RequestHeader};
 
-use crate::{
-    config::model::Upstream,
-    passthrough::{forward, turnstile::Client},
-    sse::encode::Frame,
-};
+use crate::{client::Client, config::model::Upstream, passthrough::forward, sse::encode::Frame};
 
 /// How the body goes to the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,6 +37,7 @@ use crate::{
     },
     clock,
     config::model::{Upstream, UpstreamHost, Watchdog},
+    decide::LAST_EVENT_ID,
     error::ConnectOutcome,
     logging::Seldom,
     metrics::{
@@ -45,8 +46,6 @@ use crate::{
     },
     route::key::ChannelKey,
 };
-
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// How long the body of a refusal may take.
 const REFUSAL_WAIT: Duration = Duration::from_secs(5);
@@ -159,7 +158,7 @@ impl Reader {
         let channel = self.channel.clone();
         let route = channel.route();
         let mut request = request(&channel.key, channel.client, &route.upstream);
-        if let Some(id) = channel.resume_point() {
+        if let Some(id) = channel.attempt() {
             request.headers.push((LAST_EVENT_ID, id));
         }
         let Opened { head, mut body } = match self.put(&request, &route.upstream).await {
@@ -179,7 +178,7 @@ impl Reader {
                     drop(body);
                     self.retry.hold(retry_after.unwrap_or_default());
                     self.log_failure(&format_args!("it answered {}", head.status));
-                    return Err(channel.failed(clock::now()));
+                    return Err(channel.failed(Outcome::Unreachable, clock::now()));
                 }
             }
             Verdict::Refused => connects.inc(ConnectOutcome::Refused),
@@ -242,7 +241,14 @@ impl Reader {
             channel.refused(Refusal::Whole(Arc::new(answer)));
             return Next::Stop;
         }
-        channel.failed(clock::now())
+        let outcome = match error {
+            OpenError::Busy(_) => Outcome::Busy,
+            OpenError::Request(_)
+            | OpenError::Peer(_)
+            | OpenError::Unreachable(_)
+            | OpenError::NoHead(_) => Outcome::Unreachable,
+        };
+        channel.failed(outcome, clock::now())
     }
 
     /// Publishes a stream until it ends.
@@ -292,7 +298,7 @@ impl Reader {
         }
         tokio::time::sleep(delay).await;
         if channel.row().subscribers == 0 {
-            return channel.failed(clock::now());
+            return channel.failed(Outcome::Unreachable, clock::now());
         }
         Next::Retry
     }

@@ -1,11 +1,21 @@
 //! Apps that resume by their own ids (`resume: true`).
 
 use crate::rig::{
-    Side,
+    Settings, Side,
     app::{App, Exchange},
     reader::{H2, Reader, event_source, get, h1, h1_pending},
     until,
 };
+
+/// One pod of several, which share a key.
+fn pod(app: &App, fanout: &str) -> Side {
+    let settings = Settings {
+        fanout,
+        file: "ids_key: the same for all pods\n",
+        ..Settings::default()
+    };
+    Side::with(app.port(), &settings)
+}
 
 /// An event with an id of the app's.
 async fn say(exchange: &mut Exchange, numbers: impl IntoIterator<Item = u32>) {
@@ -27,7 +37,7 @@ async fn opened(side: &Side, app: &App) -> (Exchange, Reader) {
 /// The ids of the app's events 1 to `count` as a client of another pod has them.
 async fn ids_of_another_pod(settings: &str, count: u32) -> Vec<String> {
     let app = App::start().await;
-    let side = Side::start(app.port(), settings);
+    let side = pod(&app, settings);
     let (mut exchange, mut reader) = opened(&side, &app).await;
     say(&mut exchange, 1..=count).await;
     let mut ids = Vec::new();
@@ -85,7 +95,7 @@ async fn a_crowd_from_another_pod_resumes_exactly_by_one_connection() {
     for settings in ["resume: true", "resume: true\nids: unique"] {
         let ids = ids_of_another_pod(settings, 20).await;
         let app = App::start().await;
-        let side = Side::start(app.port(), settings);
+        let side = pod(&app, settings);
         let ask = |seen: usize| event_source("/feed/a").last_id(&ids[seen - 1]);
         // The first one is the furthest behind; the others wait for their places.
         let mut crowd = vec![(5, h1_pending(side.plain(), &ask(5)).await)];
@@ -118,7 +128,7 @@ async fn a_crowd_from_another_pod_resumes_exactly_by_one_connection() {
 async fn a_place_that_does_not_pass_is_a_gap_after_a_while() {
     let ids = ids_of_another_pod("resume: true", 9).await;
     let app = App::start().await;
-    let side = Side::start(app.port(), "resume: true\nresume_wait: 300ms");
+    let side = pod(&app, "resume: true\nresume_wait: 300ms");
     let ask = |seen: usize| event_source("/feed/a").last_id(&ids[seen - 1]);
     let pending = h1_pending(side.plain(), &ask(5)).await;
     let mut exchange = app.opens().await;
@@ -143,6 +153,55 @@ async fn a_place_that_does_not_pass_is_a_gap_after_a_while() {
     assert_eq!(app.requests(), 1);
 }
 
+/// On a stream of many, whoever comes first must not choose where the app begins for all.
+#[tokio::test]
+async fn an_id_that_nothing_proves_decides_for_nobody_but_its_bearer() {
+    let ids = ids_of_another_pod("resume: true", 5).await;
+    let proven = ids[2].as_str();
+    let seal = proven.find('.').unwrap();
+    let unsealed = format!("{}~a%203", &proven[..seal]);
+    let elsewhere = proven.replace("a%203", "a%204");
+    let me = ("Authorization", "me");
+    let nobody = ("Accept", "*/*");
+    let quick = "resume: true\nresume_wait: 50ms";
+    for (fanout, has_key, id, (name, value), expected) in [
+        (quick, true, proven, nobody, Some("a 3")),
+        (quick, true, &*unsealed, nobody, None),
+        (quick, true, &*elsewhere, nobody, None),
+        (quick, false, proven, nobody, None),
+        (quick, false, &*unsealed, nobody, None),
+        (quick, false, &*unsealed, me, Some("a 3")),
+        (
+            "resume: true\nids: unique",
+            false,
+            "a 3",
+            nobody,
+            Some("a 3"),
+        ),
+    ] {
+        let app = App::start().await;
+        let side = if has_key {
+            pod(&app, fanout)
+        } else {
+            Side::start(app.port(), fanout)
+        };
+        let ask = get("/feed/a").with(name, value).last_id(id);
+        let pending = h1_pending(side.plain(), &ask).await;
+        let mut exchange = app.opens().await;
+        assert_eq!(exchange.field("last-event-id"), expected, "{id} {name}");
+        if expected.is_none() {
+            until("the gap", || {
+                side.metric("gaps_total{route=\"feed\",kind=\"other_epoch\"}") == 1
+            })
+            .await;
+        }
+        say(&mut exchange, 6..=6).await;
+        assert_eq!(pending.head().await.data(1).await, ["6"]);
+        let hint = side.metric("hints{route=\"feed\",hint=\"unproven_ids\"}");
+        assert_eq!(hint == 1, !has_key && expected.is_none(), "{id} {name}");
+    }
+}
+
 #[tokio::test]
 async fn an_id_that_is_not_ours_is_never_sent_to_the_app() {
     for id in [
@@ -151,9 +210,10 @@ async fn an_id_that_is_not_ours_is_never_sent_to_the_app() {
         "0000000000-5~a b",
         "x-1~7",
         "0-1~7",
+        "0000000000-5.0~7",
     ] {
         let app = App::start().await;
-        let side = Side::start(app.port(), "resume: true");
+        let side = pod(&app, "resume: true");
         let pending = h1_pending(side.plain(), &event_source("/feed/a").last_id(id)).await;
         let mut exchange = app.opens().await;
         assert_eq!(exchange.field("last-event-id"), None, "{id}");

@@ -155,6 +155,9 @@ async fn who_gets_no_connection_in_time_is_turned_away_and_served_later() {
         "{items:?}"
     );
     assert_eq!(end, End::Complete);
+    let library = h1(side.plain(), &get("/feed/a")).await;
+    assert_eq!(library.status, 503, "it is there, only busy");
+    assert!(library.header("retry-after").is_some());
     let busy = "upstream_connects_total{route=\"feed\",outcome=\"busy\"}";
     assert!(side.metric(busy) > 0);
     assert_eq!(app.requests(), 2, "the app was not asked");

@@ -18,6 +18,7 @@ mod credentials;
 mod crowd;
 mod ends;
 mod finishing;
+mod hints;
 mod leaving;
 mod load;
 mod opening;

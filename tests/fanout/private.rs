@@ -3,7 +3,8 @@
 use crate::rig::{
     Side,
     app::App,
-    reader::{H2, get, h1, h1_pending},
+    reader::{End, H2, event_source, get, h1, h1_pending},
+    wire::Item,
 };
 
 fn head(fields: &str) -> String {
@@ -74,4 +75,48 @@ async fn a_later_head_without_the_mark_shares_again() {
     exchange.event("y").await;
     assert_eq!(second.data(1).await, ["y"]);
     assert_eq!(app.requests(), 2);
+}
+
+/// A client that may not share has all that a `stream` route gives: heartbeats, caps, a way out. Its
+/// id is of the shared stream, and says nothing to the app.
+#[tokio::test]
+async fn who_may_not_share_is_served_as_on_a_stream_route() {
+    let app = App::start().await;
+    let settings = "share: public\nstrict: true\nheartbeat: 1s\nroute_subscribers_max: 2\n\
+                    cors: { origins: ['https://a.example'] }";
+    let side = Side::start(app.port(), settings);
+    let first = h1_pending(side.plain(), &get("/feed/a")).await;
+    let mut shared = app.asked().await;
+    shared.send(head("Cache-Control: private\r\n")).await;
+    let _first = first.head().await;
+
+    let ask = event_source("/feed/a")
+        .with("Origin", "https://a.example")
+        .last_id("0000000000-7");
+    let own = h1_pending(side.plain(), &ask).await;
+    let mut exchange = app.asked().await;
+    assert_eq!(exchange.field("last-event-id"), None);
+    exchange
+        .send(head("Access-Control-Allow-Origin: https://app.example\r\n"))
+        .await;
+    let mut own = own.head().await;
+    assert_eq!(
+        own.header("access-control-allow-origin"),
+        Some("https://a.example")
+    );
+    let beat = own.next().await;
+    assert!(
+        matches!(&beat, Some(Item::Comment(text)) if text == "hb"),
+        "{beat:?}"
+    );
+    exchange.event("mine").await;
+    assert_eq!(own.data(1).await, ["mine"]);
+
+    let refused = h1(side.plain(), &get("/feed/a")).await;
+    assert_eq!(refused.status, 503, "no third subscriber");
+    assert_eq!(side.metric("refused_total{reason=\"route_max\"}"), 1);
+    side.drain();
+    let (_, end) = own.rest().await;
+    assert_eq!(end, End::Complete, "it leaves with the others");
+    exchange.closed().await;
 }

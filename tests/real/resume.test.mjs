@@ -15,7 +15,8 @@ let app;
 let sidestream;
 let opened;
 
-const start = () => Sidestream.start(configFor(app, { feed: { resume: true } }));
+const start = () =>
+  Sidestream.start(configFor(app, { feed: { resume: true }, ids_key: 'the same for all of ours' }));
 
 beforeEach(async () => {
   opened = [];

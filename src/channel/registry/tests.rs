@@ -13,6 +13,7 @@ use crate::{
     route::key::Scheme,
 };
 
+mod signs;
 mod simulation;
 
 /// Instead of readers and provers: keeps the channels that want one, and those that want the other.

@@ -3,7 +3,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::model::LateJoin;
+use crate::{
+    channel::seal::Seal,
+    config::model::{LateJoin, Secret},
+    route::key::{ChannelKey, Scheme},
+};
 
 const LIMITS: RingLimits = RingLimits {
     events_max: 4,
@@ -40,6 +44,7 @@ fn in_epoch(epoch: u64, sequence: u64, app_id: Option<&'static str>) -> String {
         epoch: Epoch::new(epoch),
         sequence,
         app_id: app_id.map(Bytes::from),
+        seal: None,
     };
     id.to_string()
 }
@@ -394,7 +399,7 @@ fn a_gap_notice_says_what_is_missing() {
 }
 
 fn resuming(ids: Ids, from: Option<&str>, events: impl IntoIterator<Item = u64>) -> Ring {
-    let mut ring = ring(ids, LIMITS).resuming();
+    let mut ring = ring(ids, LIMITS).resuming(Trust::All);
     ring.begin(from.map(str::as_bytes), 256);
     for n in events {
         ring.push_event(&event(Some(&n.to_string())), Millis(n));
@@ -504,6 +509,40 @@ fn only_an_id_that_the_app_may_be_sent_is_gone_on_from() {
             None,
             "{id}"
         );
+    }
+}
+
+#[test]
+fn ids_count_as_far_as_the_ring_trusts() {
+    let key = |secret: &str| {
+        let key = ChannelKey {
+            route: "r".to_owned(),
+            scheme: Scheme::Http,
+            host: "h".to_owned(),
+            target: "/".to_owned(),
+            headers: Vec::new(),
+        };
+        Trust::Sealed(Seal::new(&Secret::new(secret), &key))
+    };
+    let mut other = ring(Ids::Local, LIMITS).resuming(key("one"));
+    other.begin(None, 256);
+    other.push_event(&event(Some("7")), Millis(0));
+    let sealed = last_wire_id(&other);
+    let plain = in_epoch(8, 1, Some("7"));
+    for (trust, id, expected) in [
+        (Trust::All, &plain, Begun::There),
+        (Trust::All, &sealed, Begun::There),
+        (Trust::Nobody, &plain, Begun::Unproven),
+        (Trust::Nobody, &sealed, Begun::Unproven),
+        (key("one"), &plain, Begun::Anew),
+        (key("one"), &sealed, Begun::There),
+        (key("two"), &sealed, Begun::Anew),
+    ] {
+        let mut ring = ring(Ids::Local, LIMITS).resuming(trust);
+        assert_eq!(ring.begin(Some(id.as_bytes()), 256), expected, "{id}");
+        let point = ring.resume_point().map(|id| &id[..]);
+        assert_eq!(point, (expected == Begun::There).then_some(&b"7"[..]));
+        assert_eq!(ring.begin(None, 256), Begun::Anew);
     }
 }
 

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{HeaderMap, header::SET_COOKIE};
 
 use super::Channel;
@@ -21,12 +20,6 @@ use crate::{
 };
 
 impl Channel {
-    /// The app's id from which it is to go on.
-    #[must_use]
-    pub fn resume_point(&self) -> Option<Bytes> {
-        self.inner.lock().ring.resume_point().cloned()
-    }
-
     /// The request is with the app.
     pub fn asked(&self, now: Millis) {
         self.inner.lock().asked_since = Some(now);
@@ -60,13 +53,14 @@ impl Channel {
         true
     }
 
-    /// A try failed in a way that may pass.
-    pub fn failed(&self, now: Millis) -> Next {
+    /// A try failed in a way that may pass. A channel that gives up with it is over by `outcome`.
+    pub fn failed(&self, outcome: Outcome, now: Millis) -> Next {
         let policy = self.policy();
         let next = {
             let mut inner = self.inner.lock();
             inner.asked_since = None;
-            inner.state.failed(&policy, now)
+            inner.is_asking = false;
+            inner.state.failed(outcome, &policy, now)
         };
         self.after_step();
         next

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     channel::state::Next,
     config::{
-        model::{Action, LateJoin, Share},
+        model::{Action, Ids, LateJoin, Share},
         testing::{fanout, route},
     },
     route::key::Scheme,
@@ -111,4 +111,45 @@ fn the_last_events_age_too() {
     channel.tick(late);
     assert_eq!(channel.row().ring_events, 0);
     assert_eq!(channel.place(None, 2, late).cursor, 2);
+}
+
+/// Of those who wait for the same attempt, the first that brings an id says where the app goes on.
+#[test]
+fn the_first_id_before_the_app_is_asked_says_where_it_goes_on() {
+    let cold = || {
+        channel(|settings| {
+            settings.resume = true;
+            settings.ids = Ids::Unique;
+        })
+    };
+    let come = |channel: &Channel, id: Option<&'static str>| {
+        let id = id.map(str::as_bytes);
+        let _entry = channel.join(id, Millis(0)).unwrap();
+    };
+    let point = |id: &'static str| Some(Bytes::from_static(id.as_bytes()));
+    let crowd = cold();
+    for id in [None, Some("7"), Some("8")] {
+        come(&crowd, id);
+    }
+    assert_eq!(crowd.attempt(), point("7"));
+
+    // While it is asked, it is too late; before the next attempt it is not.
+    let unlucky = cold();
+    come(&unlucky, None);
+    assert_eq!(unlucky.attempt(), None);
+    come(&unlucky, Some("7"));
+    let next = unlucky.failed(Outcome::Unreachable, Millis(1));
+    assert_eq!(next, Next::Retry);
+    come(&unlucky, Some("8"));
+    assert_eq!(unlucky.attempt(), point("8"));
+
+    // Who reads already must not get what was before.
+    assert!(unlucky.opened(&HeaderMap::new(), Millis(2)));
+    let live = cold();
+    come(&live, None);
+    assert_eq!(live.attempt(), None);
+    assert!(live.opened(&HeaderMap::new(), Millis(1)));
+    assert_eq!(live.cut(Millis(2)), Next::Retry);
+    come(&live, Some("7"));
+    assert_eq!(live.attempt(), None);
 }

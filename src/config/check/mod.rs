@@ -31,6 +31,7 @@ pub(super) fn check(file: &raw::File, document: &Document) -> Option<Config> {
         trusted_proxies,
         upstreams,
         routes,
+        ids_key: process::ids_key(file.ids_key.as_deref(), &root.key("ids_key")),
         table,
         limits,
         drain: process::drain(&file.drain, &root.key("drain")),

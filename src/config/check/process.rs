@@ -5,7 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     super::{
         defaults,
-        model::{Admin, Drain, Limits, ListenAddress, Listener, ListenerTls, Log, LogFormat},
+        model::{
+            Admin, Drain, Limits, ListenAddress, Listener, ListenerTls, Log, LogFormat, Secret,
+        },
         raw,
         units::{Count, Size, Time},
     },
@@ -18,6 +20,7 @@ use crate::logging;
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const THREADS_MAX: usize = 1_024;
+const IDS_KEY_CHARS_MIN: usize = 16;
 /// HTTP/2 counts streams in 31 bits.
 const STREAMS_MAX: usize = i32::MAX as usize;
 const CONNECTS_MAX: usize = 1_000_000;
@@ -243,6 +246,18 @@ pub(super) fn log(raw: &raw::Log, at: &At<'_>) -> Log {
         filter,
         format: raw.format.unwrap_or(LogFormat::Auto),
     }
+}
+
+/// As long as a key must be that nobody guesses.
+pub(super) fn ids_key(raw: Option<&str>, at: &At<'_>) -> Option<Secret> {
+    let key = raw?;
+    if key.chars().count() < IDS_KEY_CHARS_MIN {
+        at.problem(&format!(
+            "a key of fewer than {IDS_KEY_CHARS_MIN} characters can be guessed; take a random one, as \
+             of `openssl rand -hex 32`"
+        ));
+    }
+    Some(Secret::new(key))
 }
 
 /// Unless set, the CPUs that this process may use: the one thing here that is asked of the machine.

@@ -58,6 +58,12 @@ pub struct File {
     /// Settings of all fan-out and stream routes that do not say otherwise.
     #[serde(default, skip_serializing_if = "is_default")]
     pub defaults: Defaults,
+    /// A secret of 16 characters or more, the same for all pods (`${SIDESTREAM_IDS_KEY}`). With it,
+    /// ids prove that one of them gave them: under `resume: true` only such an id may say where an
+    /// app goes on for clients that share a channel without an identity. Default: none; no id may.
+    #[schemars(length(min = 16))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids_key: Option<String>,
     /// What happens to which requests. The most specific path wins, whatever the order. At least
     /// one.
     #[serde(default)]

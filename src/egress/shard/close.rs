@@ -188,7 +188,7 @@ impl Shard {
     pub(super) async fn channel_over(&mut self, index: usize, outcome: Outcome) {
         let now = clock::now();
         let reason = match outcome {
-            Outcome::Refused | Outcome::Unreachable => EndReason::UpstreamRefused,
+            Outcome::Refused | Outcome::Unreachable | Outcome::Busy => EndReason::UpstreamRefused,
             Outcome::Cut => EndReason::UpstreamCut,
             Outcome::Retired | Outcome::Revoked => EndReason::Reloaded,
             Outcome::Broken | Outcome::Lingered => EndReason::Internal,

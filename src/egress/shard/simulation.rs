@@ -243,7 +243,7 @@ impl World {
             return;
         };
         if self.random.random_ratio(1, 4) {
-            if channel.failed(now) == Next::Stop {
+            if channel.failed(Outcome::Unreachable, now) == Next::Stop {
                 self.app = App::Quiet;
             }
         } else if channel.opened(&http::HeaderMap::new(), now) {

@@ -160,7 +160,8 @@ impl World {
                     self.tally.refused += 1;
                     None
                 }
-                1 => (channel.failed(now) == Next::Retry).then_some(Reader::Trying(turn)),
+                1 => (channel.failed(Outcome::Unreachable, now) == Next::Retry)
+                    .then_some(Reader::Trying(turn)),
                 _ => {
                     self.tally.opened += 1;
                     let wanted = channel.opened(&http::HeaderMap::new(), now);

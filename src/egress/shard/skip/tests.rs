@@ -152,6 +152,7 @@ fn local_id(world: &World, sequence: u64) -> String {
         epoch,
         sequence,
         app_id: None,
+        seal: None,
     }
     .to_string()
 }
