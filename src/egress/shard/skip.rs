@@ -46,9 +46,9 @@ impl Reading {
         }
     }
 
-    /// Passes over everything up to `until`; the reader is told so before anything else. Under
-    /// `ids: unique`, and in a comment, the notice has no id: who is cut right behind it comes back
-    /// by its last event, to what is still held of what it missed.
+    /// Passes over everything up to `until`, which leaves the newest; the reader is told so before
+    /// anything else. Under `ids: unique`, and in a comment, the notice has no id: who is cut right
+    /// behind it comes back by its last event, to what is still held of what it missed.
     pub(super) fn skip(&mut self, until: u64, delivered: &mut Delivered) -> Step {
         debug_assert!(self.out.is_empty(), "what is owed goes first");
         let skip = self.holds.channel().skip(self.cursor, until);

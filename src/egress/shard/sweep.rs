@@ -209,7 +209,9 @@ impl Shard {
         let (cursor, swept) = (reading.cursor, slot.swept);
         let slow = slot.channel.settings().slow;
         if slow.policy == SlowPolicy::Skip && reading.is_too_far(&slow) {
-            return Some(reading.skip(swept, &mut self.delivered));
+            // The newest is what it is to have; only if that was evicted as well, it waits for the next.
+            let until = if cursor + 1 < swept { swept - 1 } else { swept };
+            return Some(reading.skip(until, &mut self.delivered));
         }
         let batch = match Batch::gather(&slot.channel, cursor, swept, CATCH_UP_BYTES_MAX) {
             Gathered::Batch(batch) => batch,
