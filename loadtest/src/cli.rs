@@ -75,6 +75,9 @@ pub struct Connect {
     /// Loopback addresses to connect from [default: one per 20,000 connections].
     #[arg(long)]
     pub source_addresses: Option<u8>,
+    /// Receive buffer of each connection, in bytes [default: the kernel's choice].
+    #[arg(long)]
+    pub receive_buffer: Option<u32>,
     /// Client threads per process [default: the CPUs].
     #[arg(long)]
     pub threads: Option<u32>,
@@ -209,6 +212,7 @@ impl Connect {
             source_addresses: self
                 .source_addresses
                 .unwrap_or(u8::try_from(sources).unwrap_or(1)),
+            receive_buffer_bytes: self.receive_buffer,
             insecure: self.insecure,
             threads: self.threads.unwrap_or(u32::try_from(cores).unwrap_or(1)),
             processes: self

@@ -27,6 +27,7 @@ pub struct Dialler {
     h1: Line,
     h2: Line,
     source_addresses: u8,
+    receive_buffer_bytes: Option<u32>,
 }
 
 /// Where the connections of one protocol go.
@@ -54,6 +55,7 @@ impl Dialler {
             h1: line(&plan.h1_target, "http/1.1")?,
             h2: line(&plan.h2_target, "h2")?,
             source_addresses: plan.source_addresses,
+            receive_buffer_bytes: plan.receive_buffer_bytes,
         })
     }
 
@@ -93,6 +95,9 @@ impl Dialler {
         } else {
             TcpSocket::new_v6()?
         };
+        if let Some(bytes) = self.receive_buffer_bytes {
+            socket.set_recv_buffer_size(bytes)?;
+        }
         let addresses = u32::from(self.source_addresses);
         if let (IpAddr::V4(server), 2..) = (to.ip(), addresses)
             && server.is_loopback()

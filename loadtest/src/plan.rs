@@ -35,6 +35,8 @@ pub struct Plan {
     pub connect_timeout: Duration,
     /// Loopback addresses that client sockets are spread over (each has about 28,000 ports).
     pub source_addresses: u8,
+    /// What the kernel is asked to hold of what a subscriber has not read; its own choice otherwise.
+    pub receive_buffer_bytes: Option<u32>,
     /// Accept any certificate.
     pub insecure: bool,
     /// Threads per process.
@@ -72,6 +74,7 @@ impl Plan {
             connects_in_flight_max: 256,
             connect_timeout: Duration::from_secs(15),
             source_addresses: 1,
+            receive_buffer_bytes: None,
             insecure: false,
             threads: 1,
             processes: 1,

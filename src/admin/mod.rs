@@ -8,6 +8,8 @@
 //! GET /config     what is in force, and what waits for a restart
 //! POST /drain     202: all clients are moved away, the process stays; with `Sidestream-Command: drain`
 //! ```
+//!
+//! With `metrics_address` there is a second service, for those outside: `/metrics` and nothing else.
 
 pub mod beacon;
 pub mod channels;
@@ -45,6 +47,9 @@ use crate::{
 /// Connections at the same time; more wait in the accept queue.
 const CONNECTIONS_MAX: usize = 64;
 
+/// The same of the page of metrics alone: who scrapes asks once in seconds.
+const SCRAPES_MAX: usize = 8;
+
 /// For the whole request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -66,11 +71,21 @@ pub struct Sources {
     pub config: Box<dyn Fn() -> String + Send + Sync>,
 }
 
+/// What a service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// Every page, for those on this machine.
+    All,
+    /// The metrics alone, for anybody who reaches them.
+    Metrics,
+}
+
 /// A bound admin service that does not answer yet.
 #[derive(Debug)]
 pub struct Admin {
     socket: Accepting,
     address: ListenAddress,
+    pages: Pages,
 }
 
 impl Admin {
@@ -78,9 +93,13 @@ impl Admin {
     ///
     /// # Errors
     /// The address cannot be had; the error names it.
-    pub fn bind(address: &ListenAddress) -> io::Result<Self> {
+    pub fn bind(address: &ListenAddress, pages: Pages) -> io::Result<Self> {
         let named = |error: io::Error| {
-            let text = format!("the admin service cannot listen on {address}: {error}");
+            let service = match pages {
+                Pages::All => "the admin service",
+                Pages::Metrics => "the page of metrics",
+            };
+            let text = format!("{service} cannot listen on {address}: {error}");
             io::Error::new(error.kind(), text)
         };
         let socket = Listening::open(address).map_err(named)?;
@@ -88,6 +107,7 @@ impl Admin {
         Ok(Self {
             address: bound.map_or_else(|| address.clone(), ListenAddress::Tcp),
             socket: socket.register().map_err(named)?,
+            pages,
         })
     }
 
@@ -99,11 +119,12 @@ impl Admin {
 
     /// Answers until `end` is ready. Answers under way are finished by their own tasks.
     pub async fn serve(&self, sources: Arc<Sources>, end: impl Future<Output = ()>) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let peer = match &self.address {
-            ListenAddress::Tcp(_) => Peer::Network,
-            ListenAddress::Unix { .. } => Peer::File,
+        let (peer, connections_max) = match (self.pages, &self.address) {
+            (Pages::Metrics, _) => (Peer::Scraper, SCRAPES_MAX),
+            (Pages::All, ListenAddress::Tcp(_)) => (Peer::Network, CONNECTIONS_MAX),
+            (Pages::All, ListenAddress::Unix { .. }) => (Peer::File, CONNECTIONS_MAX),
         };
+        let room = Arc::new(Semaphore::new(connections_max));
         tokio::select! {
             () = end => {}
             () = self.accept(&room, &sources, peer) => {}

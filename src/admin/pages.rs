@@ -31,6 +31,8 @@ pub(super) enum Peer {
     Network,
     /// By a unix socket, which no browser opens.
     File,
+    /// By the address for metrics, from anywhere, and by any name.
+    Scraper,
 }
 
 /// The parts of a request that decide.
@@ -90,6 +92,9 @@ pub(super) fn answer(question: &Question<'_>, sources: &Sources, now: Millis) ->
             StatusCode::MISDIRECTED_REQUEST,
             "the admin service answers to localhost and loopback addresses only",
         );
+    }
+    if question.peer == Peer::Scraper && question.path != "/metrics" {
+        return Page::text(StatusCode::NOT_FOUND, "there is only /metrics here");
     }
     let page = match question.path {
         "/livez" => live(sources, now),

@@ -1,3 +1,5 @@
+mod scraping;
+
 use std::net::SocketAddr;
 
 use tokio::{
@@ -55,7 +57,11 @@ fn loopback() -> ListenAddress {
 
 /// Starts a service and returns where it is.
 fn start(address: &ListenAddress, sources: &Arc<Sources>) -> ListenAddress {
-    let admin = Admin::bind(address).unwrap();
+    start_with(address, Pages::All, sources)
+}
+
+fn start_with(address: &ListenAddress, pages: Pages, sources: &Arc<Sources>) -> ListenAddress {
+    let admin = Admin::bind(address, pages).unwrap();
     let address = admin.address().clone();
     let lifecycle = Arc::clone(&sources.lifecycle);
     let end = async move { lifecycle.reached(Phase::Stopped).await };
@@ -355,7 +361,7 @@ async fn a_unix_socket_has_its_mode_replaces_a_stale_one_and_is_removed() {
     let answer = exchange(&address, b"GET /livez HTTP/1.1\r\nHost: anything\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 
-    let taken = Admin::bind(&wanted).unwrap_err();
+    let taken = Admin::bind(&wanted, Pages::All).unwrap_err();
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     assert!(taken.to_string().contains("admin.sock"), "{taken}");
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{channels::Channels, memory, overseer::Over};
 use crate::{
-    admin::{Admin, Sources, beacon::Beacon},
+    admin::{Admin, Pages, Sources, beacon::Beacon},
     admission::fd,
     clock,
     config::{
@@ -61,23 +61,31 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Starts the thread and returns where the admin service is.
+    /// Starts the thread and returns where the admin service is, and the metrics for those outside.
     pub(super) fn start(
         self,
-        admin: &ListenAddress,
+        admin: &config::model::Admin,
         ended: watch::Receiver<bool>,
-    ) -> Result<(Worker, ListenAddress), String> {
-        let mut address = admin.clone();
+    ) -> Result<(Worker, ListenAddress, Option<ListenAddress>), String> {
+        let (mut address, mut metrics_address) = (admin.address.clone(), None);
         let prepare = || {
-            let service = Admin::bind(admin)?;
+            let service = Admin::bind(&admin.address, Pages::All)?;
             address = service.address().clone();
+            let scraped = admin.metrics_address.map(ListenAddress::Tcp);
+            let scraped = scraped
+                .map(|at| Admin::bind(&at, Pages::Metrics))
+                .transpose()?;
+            metrics_address = scraped.as_ref().map(|service| service.address().clone());
             let beacon = self.light_beacon(&address);
             let control = Arc::new(self);
+            let keep_service = |name, service| {
+                let (control, service) = (control.clone(), Arc::new(service));
+                control
+                    .clone()
+                    .keep(name, move || control.clone().serve(Arc::clone(&service)))
+            };
             let mut tasks = vec![
-                control.keep("the admin service", {
-                    let (control, service) = (control.clone(), Arc::new(service));
-                    move || control.clone().serve(service.clone())
-                }),
+                keep_service("the admin service", service),
                 control.keep("the upkeep of channels", {
                     let control = control.clone();
                     move || control.clone().tick()
@@ -106,11 +114,12 @@ impl Control {
                     async move { beacon.shine().await }
                 }));
             }
+            tasks.extend(scraped.map(|service| keep_service("the page of metrics", service)));
             io::Result::Ok(tasks)
         };
         let worker = Worker::spawn("control".to_owned(), prepare, ended)
             .map_err(|error| error.to_string())?;
-        Ok((worker, address))
+        Ok((worker, address, metrics_address))
     }
 
     /// Without it, `healthcheck` must be told the address if that is not the file's.

@@ -55,6 +55,8 @@ pub struct Running {
     pub addresses: Vec<(String, Address)>,
     /// The admin service's address; port 0 has become a real one.
     pub admin: ListenAddress,
+    /// The same of the page of metrics for those outside, if there is one.
+    pub metrics_address: Option<ListenAddress>,
     /// Channels and caps.
     pub hub: Arc<Hub>,
     /// Starting, ready, draining, drained, stopped.
@@ -105,7 +107,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let listeners = Listeners::bind(&config.listeners).map_err(|error| error.to_string())?;
     let (opened, rotations) =
         front::open(listeners, &supervisor).map_err(|error| error.to_string())?;
-    let (threads, admin) = (config.threads, config.admin.address.clone());
+    let (threads, admin) = (config.threads, config.admin.clone());
     let hub = Arc::new(hub(config, &metrics, &peers, &dialer));
     let context = ShardContext {
         metrics: metrics.clone(),
@@ -142,7 +144,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
         over: over_sender,
         waiting: Mutex::default(),
     };
-    let (control, admin) = control.start(&admin, ended)?;
+    let (control, admin, metrics_address) = control.start(&admin, ended)?;
     let shared = Shared {
         hub: hub.clone(),
         metrics,
@@ -155,6 +157,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, String> {
     let running = Running {
         addresses: front.addresses().to_vec(),
         admin,
+        metrics_address,
         hub,
         lifecycle,
         front,
@@ -176,7 +179,12 @@ impl Running {
             .iter()
             .map(|(name, address)| format!("{name} on {address}"))
             .collect();
-        tracing::info!(listeners = listeners.join(", "), admin = %self.admin, "ready");
+        tracing::info!(
+            listeners = listeners.join(", "),
+            admin = %self.admin,
+            metrics = self.metrics_address.as_ref().map(tracing::field::display),
+            "ready"
+        );
     }
 
     /// Serves until told to end (a signal, or [`Lifecycle::leave`]), drains, and ends: at the latest

@@ -477,6 +477,8 @@ pub struct Drain {
 pub struct Admin {
     /// Default 127.0.0.1:9901. Must be loopback or a unix socket.
     pub address: ListenAddress,
+    /// Where there is `/metrics` and nothing else, for those who scrape from outside. Default: nowhere.
+    pub metrics_address: Option<SocketAddr>,
 }
 
 /// Logging.

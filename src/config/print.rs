@@ -84,6 +84,7 @@ fn raw_file(config: &Config) -> raw::File {
         admin: raw::Admin {
             address: Some(admin_address),
             mode: admin_mode,
+            metrics_address: config.admin.metrics_address.map(|at| at.to_string()),
         },
         log: raw::Log {
             filter: Some(config.log.filter.clone()),

@@ -160,7 +160,7 @@ fn a_file_that_still_changes_is_waited_for() {
 #[test]
 fn sections_that_need_a_restart_wait_and_are_named_until_they_are_taken_back() {
     let mut rig = Rig::new(&source(0, "/a"));
-    let more = "threads: 3\nlog: {filter: debug}\nadmin: {address: '127.0.0.1:1'}\n";
+    let more = "threads: 3\nlog: {filter: debug}\nadmin: {address: '127.0.0.1:3'}\n";
     rig.write(&format!("{}{more}", source(1, "/b")));
     assert_eq!(rig.settle(), Polled::Taken);
     assert_eq!(rig.path_in_force(), "/b", "the rest applies");

@@ -12,12 +12,12 @@ use crate::rig::{
     wire::Item,
 };
 
-const CHANNELS: usize = 200;
+const CHANNELS: usize = 2_000;
 const ATTEMPTS_MAX: usize = 8;
 
 /// Nobody is answered for want of time, and no attempt is given up for it.
 const PATIENT: Settings<'_> = Settings {
-    upstream: "attempts_max: 8, connect_timeout: 60s",
+    upstream: "attempts_max: 8, connections_max: 2100, connect_timeout: 60s",
     fanout: "open_wait: 60s\nhead_wait: 60s",
     limits: "",
     routes: &[],

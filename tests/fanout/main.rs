@@ -12,6 +12,7 @@ mod answers;
 mod apps_ids;
 #[path = "../rig/mod.rs"]
 mod base;
+mod budget;
 mod certificates;
 mod clients;
 mod credentials;
@@ -29,5 +30,7 @@ mod refusals;
 mod reloads;
 mod resuming;
 mod rig;
+mod scraping;
 mod seam;
 mod sharing;
+mod silence;

@@ -233,8 +233,8 @@ async fn what_takes_a_restart_is_told_and_the_rest_applies() {
         ("threads", "threads: 2", "threads: 3"),
         (
             "admin",
-            "admin: { address: '127.0.0.1:0' }",
-            "admin: { address: '127.0.0.1:1' }",
+            "admin: { address: '127.0.0.1:0'",
+            "admin: { address: '127.0.0.1:1'",
         ),
         (
             "listeners",

@@ -9,7 +9,7 @@ import yaml
 from deployed import ROOT, Deployed, render
 
 K8S = ROOT / "k8s"
-FOLDERS = ["base", "overlays/plain-container", "overlays/tls"]
+FOLDERS = ["base", "overlays/monitoring", "overlays/plain-container", "overlays/tls"]
 
 
 @pytest.fixture(scope="session")

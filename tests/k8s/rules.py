@@ -22,6 +22,9 @@ HEALTHCHECK_SECONDS_MAX = 2
 UNREADY_SECONDS_MAX = 10
 RESTART_SECONDS_MIN = 30
 
+# The name of the port that has the metrics and nothing else.
+METRICS = "metrics"
+
 # What the memory limit must have room for. The kernel charges twice what a send buffer is set to.
 PROCESS_BYTES = 32 * 2**20
 SUBSCRIBER_BYTES = 4 * 2**10
@@ -86,6 +89,16 @@ def probe_times(deployed: Deployed) -> Iterator[str]:
         yield f"liveness restarts the sidecar after {seconds('liveness')} s"
 
 
+def port_of(address: str) -> int:
+    """The port of an address that is listened on."""
+    return int(address.rsplit(":", 1)[1])
+
+
+def let_in(way: dict) -> set[str]:
+    """The ports that a way of a NetworkPolicy leads to."""
+    return {port["port"] for port in way.get("ports", [{"port": "all"}])}
+
+
 def ports_of(container: dict) -> dict[str, int]:
     """Name -> number."""
     return {port.get("name", ""): port["containerPort"] for port in container.get("ports", [])}
@@ -94,8 +107,9 @@ def ports_of(container: dict) -> dict[str, int]:
 @rule
 def ports(deployed: Deployed) -> Iterator[str]:
     """Listeners, container ports, Services and policies name the same ports; the app's is private."""
-    listening = {each["name"]: int(each["address"].rsplit(":", 1)[1]) for each in deployed.config["listeners"]}
+    listening = {each["name"]: port_of(each["address"]) for each in deployed.config["listeners"]}
     sidecar, app = ports_of(deployed.sidecar), ports_of(deployed.app)
+    sidecar.pop(METRICS, None)
     if listening != sidecar:
         yield f"listeners are {listening}, the sidecar's ports {sidecar}"
     (upstream,) = deployed.config["upstreams"].values()
@@ -105,9 +119,28 @@ def ports(deployed: Deployed) -> Iterator[str]:
     if served != {name: name for name in sidecar}:
         yield f"the Service leads {served}, the sidecar has {list(sidecar)}"
     for policy in deployed.all("NetworkPolicy"):
-        let_in = [port["port"] for way in policy["spec"]["ingress"] for port in way.get("ports", [{"port": "all"}])]
-        if not set(sidecar) <= set(let_in) <= {"http", "https"}:
-            yield f"the NetworkPolicy lets in {let_in}"
+        ways = [let_in(way) for way in policy["spec"]["ingress"]]
+        clients = [ports for ports in ways if ports != {METRICS}]
+        if not all(set(sidecar) <= ports <= {"http", "https"} for ports in clients):
+            yield f"the NetworkPolicy lets in {[sorted(ports) for ports in ways]}"
+
+
+@rule
+def metrics(deployed: Deployed) -> Iterator[str]:
+    """Prometheus finds the metrics where they are, and only where they are; clients are not led there."""
+    address = deployed.config["admin"].get("metrics_address")
+    expected = port_of(address) if address else None
+    port = ports_of(deployed.sidecar).get(METRICS)
+    if port != expected:
+        yield f"metrics_address is {address}, the sidecar's port {port}"
+    told = deployed.template["metadata"].get("annotations", {})
+    wanted = {"scrape": "true", "port": f"{expected}", "path": "/metrics"} if address else {}
+    if told != {f"prometheus.io/{name}": value for name, value in wanted.items()}:
+        yield f"Prometheus is told {told}"
+    for policy in deployed.all("NetworkPolicy"):
+        ways = [way for way in policy["spec"]["ingress"] if METRICS in let_in(way)]
+        if address and (len(ways) != 1 or let_in(ways[0]) != {METRICS} or not ways[0].get("from")):
+            yield f"the NetworkPolicy has {len(ways)} ways to the metrics, or one for others as well"
 
 
 @rule

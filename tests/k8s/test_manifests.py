@@ -16,6 +16,9 @@ VERSIONS = ["1.30", "1.33", "1.37"]
 # The oldest that the plain form is for.
 VERSIONS_PLAIN = ["1.27", *VERSIONS]
 
+# Overlays with a configuration of their own, and the section that is theirs.
+OWN_SECTION = {"overlays/tls": "listeners", "overlays/monitoring": "admin"}
+
 CASES = [f"{folder}{more}" for folder in FOLDERS for more in ("", " with components")]
 VERSION_CASES = [(case, version) for case in CASES for version in (VERSIONS_PLAIN if "plain" in case else VERSIONS)]
 
@@ -55,25 +58,28 @@ def test_the_plain_form_differs_in_nothing_else(deployed):
     assert native == deployed["overlays/plain-container"].sidecar
 
 
-def test_the_binary_understands_what_the_probes_run(deployed, tmp_path):
+def test_the_binary_understands_what_probes_and_hook_run(deployed, tmp_path):
     # Nobody listens there: an answer that says so is one of a command that was understood.
     file = tmp_path / "sidestream.yaml"
     file.write_text((K8S / "base/sidestream.yaml").read_text() + "admin: {address: 127.0.0.1:1}\n")
-    for name, probe in deployed["base"].probes.items():
-        command = [SIDESTREAM, *probe["exec"]["command"][1:]]
+    hook = deployed["base"].sidecar["lifecycle"]["preStop"]
+    for name, action in (deployed["base"].probes | {"preStop": hook}).items():
+        command = [SIDESTREAM, *action["exec"]["command"][1:]]
         run = subprocess.run(command, env={"SIDESTREAM_CONFIG": str(file)}, capture_output=True, text=True)
         assert (run.returncode, "127.0.0.1:1: no answer" in run.stderr) == (1, True), f"{name}: {run.stderr}"
 
 
 def test_configurations_are_read_as_they_are_shipped():
-    files = [K8S / "base/sidestream.yaml", K8S / "overlays/tls/sidestream.yaml"]
+    files = sorted(K8S.glob("**/sidestream.yaml"))
+    assert len(files) == 1 + len(OWN_SECTION)
     subprocess.run([SIDESTREAM, "check", *files], check=True)
 
 
-def test_the_configuration_of_the_overlay_differs_in_its_listeners_only():
-    base, tls = (yaml.safe_load((K8S / folder / "sidestream.yaml").read_text()) for folder in ("base", "overlays/tls"))
-    assert base.pop("listeners") != tls.pop("listeners")
-    assert base == tls
+@pytest.mark.parametrize(("overlay", "section"), OWN_SECTION.items())
+def test_the_configuration_of_an_overlay_differs_in_one_section_only(overlay, section):
+    base, other = (yaml.safe_load((K8S / folder / "sidestream.yaml").read_text()) for folder in ("base", overlay))
+    assert base.pop(section, None) != other.pop(section)
+    assert base == other
 
 
 def test_every_folder_is_tested():

@@ -10,6 +10,7 @@ from rules import RULES, problems
 SIDECAR = "Deployment/spec/template/spec/initContainers/0"
 APP = "Deployment/spec/template/spec/containers/0"
 POD = "Deployment/spec/template/spec"
+ANNOTATIONS = "Deployment/spec/template/metadata/annotations"
 GONE = object()
 
 # Where, the new value, and the problem that is found.
@@ -31,7 +32,7 @@ OBJECTS = [
     (f"{APP}/ports/0/containerPort", 3001, "ports: the upstream is http://127.0.0.1:3000"),
     ("Service/spec/ports/0/targetPort", "app", "ports: the Service leads {'http': 'app'}"),
     ("NetworkPolicy/spec/ingress/0/ports/0/port", "app", "ports: the NetworkPolicy lets in"),
-    ("NetworkPolicy/spec/ingress/0/ports", GONE, "ports: the NetworkPolicy lets in ['all']"),
+    ("NetworkPolicy/spec/ingress/0/ports", GONE, "ports: the NetworkPolicy lets in [['all'], ['metrics']]"),
     (f"{SIDECAR}/volumeMounts/0/subPath", "sidestream.yaml", "mounts: /etc/sidestream is mounted by subPath"),
     (f"{SIDECAR}/volumeMounts/0/readOnly", GONE, "mounts: /etc/sidestream is not read-only"),
     (f"{SIDECAR}/volumeMounts/0/mountPath", "/etc/app", "mounts: mounted are {'/etc/app'"),
@@ -70,6 +71,19 @@ CONFIGURATIONS = [
 
 CASE = "base with components"
 
+# The same of what is only there for a Prometheus outside.
+MONITORED = [
+    (f"{SIDECAR}/ports/1/containerPort", 9903, "metrics: metrics_address is 0.0.0.0:9902, the sidecar's port 9903"),
+    (f"{SIDECAR}/ports/1/name", "numbers", "metrics: metrics_address is 0.0.0.0:9902, the sidecar's port None"),
+    (f"{ANNOTATIONS}/prometheus.io~port", "9901", "metrics: Prometheus is told"),
+    (ANNOTATIONS, GONE, "metrics: Prometheus is told {}"),
+    ("Service/spec/ports/0/targetPort", "metrics", "ports: the Service leads {'http': 'metrics'}"),
+    ("NetworkPolicy/spec/ingress/1", GONE, "metrics: the NetworkPolicy has 0 ways"),
+    ("NetworkPolicy/spec/ingress/1/from", GONE, "metrics: the NetworkPolicy has 1 ways"),
+    ("NetworkPolicy/spec/ingress/0/ports/0/port", "metrics", "metrics: the NetworkPolicy has 2 ways"),
+]
+MONITORED_CASE = "overlays/monitoring with components"
+
 
 def change(objects: list[dict], where: str, value) -> None:
     """Sets or removes one value; a slash in a key is written as a tilde."""
@@ -84,9 +98,12 @@ def change(objects: list[dict], where: str, value) -> None:
         place[last] = value
 
 
-@pytest.mark.parametrize(("where", "value", "problem"), OBJECTS)
-def test_a_changed_manifest_is_found(deployed, where, value, problem):
-    shipped = deployed[CASE]
+CHANGES = [(CASE, *each) for each in OBJECTS] + [(MONITORED_CASE, *each) for each in MONITORED]
+
+
+@pytest.mark.parametrize(("case", "where", "value", "problem"), CHANGES)
+def test_a_changed_manifest_is_found(deployed, case, where, value, problem):
+    shipped = deployed[case]
     changed = Deployed(copy.deepcopy(shipped.objects), shipped.config)
     change(changed.objects, where, value)
     assert any(found.startswith(problem) for found in problems(changed)), problems(changed)
@@ -102,6 +119,12 @@ def test_a_changed_configuration_is_found(deployed, tmp_path, old, new, problem)
     assert any(each.startswith(problem) for each in found), found
 
 
+def test_metrics_that_nobody_was_told_of_are_found(deployed):
+    changed = copy.deepcopy(deployed[CASE])
+    changed.config["admin"]["metrics_address"] = "0.0.0.0:9902"
+    assert [each.split(":")[0] for each in problems(changed)] == ["metrics", "metrics"]
+
+
 def test_a_certificate_from_elsewhere_is_found(deployed):
     changed = copy.deepcopy(deployed["overlays/tls"])
     changed.config["listeners"][0]["tls"]["key"] = "/etc/keys/tls.pem"
@@ -109,5 +132,5 @@ def test_a_certificate_from_elsewhere_is_found(deployed):
 
 
 def test_no_rule_goes_unproven():
-    proven = {problem.split(":")[0] for *_, problem in OBJECTS + CONFIGURATIONS}
+    proven = {problem.split(":")[0] for *_, problem in OBJECTS + MONITORED + CONFIGURATIONS}
     assert proven == {rule.__name__ for rule in RULES}

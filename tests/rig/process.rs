@@ -186,7 +186,17 @@ impl Process {
     }
 
     async fn ask_admin(&self, head: &str) -> String {
-        let ListenAddress::Tcp(address) = self.running().admin else {
+        Self::ask(&self.running().admin, head).await
+    }
+
+    /// As [`Process::admin`], of the service for those who scrape from outside.
+    pub(crate) async fn scrape(&self, path: &str) -> String {
+        let address = self.running().metrics_address.as_ref().unwrap();
+        Self::ask(address, &format!("GET {path} HTTP/1.1\r\n")).await
+    }
+
+    async fn ask(address: &ListenAddress, head: &str) -> String {
+        let ListenAddress::Tcp(address) = *address else {
             panic!("not TCP");
         };
         let mut client = Client::connect(address).await;
@@ -235,7 +245,7 @@ fn in_common(folder: &Path) -> String {
     format!(
         "version: 1\n\
          threads: 2\n\
-         admin: {{ address: '127.0.0.1:0' }}\n\
+         admin: {{ address: '127.0.0.1:0', metrics_address: '127.0.0.1:0' }}\n\
          listeners:\n\
          \x20 - {{ name: plain, address: '127.0.0.1:0' }}\n\
          \x20 - name: tls\n\

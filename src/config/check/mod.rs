@@ -2,6 +2,7 @@
 //! so that all problems of a file show at once; a configuration comes out only if there were none.
 
 mod address;
+mod admin;
 mod at;
 mod clients;
 mod cors;
@@ -26,6 +27,7 @@ pub(super) fn check(file: &raw::File, document: &Document) -> Option<Config> {
     let trusted_proxies = clients::trusted(file, &root);
     let upstreams = upstreams::upstreams(&file.upstreams, &root.key("upstreams"));
     let (routes, table) = routes::routes(file, &upstreams, &limits, &root);
+    let admin = admin::admin(&file.admin, &listeners, &root.key("admin"));
     let config = Config {
         listeners,
         trusted_proxies,
@@ -35,7 +37,7 @@ pub(super) fn check(file: &raw::File, document: &Document) -> Option<Config> {
         table,
         limits,
         drain: process::drain(&file.drain, &root.key("drain")),
-        admin: process::admin(&file.admin, &root.key("admin")),
+        admin,
         log: process::log(&file.log, &root.key("log")),
         threads: process::threads(file.threads, &root.key("threads")),
     };

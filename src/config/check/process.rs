@@ -1,13 +1,11 @@
-//! What belongs to the process as a whole: listeners, limits, drain, admin, log, threads.
+//! What belongs to the process as a whole: listeners, limits, drain, log, threads.
 
 use std::{path::PathBuf, time::Duration};
 
 use super::{
     super::{
         defaults,
-        model::{
-            Admin, Drain, Limits, ListenAddress, Listener, ListenerTls, Log, LogFormat, Secret,
-        },
+        model::{Drain, Limits, ListenAddress, Listener, ListenerTls, Log, LogFormat, Secret},
         raw,
         units::{Count, Size, Time},
     },
@@ -90,7 +88,11 @@ pub(super) fn file_path(text: &str, at: &At<'_>) -> PathBuf {
     PathBuf::from(text)
 }
 
-fn listen_address(text: &str, mode: Option<&raw::Mode>, at: &At<'_>) -> Option<ListenAddress> {
+pub(super) fn listen_address(
+    text: &str,
+    mode: Option<&raw::Mode>,
+    at: &At<'_>,
+) -> Option<ListenAddress> {
     let bits = mode.map_or(Some(defaults::LISTENER_MODE), |mode| {
         let digits = mode.0.strip_prefix("0o").unwrap_or(&mode.0);
         u32::from_str_radix(digits, 8)
@@ -211,27 +213,6 @@ pub(super) fn drain(raw: &raw::Drain, at: &At<'_>) -> Drain {
         margin,
         listen_min,
     }
-}
-
-pub(super) fn admin(raw: &raw::Admin, at: &At<'_>) -> Admin {
-    let default = ListenAddress::Tcp(defaults::ADMIN_ADDRESS);
-    let address = match &raw.address {
-        Some(text) => listen_address(text, raw.mode.as_ref(), at).unwrap_or(default),
-        None => {
-            if raw.mode.is_some() {
-                at.key("mode")
-                    .key_problem("only a unix socket has a mode; leave it out here");
-            }
-            default
-        }
-    };
-    if !address::is_local(&address) {
-        at.key("address").problem(
-            "the admin service has no login; keep it on loopback, as in `127.0.0.1:9901`, \
-             or on a unix socket",
-        );
-    }
-    Admin { address }
 }
 
 pub(super) fn log(raw: &raw::Log, at: &At<'_>) -> Log {

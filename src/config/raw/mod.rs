@@ -285,6 +285,10 @@ pub struct Admin {
     /// Permission bits of a unix socket, octal, in quotes. Default `"0660"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// An address on which there is `/metrics` and nothing else, for those who scrape from outside.
+    /// Default: none. Changing it needs a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_address: Option<String>,
 }
 
 /// Logging, to standard error. Changing it needs a restart.

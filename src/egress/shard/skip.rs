@@ -62,7 +62,16 @@ impl Reading {
             SlowPolicy::Conflate(_) if self.cursor < self.conflated || self.is_too_far(slow) => {
                 return self.next_newest(swept, delivered);
             }
-            SlowPolicy::Skip if self.is_too_far(slow) => return Err(self.skip(swept, delivered)),
+            SlowPolicy::Skip if self.is_too_far(slow) => {
+                // The newest is what it is to have; only if that was evicted as well, it waits for the
+                // next.
+                let until = if self.cursor + 1 < swept {
+                    swept - 1
+                } else {
+                    swept
+                };
+                return Err(self.skip(until, delivered));
+            }
             SlowPolicy::Disconnect | SlowPolicy::Skip | SlowPolicy::Conflate(_) => {}
         }
         let channel = self.holds.channel();
@@ -108,7 +117,7 @@ impl Reading {
         }
     }
 
-    /// Passes over everything up to `until`; the reader is told so before anything else. Under
+    /// Passes over everything up to `until`, which leaves what is newer; the reader is told so first. Under
     /// `ids: unique`, and in a comment, the notice has no id: who is cut right behind it comes back
     /// by its last event, to what is still held of what it missed.
     fn skip(&mut self, until: u64, delivered: &mut Delivered) -> Step {

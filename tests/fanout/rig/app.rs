@@ -1,7 +1,7 @@
 //! An app that asks the test: each request waits until the test says byte for byte what is answered,
 //! and when.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::sync::{Mutex, mpsc};
 
@@ -78,6 +78,15 @@ impl App {
     /// The next request, answered with the head of an event stream.
     pub(crate) async fn opens(&self) -> Exchange {
         let mut exchange = self.asked().await;
+        exchange.send(STREAM).await;
+        exchange
+    }
+
+    /// As [`App::opens`], of a request that may take so long to come.
+    pub(crate) async fn opens_within(&self, time: Duration) -> Exchange {
+        let mut asked = self.asked.lock().await;
+        let asked = tokio::time::timeout(time, asked.recv()).await;
+        let mut exchange = asked.expect("a request in time").unwrap();
         exchange.send(STREAM).await;
         exchange
     }

@@ -2,6 +2,7 @@
 //! what to answer, and settings of fan-out routes.
 
 pub(crate) mod app;
+pub(crate) mod outside;
 pub(crate) mod reader;
 pub(crate) mod wire;
 

@@ -2,7 +2,7 @@
 // connection `{reading, close()}` once the stream is open.
 //
 // options: `headers`, `lastEventId` (sent as a header), `ca` (PEM file for https); of nodeHttp1 also
-// `localAddress` (to connect from).
+// `localAddress` (to connect from), of httpx `reading` (of an earlier connection, to go on with).
 //
 // A client either `reconnects` by itself, carrying its last event id, or is opened again by the test.
 // It `keepsBareIds` when it remembers the id of a block without data, as the standard says.
@@ -22,7 +22,7 @@ import EventSource2 from 'eventsource2';
 import { Child } from '../../node/child.mjs';
 import { until } from '../../node/wait.mjs';
 import { TYPES } from './payloads.mjs';
-import { Reading, SseParser } from './sse.mjs';
+import { Reading, SseParser } from '../../node/sse.mjs';
 
 /** What a browser's EventSource sends. */
 export const EVENT_SOURCE_HEADERS = { accept: 'text/event-stream', 'cache-control': 'no-cache' };
@@ -208,7 +208,8 @@ function httpxClient(name, flags) {
   return {
     name,
     async open(url, options = {}) {
-      const reading = new Reading();
+      const reading = options.reading ?? new Reading();
+      const { opens } = reading;
       let rest = '';
       const onStdout = (bytes) => {
         const lines = (rest + bytes).split('\n');
@@ -225,12 +226,13 @@ function httpxClient(name, flags) {
       const args = [HTTPX_SCRIPT, url, ...flags, ...trust, ...resume];
       const child = new Child(name, PYTHON, args, { onStdout });
       child.process.stdout.setEncoding('utf8');
-      await child.untilReady(() => reading.opens > 0);
+      await child.untilReady(() => reading.opens > opens);
       return { reading, close: () => child.stop('SIGKILL') };
     },
   };
 }
 
+export const httpxSse = httpxClient('httpx-sse', []);
 export const eventSource4 = eventSourceClient('eventsource 4', EventSource4);
 
 /** Every client, with the listener it is to be used on. */
@@ -254,6 +256,6 @@ export const CLIENTS = [
   },
   { ...eventSource4, listener: 'plain' },
   { ...fetchEventSourceClient, listener: 'plain' },
-  { ...httpxClient('httpx-sse', []), listener: 'plain', version: 'HTTP/1.1' },
+  { ...httpxSse, listener: 'plain', version: 'HTTP/1.1' },
   { ...httpxClient('httpx-sse over h2', ['--http2']), listener: 'secure', version: 'HTTP/2' },
 ];

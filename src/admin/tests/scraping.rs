@@ -1,0 +1,55 @@
+//! The page of metrics for those outside.
+
+use super::*;
+
+#[tokio::test]
+async fn who_scrapes_from_outside_gets_the_metrics_and_nothing_else() {
+    let sources = sources();
+    let address = start_with(&loopback(), Pages::Metrics, &sources);
+    let drain = "POST /drain HTTP/1.1\r\nSidestream-Command: drain\r\n";
+    for (head, status) in [
+        ("GET /metrics HTTP/1.1\r\n", 200),
+        ("GET /metrics?name=x HTTP/1.1\r\n", 200),
+        ("HEAD /metrics HTTP/1.1\r\n", 200),
+        ("POST /metrics HTTP/1.1\r\n", 405),
+        ("GET /metrics/ HTTP/1.1\r\n", 404),
+        ("GET / HTTP/1.1\r\n", 404),
+        ("GET /livez HTTP/1.1\r\n", 404),
+        ("GET /channels HTTP/1.1\r\n", 404),
+        ("GET /config HTTP/1.1\r\n", 404),
+        (drain, 404),
+    ] {
+        // By whatever name: it is a pod's address, or a Service's.
+        let request = format!("{head}Host: 10.1.2.3:9902\r\n\r\n");
+        let answer = exchange(&address, request.as_bytes()).await;
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&expected), "{head}: {answer}");
+        let has_metrics = answer.contains("sidestream_subscribers_max");
+        assert_eq!(has_metrics, status == 200 && head.starts_with("GET"));
+    }
+    assert_eq!(sources.lifecycle.phase(), Phase::Starting);
+}
+
+#[tokio::test]
+async fn who_scrapes_and_never_reads_keeps_nobody_from_the_admin_service() {
+    let sources = sources();
+    let scraped = start_with(&loopback(), Pages::Metrics, &sources);
+    let admin = start(&loopback(), &sources);
+    let ListenAddress::Tcp(scraped) = scraped else {
+        panic!("not TCP")
+    };
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        silent.push(TcpStream::connect(scraped).await.unwrap());
+    }
+    assert_eq!(get(&admin, "/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_had_is_named() {
+    let sources = sources();
+    let address = start_with(&loopback(), Pages::Metrics, &sources);
+    let taken = Admin::bind(&address, Pages::Metrics).unwrap_err();
+    let said = format!("the page of metrics cannot listen on {address}: ");
+    assert!(taken.to_string().starts_with(&said), "{taken}");
+}
