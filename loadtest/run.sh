@@ -9,6 +9,7 @@
 # Exit code 0: every check passed. 1: a check failed. 2: the test could not be run.
 # Settings, all optional (the numbers are those of `core`):
 #   H1 H2 RATE SIZE DURATION             subscribers, events per second, bytes, seconds
+#   BATCH_DELAY                          how long sidestream lets events wait for others, as in 20ms
 #   SMALL LARGE                          subscribers of the two readings of `memory`
 #   DEMO_HTTP DEMO_HTTPS DEMO_PATH       where the demo listens
 #   SIDESTREAM_BIN LOADTEST_BIN          programs to use instead of building them (release)
