@@ -227,7 +227,6 @@ impl World {
                     name: client::key(self.next).into(),
                     data: Bytes::from(format!("{}{padding}", self.next)),
                     id: Some(Bytes::from(self.next.to_string())),
-                    ..Event::default()
                 };
                 self.next += 1;
                 event
