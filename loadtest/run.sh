@@ -10,6 +10,7 @@
 # Exit code 0: every check passed. 1: a check failed. 2: the test could not be run.
 # Settings, all optional (the numbers are those of `core`):
 #   H1 H2 RATE SIZE DURATION             subscribers, events per second, bytes, seconds
+#   BATCH_DELAY                          how long sidestream lets events wait for others, as in 20ms
 #   SMALL LARGE                          subscribers of the two readings of `memory`
 #   STALLED ROUNDS                       of `stalled`: who reads nothing; runs of which the middle counts
 #   DEMO_HTTP DEMO_HTTPS DEMO_PATH       where the demo listens

@@ -160,11 +160,11 @@ impl Ring {
         let newest = self.newest.as_ref();
         let key = newest.and_then(|newest| key::of(&newest.by, event));
         let sequence = self.head + 1;
+        let are_looked_up = self.resumes || self.ids == Ids::Unique;
         // Ids outlive the read that they came in: an own copy, else 2 bytes pin a whole read.
-        let app_id = event.id.as_deref().map(Bytes::copy_from_slice);
-        if let Some(id) = &app_id
-            && (self.resumes || self.ids == Ids::Unique)
-        {
+        let app_id = event.id.as_deref().filter(|_| are_looked_up);
+        let app_id = app_id.map(Bytes::copy_from_slice);
+        if let Some(id) = &app_id {
             self.app_ids.note(id, sequence);
         }
         let frame = match self.ids {
@@ -207,9 +207,14 @@ impl Ring {
         }
     }
 
-    /// Evicts what is older than the age bound.
+    /// Evicts what is older than the age bound. A burst, or a ring that ran dry, leaves no memory
+    /// behind.
     pub fn expire(&mut self, now: Millis) {
         self.evict(now);
+        let len = self.entries.len();
+        if self.entries.capacity() > 4 * len.max(16) {
+            self.entries.shrink_to(2 * len);
+        }
     }
 
     /// Frees `wanted` bytes, oldest entries first, but keeps the newest `keep` entries and what is
@@ -323,18 +328,25 @@ impl Ring {
             bytes_before: self.bytes_total,
             kind,
         };
-        self.bytes += entry.cost();
-        self.bytes_total += entry.cost() as u64;
-        self.entries.push_back(entry);
+        let cost = entry.cost();
+        // Before it comes, or a full ring would double its memory for one entry.
+        self.make_room(1, cost, now);
+        self.bytes += cost;
+        self.bytes_total += cost as u64;
         if let Some(newest) = &mut self.newest {
             newest.append(key, self.head);
         }
-        self.evict(now);
+        self.entries.push_back(entry);
         self.check_invariants();
         self.head
     }
 
     fn evict(&mut self, now: Millis) {
+        self.make_room(0, 0, now);
+    }
+
+    /// Evicts what no longer fits when so many entries of so many bytes come.
+    fn make_room(&mut self, entries: usize, bytes: usize, now: Millis) {
         while let Some(oldest) = self.entries.front() {
             let factor = if oldest.sequence > self.swept {
                 UNSWEPT_FACTOR
@@ -342,10 +354,11 @@ impl Ring {
                 1
             };
             // The newest stays whatever its size, or level readers could never take it.
-            let over = self.entries.len() > self.limits.events_max.max(1) * factor
-                || (self.bytes > self.limits.bytes_max * factor && self.entries.len() > 1)
+            let len = self.entries.len() + entries;
+            let over = len > self.limits.events_max.max(1) * factor
+                || (self.bytes + bytes > self.limits.bytes_max * factor && len > 1)
                 || (factor == 1 && now.since(oldest.at) > self.limits.age_max);
-            if !over || self.entries.len() <= self.ends_kept() {
+            if !over || (entries == 0 && len <= self.ends_kept()) {
                 break;
             }
             self.evict_one();

@@ -1,10 +1,11 @@
 //! What the app's events take in a ring, which is more than what the app sends: they are encoded and
 //! framed, and their ids are kept.
 
-use super::model::EventLimits;
+use super::model::{APP_ID_OVERHEAD, ENTRY_OVERHEAD, EventLimits};
 
-/// Beside its bytes: the entry itself, the framing of the longest chunk, the blank line.
-const ENTRY: usize = 96 + 20 + 1;
+/// Beside its bytes: the entry itself, its place in the index of ids, the framing of the longest
+/// chunk, the blank line.
+const ENTRY: usize = ENTRY_OVERHEAD + APP_ID_OVERHEAD + 20 + 1;
 
 /// Our own ids have no more bytes, beside the app's that they may carry.
 const OWN_ID_MAX: usize = 32;

@@ -362,12 +362,20 @@ pub enum GapNotice {
     Close,
 }
 
+/// What an event costs in a ring beyond its bytes: its entry, what shares its bytes, and how much
+/// larger than asked for an allocation may be.
+pub const ENTRY_OVERHEAD: usize = 152;
+
+/// What the app's id of an event costs beyond its bytes, where ids are looked up: the same, and its
+/// place in the index.
+pub const APP_ID_OVERHEAD: usize = 128;
+
 /// Bounds of a replay ring; whichever is met first evicts the oldest event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingLimits {
     /// Default 1,024.
     pub events_max: usize,
-    /// Default 1 MiB, accounted as payload + 96 B an event.
+    /// Default 1 MiB, accounted as payload + [`ENTRY_OVERHEAD`] an event.
     pub bytes_max: usize,
     /// Default 10 min.
     pub age_max: Duration,

@@ -119,7 +119,9 @@ fn flow(node: &Yaml) -> String {
             format!("[{}]", items.join(", "))
         }
         // As in the file: octal digits would be a number without quotes.
-        Yaml::String(text) if text.starts_with('0') => format!("{text:?}"),
+        Yaml::String(text) if text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{text:?}")
+        }
         Yaml::String(text) => text.clone(),
         Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::Mapping(_) | Yaml::Tagged(_) => {
             serde_yaml::to_string(node).unwrap().trim().to_owned()

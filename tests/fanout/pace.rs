@@ -1,6 +1,6 @@
 //! Readers that are too far behind and stay, and streams that are of age.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use sidestream::clock;
 
@@ -8,7 +8,7 @@ use crate::rig::{
     Settings, Side,
     app::App,
     reader::{End, H2, Reader, event_source, get, h1, h1_over, h1_pending, narrow},
-    wire::Item,
+    wire::{Event, Item},
 };
 
 const EVENTS: u64 = 3_000;
@@ -171,4 +171,84 @@ async fn a_stream_of_age_ends_as_its_client_survives_it() {
     assert_eq!(side.metric(ended), 5);
     assert_eq!(app.requests(), 1, "the channel stays");
     side.until_empty().await;
+}
+
+/// One of ten prices that change all the time, or one that changes once.
+fn symbol(number: u64) -> u64 {
+    if number == 1_000 { 10 } else { number % 10 }
+}
+
+/// Reads up to the last event. Whatever is not there was announced, and has a newer one behind it.
+/// Returns the newest of each symbol, and how many are not there.
+async fn read_newest(reader: &mut Reader) -> (BTreeMap<u64, u64>, u64) {
+    let (mut newest, mut next, mut missing) = (BTreeMap::new(), 0, 0);
+    let mut announced = false;
+    while next < EVENTS {
+        let event = match reader.next().await.expect("it stays") {
+            Item::Event(event) if !event.is_gap() => event,
+            Item::Event(Event { data: notice, .. }) | Item::Comment(notice) => {
+                assert!(!notice.contains(r#""reason":"skipped""#), "{notice}");
+                announced |= notice.contains(r#""reason":"conflated""#);
+                continue;
+            }
+            Item::Retry(_) | Item::Id(_) => continue,
+        };
+        let (_, rest) = event.data.split_once(r#"{"number":"#).unwrap();
+        let number: u64 = rest.split(',').next().unwrap().parse().unwrap();
+        assert!(number == next || (number > next && announced), "{number}");
+        missing += number - next;
+        next = number + 1;
+        newest.insert(symbol(number), number);
+    }
+    (newest, missing)
+}
+
+#[tokio::test]
+async fn who_is_too_far_behind_gets_the_newest_of_each_key_over_every_protocol() {
+    let app = App::start().await;
+    let side = Side::with(
+        app.port(),
+        &Settings {
+            fanout: "slow: { policy: conflate, conflate_by: /symbol, events_max: 20, \
+                     stall_max: 60s }\nbatch_delay: 5ms",
+            limits: "tcp_send_buffer_bytes: 4KiB",
+            ..Settings::default()
+        },
+    );
+    let pending = h1_pending(side.plain(), &get("/feed/a")).await;
+    let mut exchange = app.opens().await;
+    let mut healthy = pending.head().await;
+    let h2 = H2::connect(side.plain()).await;
+    let http10 = get("/feed/a").http10();
+    let mut slow = [
+        h1_over(narrow(side.plain()).await, &event_source("/feed/a")).await,
+        h1_over(narrow(side.plain()).await, &get("/feed/a")).await,
+        h1_over(narrow(side.plain()).await, &http10).await,
+        h2.ask(&event_source("/feed/a")).await,
+    ];
+    let text = "x".repeat(1_000);
+    for number in 0..EVENTS {
+        let symbol = symbol(number);
+        let data = format!(r#"{{"number":{number},"text":"{text}","symbol":"{symbol}"}}"#);
+        exchange.event(&data).await;
+        healthy.event().await;
+    }
+    let newest = (0..EVENTS).map(|number| (symbol(number), number)).collect();
+    let mut all_missing = 0;
+    for reader in &mut slow {
+        let (seen, missing) = read_newest(reader).await;
+        assert_eq!(seen, newest);
+        assert!(missing > 0);
+        all_missing += i64::try_from(missing).unwrap();
+    }
+    side.until_metric("behind_subscribers", 0).await;
+    assert_eq!(
+        side.metric("events_skipped_total{route=\"feed\"}"),
+        all_missing
+    );
+    assert!(side.metric("gaps_total{route=\"feed\",kind=\"conflated\"}") >= 4);
+    exchange.event("level again").await;
+    for reader in &mut slow {
+        assert_eq!(reader.data(1).await, ["level again"]);
+    }
 }

@@ -3,11 +3,19 @@
 use bytes::Bytes;
 
 use super::gap::Gap;
-use crate::{clock::Millis, sse::encode::Frame};
+pub use crate::config::model::ENTRY_OVERHEAD;
+use crate::{clock::Millis, config::model::APP_ID_OVERHEAD, sse::encode::Frame};
 
-/// What an entry costs beyond its bytes: the allocation's header, the entry and its place in the
-/// id index.
-pub const ENTRY_OVERHEAD: usize = 96;
+/// What `Bytes` allocates to be shared, in the size class of the allocator.
+const SHARED: usize = 32;
+
+/// How much larger than asked for an allocation of an event is, more or less.
+const ROUNDED_UP: usize = 16;
+
+const _: () = assert!(
+    ENTRY_OVERHEAD >= size_of::<Entry>() + SHARED + ROUNDED_UP,
+    "an entry costs no more than is accounted"
+);
 
 /// One thing that readers meet, in order.
 #[derive(Debug, Clone)]
@@ -29,7 +37,7 @@ pub enum EntryKind {
     Event {
         /// Encoded and framed once.
         frame: Frame,
-        /// The app's id, if the event had one.
+        /// The app's id, if the event had one and ids are looked up.
         app_id: Option<Bytes>,
     },
     /// Events may be missing here; told in the form that a reader's library survives.
@@ -44,7 +52,8 @@ impl Entry {
         ENTRY_OVERHEAD
             + match &self.kind {
                 EntryKind::Event { frame, app_id } => {
-                    frame.chunked().len() + app_id.as_ref().map_or(0, Bytes::len)
+                    let app_id = app_id.as_ref().map_or(0, |id| APP_ID_OVERHEAD + id.len());
+                    frame.chunked().len() + app_id
                 }
                 EntryKind::Gap(gap) => gap.event.chunked().len() + gap.comment.chunked().len(),
                 EntryKind::End => 0,

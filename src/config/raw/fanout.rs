@@ -216,7 +216,7 @@ pub struct Ring {
     /// Events. Default 1024.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_max: Option<Count>,
-    /// Size, with 96 bytes added for each event. Default 1MiB.
+    /// Size, with 152 bytes added for each event. Default 1MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_max: Option<Size>,
     /// Age. Default 10m.

@@ -37,6 +37,9 @@ const JOINS: usize = 200;
 /// Those of them who come last: life is hard on clients here, and the end wants a few.
 const LATECOMERS: usize = 20;
 
+/// Bytes that the narrowest of the clients lets wait for it.
+const PIPE_BYTES_MIN: usize = 16;
+
 /// The app's stream, as its reader would drive it.
 enum App {
     /// Nobody asked.
@@ -224,7 +227,6 @@ impl World {
                     name: client::key(self.next).into(),
                     data: Bytes::from(format!("{}{padding}", self.next)),
                     id: Some(Bytes::from(self.next.to_string())),
-                    ..Event::default()
                 };
                 self.next += 1;
                 event
@@ -320,7 +322,7 @@ impl World {
             reader,
             last_event_id: id,
             http10,
-            buffer: 16 << self.random.random_range(0..10),
+            buffer: PIPE_BYTES_MIN << self.random.random_range(0..10),
         };
         let (theirs, socket) = self.rig.join(ask, self.now());
         let bare = http10.then_some(socket);

@@ -108,7 +108,8 @@ impl Reading {
             Gathered::Batch(batch) => Ok(batch),
             // All of it has newer ones that come in their turn.
             Gathered::Nothing => {
-                delivered.passed += self.conflated - self.cursor;
+                let passed = self.conflated - self.cursor;
+                channel.route_metrics.events_skipped.add(passed);
                 self.cursor = self.conflated;
                 Err(Step::More)
             }

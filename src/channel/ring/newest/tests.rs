@@ -176,22 +176,19 @@ proptest! {
             ring.expire(now);
             prop_assert!(ring.lost() <= ring.oldest_cursor());
             for until in 1..=ring.head() {
-                let newest: Vec<u64> = (1..=until)
-                    .filter(|n| {
-                        let behind = &all[*n as usize..until as usize];
-                        !behind.contains(&all[*n as usize - 1])
-                    })
-                    .collect();
+                let is_last = |n: u64, until: u64| {
+                    let (at, until) = (usize::try_from(n).unwrap(), usize::try_from(until).unwrap());
+                    !all[at..until].contains(&all[at - 1])
+                };
+                let newest: Vec<u64> = (1..=until).filter(|n| is_last(*n, until)).collect();
                 for cursor in 0..until {
                     match got(&ring, cursor, until) {
                         None => prop_assert!(cursor < ring.lost()),
                         // Before the newest sweep some are gone that newer ones stand for by now.
                         Some(got) => {
                             let expected = newest.iter().copied().filter(|n| *n > cursor);
-                            let is_held = |n: &u64| {
-                                *n > ring.oldest_cursor()
-                                    || !all[*n as usize..].contains(&all[*n as usize - 1])
-                            };
+                            let is_held =
+                                |n: &u64| *n > ring.oldest_cursor() || is_last(*n, ring.head());
                             let expected: Vec<u64> = expected.filter(is_held).collect();
                             prop_assert_eq!(got, expected);
                         }

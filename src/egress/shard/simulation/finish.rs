@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::{App, JOINS, Tally, World};
+use super::{App, JOINS, PIPE_BYTES_MIN, Tally, World};
 use crate::{
+    channel::ring::UNSWEPT_FACTOR,
     error::{EndReason, GapReason},
     metrics::labels::Protocol,
 };
@@ -65,24 +66,32 @@ impl World {
 
     async fn everybody_reads(&mut self) {
         let later = self.now().after(self.rig.settings.batch_delay);
-        for _ in 0..10_000 {
+        // What the narrowest pipe takes to bring all that a ring may hold.
+        let owed_max = self.rig.settings.ring.bytes_max.max(10_000) * UNSWEPT_FACTOR;
+        let mut moving = Vec::new();
+        for _ in 0..owed_max / PIPE_BYTES_MIN {
             let shard = self.shard();
             shard.work().await;
             shard.sweep_due(later).await;
-            let mut moved = false;
+            moving.clear();
             for at in (0..self.clients.len()).rev() {
                 let before = self.clients[at].received;
                 let stays = self.clients[at].read(usize::MAX, &self.ends);
-                moved |= !stays || self.clients[at].received > before;
+                if !stays || self.clients[at].received > before {
+                    moving.push(self.clients[at].state().clone());
+                }
                 if !stays {
                     self.client_leaves(at);
                 }
             }
-            if !moved {
+            if moving.is_empty() {
                 return;
             }
         }
-        panic!("it never comes to rest");
+        panic!(
+            "it never comes to rest: {moving:?} under {:?}",
+            self.rig.settings
+        );
     }
 
     /// All are gone: nothing is held.

@@ -82,7 +82,6 @@ impl World {
                     name: (self.key)(self.published + n).into(),
                     data: Bytes::from((self.published + n).to_string()),
                     id: Some(Bytes::from(format!("a{}", self.published + n))),
-                    ..Event::default()
                 })
                 .collect();
             self.published += events.len() as u64;
@@ -309,7 +308,7 @@ async fn a_reader_too_far_behind_gets_the_newest_of_each_key() {
             let (before, told) = world.skipped();
             assert_eq!(told, conflated(before + 1, reads), "{}", world.text);
             let newest = [4, 6, reads - 1, reads].map(|n| n.to_string());
-            assert_eq!(world.seen()[before as usize + 1..], newest);
+            assert_eq!(world.seen()[usize::try_from(before).unwrap() + 1..], newest);
             world.publish(1, 1).await;
             assert!(world.read(&mut client).await);
             let next = (reads + 1).to_string();
@@ -358,7 +357,7 @@ async fn what_even_the_newest_lack_is_told() {
     let (before, told) = world.skipped();
     // The ring holds 8, and as many beside it.
     assert_eq!(told, notice(before + 1, 84), "{}", world.text);
-    let seen = &world.seen()[before as usize + 1..];
+    let seen = &world.seen()[usize::try_from(before).unwrap() + 1..];
     let rest = (85..=100).map(|n: u64| n.to_string());
     let rest: Vec<_> = std::iter::once(conflated(85, 100)).chain(rest).collect();
     assert_eq!(seen, rest);
