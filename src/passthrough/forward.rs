@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::model::{TrustedProxies, UpstreamAddress},
+        config::model::{AppHttp, TrustedProxies, UpstreamAddress},
         route::key::Scheme,
     };
 
@@ -172,6 +172,7 @@ mod tests {
                 port: 3000,
             },
             tls: None,
+            http: AppHttp::One,
             host,
             connect_timeout: Duration::from_secs(1),
             read_timeout: Duration::from_secs(1),

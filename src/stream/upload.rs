@@ -2,10 +2,8 @@
 
 use std::future::pending;
 
-use bytes::Bytes;
 use pingora::{Error, ErrorType, Result, protocols::http::ServerSession};
 
-use super::request::Framing;
 use crate::upstream::exchange::Uplink;
 
 /// A body that goes up piece by piece: the next one is read from the client when the app has taken
@@ -13,7 +11,6 @@ use crate::upstream::exchange::Uplink;
 #[derive(Debug)]
 pub(super) struct Upload {
     uplink: Uplink,
-    framing: Framing,
     stage: Stage,
 }
 
@@ -39,17 +36,13 @@ pub(super) enum WaitsFor {
 }
 
 impl Upload {
-    pub(super) fn new(uplink: Uplink, framing: Framing, session: &mut ServerSession) -> Self {
+    pub(super) fn new(uplink: Uplink, session: &mut ServerSession) -> Self {
         let stage = if session.is_body_done() {
             Stage::Whole
         } else {
             Stage::Reading
         };
-        Self {
-            uplink,
-            framing,
-            stage,
-        }
+        Self { uplink, stage }
     }
 
     /// On whom it waits now.
@@ -90,7 +83,10 @@ impl Upload {
                 let data = session.read_body_or_idle(false).await;
                 let data = data.map_err(Error::into_down)?;
                 let is_last = data.is_none() || session.is_body_done();
-                self.take(data.unwrap_or_default(), is_last);
+                if is_last {
+                    self.stage = Stage::Whole;
+                }
+                self.uplink.put(data.unwrap_or_default(), is_last);
                 Ok(())
             }
             WaitsFor::Answer => {
@@ -101,22 +97,6 @@ impl Upload {
                 Err(left(session, body).await)
             }
         }
-    }
-
-    fn take(&mut self, data: Bytes, is_last: bool) {
-        let mut piece = match data.len() {
-            // An empty chunk would be the last one.
-            0 => Bytes::new(),
-            _ => self.framing.piece(data),
-        };
-        if is_last {
-            self.stage = Stage::Whole;
-            piece = match (piece, self.framing.end()) {
-                (piece, end) if end.is_empty() => piece,
-                (piece, end) => [piece, end].concat().into(),
-            };
-        }
-        self.uplink.put(piece);
     }
 }
 
