@@ -3,6 +3,7 @@
 //! Values of these types exist only after `check` accepted the file. Nothing re-validates them, and
 //! states that make no sense cannot be written down here.
 
+mod app_http;
 mod clients;
 mod cors;
 mod key_by;
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    app_http::AppHttp,
     clients::{ForwardedHeader, PerAddress, TrustedProxies},
     cors::{Cors, OriginPattern, Origins},
     key_by::{JsonPointer, KeyBy},
@@ -111,6 +113,8 @@ pub struct Upstream {
     pub address: UpstreamAddress,
     /// TLS towards the app.
     pub tls: Option<UpstreamTls>,
+    /// Which HTTP it speaks.
+    pub http: AppHttp,
     /// The `Host` header that the app sees.
     pub host: UpstreamHost,
     /// Limit on connecting, TLS handshake included; and how long an app that has been asked for a
@@ -123,8 +127,8 @@ pub struct Upstream {
     pub write_timeout: Duration,
     /// How long an unused pass-through connection is kept. Default 60 s.
     pub idle_timeout: Duration,
-    /// Connections in use at most: streams of channels, relays, and pass-through requests. Beyond,
-    /// streams wait and requests get 503. Default 1,024, fitted to the descriptors.
+    /// Exchanges at most: streams of channels, relays, and pass-through requests. Beyond, streams
+    /// wait and requests get 503. Default 1,024, fitted to the descriptors.
     pub connections_max: usize,
     /// Attempts to open a stream that may be in flight at once; the others wait in line. After
     /// failures there are fewer. Default 32.
@@ -136,7 +140,10 @@ impl Upstream {
     /// Timeouts and bounds are not part of that; they change under a stream that is open.
     #[must_use]
     pub fn is_same_app(&self, other: &Self) -> bool {
-        self.address == other.address && self.tls == other.tls && self.host == other.host
+        self.address == other.address
+            && self.tls == other.tls
+            && self.http == other.http
+            && self.host == other.host
     }
 }
 

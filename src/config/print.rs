@@ -141,6 +141,7 @@ fn upstream(app: &Upstream) -> raw::Upstream {
     raw::Upstream::Settings(Box::new(raw::UpstreamSettings {
         address,
         tls,
+        http: Some(app.http),
         host: Some(host),
         connect_timeout: Some(app.connect_timeout.into()),
         read_timeout: Some(app.read_timeout.into()),

@@ -185,6 +185,11 @@ snapshot!(
     "upstreams: {app: {address: 'http://app', connect_timeout: 0}}",
     "upstreams: {app: {address: 'http://app', connections_max: 0}}",
     "upstreams: {app: {address: 'http://app', attempts_max: 0}}",
+    "upstreams: {app: {address: 'http://app', http: auto}}",
+    "upstreams: {app: {address: 'unix:/x', http: auto}}",
+    "upstreams: {app: {address: 'https://app', http: 3}}",
+    "upstreams: {app: {address: 'https://app', http: 1.1}}",
+    "upstreams: {app: {address: 'https://app', http: h2}}",
     "upstreams:\n  app: http://app\n  app: http://other",
 );
 

@@ -212,6 +212,8 @@ fn timeouts_and_bounds_do_not_make_another_app() {
         ("app: 'http://app:443'", false),
         ("app: {address: 'https://app', tls: {verify: false}}", false),
         ("app: {address: 'https://app', host: inner}", false),
+        ("app: {address: 'https://app', http: 1}", true),
+        ("app: {address: 'https://app', http: auto}", false),
         ("other: 'https://app'", true),
     ] {
         assert_eq!(before.is_same_app(&app(settings)), is_same, "{settings}");

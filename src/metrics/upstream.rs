@@ -7,6 +7,8 @@ use super::{Labels, LevelFamily, Registrar, cell::Level};
 pub struct UpstreamMetrics {
     /// Connections in use: streams, relays and pass-through requests.
     pub connections: Level,
+    /// HTTP/2 connections that streams and relays share; each of these is one of `connections`.
+    pub shared_connections: Level,
     /// Connections at most.
     pub connections_max: Level,
     /// Attempts to open a stream in flight.
@@ -21,6 +23,7 @@ pub struct UpstreamMetrics {
 #[derive(Debug)]
 pub(super) struct UpstreamFamilies {
     connections: LevelFamily,
+    shared_connections: LevelFamily,
     connections_max: LevelFamily,
     attempts: LevelFamily,
     attempts_max: LevelFamily,
@@ -32,7 +35,11 @@ impl UpstreamFamilies {
         Self {
             connections: r.family(
                 "app_connections",
-                "Connections to the app in use now, pass-through included",
+                "Exchanges with the app now, pass-through included: a connection each by HTTP/1.1, a stream by HTTP/2",
+            ),
+            shared_connections: r.family(
+                "app_shared_connections",
+                "HTTP/2 connections to the app that event streams share now",
             ),
             connections_max: r.family(
                 "app_connections_max",
@@ -57,6 +64,7 @@ impl UpstreamFamilies {
         };
         UpstreamMetrics {
             connections: level(&self.connections),
+            shared_connections: level(&self.shared_connections),
             connections_max: level(&self.connections_max),
             attempts: level(&self.attempts),
             attempts_max: level(&self.attempts_max),

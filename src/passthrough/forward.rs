@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::model::{TrustedProxies, UpstreamAddress},
+        config::model::{AppHttp, TrustedProxies, UpstreamAddress},
         route::key::Scheme,
     };
 
@@ -175,6 +175,7 @@ mod tests {
                 port: 3000,
             },
             tls: None,
+            http: AppHttp::One,
             host,
             connect_timeout: Duration::from_secs(1),
             read_timeout: Duration::from_secs(1),

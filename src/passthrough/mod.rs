@@ -18,10 +18,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Version, header};
 use pingora::{
-    Error, ErrorType, OrErr, Result,
+    Error, ErrorType, OrErr, Result, RetryType,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
-    protocols::http::ServerSession,
+    protocols::{ALPN, http::ServerSession},
     proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session},
     server::configuration::ServerConf,
     upstreams::peer::HttpPeer,
@@ -33,7 +33,7 @@ use crate::{
     admission::{self, fd},
     client::Client,
     clock,
-    config::model::{Action, Stream},
+    config::model::{Action, AppHttp, Stream},
     decide::{Decision, FanOut, Reader, reader},
     egress::shard::ShardHandle,
     error::RefuseReason,
@@ -247,7 +247,11 @@ impl ProxyHttp for PassThrough {
         Ok(self.admit(session, passage).await? || self.stream(session, passage).await?)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        passage: &mut Passage,
+    ) -> Result<Box<HttpPeer>> {
         let Some(routed) = &passage.routed else {
             return Error::e_explain(ErrorType::InternalError, "request without a route");
         };
@@ -262,6 +266,14 @@ impl ProxyHttp for PassThrough {
                 .or_err(ErrorType::ConnectError, "resolving the app's address")
                 .map_err(Error::into_up)?
                 .into();
+            if upstream.http == AppHttp::Auto
+                && session.req_header().headers.contains_key(header::UPGRADE)
+            {
+                // Only HTTP/1.1 switches protocols.
+                for peer in &mut passage.peers {
+                    peer.options.alpn = ALPN::H1;
+                }
+            }
         }
         match passage.peers.front() {
             Some(peer) => Ok(Box::new(peer.clone())),
@@ -278,6 +290,11 @@ impl ProxyHttp for PassThrough {
         let Some(routed) = &passage.routed else {
             return Ok(());
         };
+        // Pingora falls back to HTTP/1.1 when the app ignores ALPN.
+        if routed.route.upstream.http == AppHttp::Two && head.version != Version::HTTP_2 {
+            let text = "the app does not offer HTTP/2 (ALPN)";
+            return Error::e_explain(ErrorType::ConnectError, text).map_err(Error::into_up);
+        }
         if let Some(watch) = &routed.watch {
             watch.begin(clock::now());
         }
@@ -363,9 +380,14 @@ impl ProxyHttp for PassThrough {
             // what came is a write that timed out.
             error.as_down();
         }
-        let repeatable =
-            session.req_header().method.is_idempotent() && !session.retry_buffer_truncated();
-        if reused && !passage.sent && *error.etype() == ErrorType::WriteError {
+        let is_body_kept = !session.retry_buffer_truncated();
+        let repeatable = session.req_header().method.is_idempotent() && is_body_kept;
+        // By HTTP/2 the app says which requests it has not looked at (RFC 9113, section 8.7).
+        let is_untouched =
+            *error.etype() == ErrorType::H2Error && matches!(error.retry, RetryType::Decided(true));
+        if is_untouched && is_body_kept {
+            error.set_retry(true);
+        } else if reused && !passage.sent && *error.etype() == ErrorType::WriteError {
             // A pooled connection that was dead before the head was out: the app saw no request.
             error.set_retry(true);
         } else if repeatable {

@@ -1,6 +1,6 @@
 //! Streams of one client's own: a chat's answer to a POST, an MCP session.
 //!
-//! Each request has its own connection to the app. One task per request, that of pingora's proxy,
+//! Each request has its own exchange with the app. One task per request, that of pingora's proxy,
 //! moves the body up and the answer down, so whoever is slow makes the other side wait and nothing
 //! is queued. What the app answers with an event stream is kept alive in the app's silence; any
 //! other answer passes as it is.
@@ -69,7 +69,7 @@ impl Streams {
         }
     }
 
-    /// Serves one request. Dropping the future closes the connection to the app.
+    /// Serves one request. Dropping the future gives the exchange with the app up.
     ///
     /// # Errors
     /// The app failed, or the client is gone. When the answer had begun, the client must see that it
@@ -125,7 +125,7 @@ impl Streams {
                 return Err(failed(&error));
             }
         };
-        let mut body = downlink.into_body();
+        let mut body = Body::from(downlink);
         let form = answer::for_client(&mut head, session.req_header())?;
         if let Action::Fanout(settings) = &route.action
             && let Some(cors) = &settings.cors
@@ -213,19 +213,18 @@ impl Streams {
         client: Client,
     ) -> Result<Result<(Downlink, Upload), OpenError>> {
         let has_body = !session.is_body_empty();
-        let (head, framing) = request::for_app(session.req_header(), has_body, client, upstream)?;
+        let (head, follows) = request::for_app(session.req_header(), has_body, client, upstream)?;
         let body = if session.is_body_done() {
             upload::Body::Whole
         } else {
             upload::Body::UnderWay
         };
         let sent = tokio::select! {
-            sent = self.dialer.send(upstream, head, clock::now()) => sent,
+            sent = self.dialer.send(upstream, head, follows, clock::now()) => sent,
             gone = left(session, body) => return Err(gone),
         };
         let limits = self.hub.config.load().limits;
-        Ok(sent
-            .map(|(downlink, uplink)| (downlink, Upload::new(uplink, framing, session, &limits))))
+        Ok(sent.map(|(downlink, uplink)| (downlink, Upload::new(uplink, session, &limits))))
     }
 }
 

@@ -1,37 +1,11 @@
 //! What the app is asked: the client's request, less what concerns its connection to us. Pure.
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use pingora::{Result, http::RequestHeader};
 
-use crate::{client::Client, config::model::Upstream, passthrough::forward, sse::encode::Frame};
-
-/// How the body goes to the app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// As it is: the client told its length, and pingora holds it to that.
-    Length,
-    /// In chunks.
-    Chunked,
-}
-
-impl Framing {
-    /// A piece of the body as it goes to the app; never empty.
-    pub(super) fn piece(self, data: Bytes) -> Bytes {
-        match self {
-            Self::Length => data,
-            Self::Chunked => Frame::raw(&data).chunked().clone(),
-        }
-    }
-
-    /// What ends the body.
-    pub(super) const fn end(self) -> Bytes {
-        match self {
-            Self::Length => Bytes::new(),
-            Self::Chunked => Bytes::from_static(b"0\r\n\r\n"),
-        }
-    }
-}
+use crate::{
+    client::Client, config::model::Upstream, passthrough::forward, upstream::exchange::RequestBody,
+};
 
 /// Fields that concern one connection only, whether `Connection` names them or not.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -46,7 +20,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// The head for the app, and how the body will follow.
+/// The head for the app, without the framing of the body that follows.
 ///
 /// # Errors
 /// A value cannot stand in a header field.
@@ -55,7 +29,7 @@ pub(super) fn for_app(
     has_body: bool,
     client: Client,
     upstream: &Upstream,
-) -> Result<(Box<RequestHeader>, Framing)> {
+) -> Result<(Box<RequestHeader>, RequestBody)> {
     let mut head = given.clone();
     head.set_version(Version::HTTP_11);
     let authority = given.uri.authority().map(ToString::to_string);
@@ -73,13 +47,12 @@ pub(super) fn for_app(
         head.insert_header(header::ACCEPT_ENCODING, "identity")?;
     }
     forward::request(&mut head, client, upstream)?;
-    let framing = if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) {
-        head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-        Framing::Chunked
-    } else {
-        Framing::Length
+    let body = match (has_body, head.headers.contains_key(header::CONTENT_LENGTH)) {
+        (false, _) => RequestBody::None,
+        (true, true) => RequestBody::Sized,
+        (true, false) => RequestBody::Unsized,
     };
-    Ok((Box::new(head), framing))
+    Ok((Box::new(head), body))
 }
 
 /// The fields that `Connection` names, less those that a request cannot do without.
@@ -136,7 +109,7 @@ mod tests {
         head
     }
 
-    fn asked(given: &RequestHeader, has_body: bool) -> (Box<RequestHeader>, Framing) {
+    fn asked(given: &RequestHeader, has_body: bool) -> (Box<RequestHeader>, RequestBody) {
         let client = Client::peer("192.0.2.7".parse().ok(), Scheme::Https);
         for_app(given, has_body, client, &testing::upstream(1)).unwrap()
     }
@@ -158,14 +131,19 @@ mod tests {
                 ("X-Forwarded-For", "6.6.6.6"),
             ],
         );
-        let (head, framing) = asked(&given, true);
-        assert_eq!(framing, Framing::Chunked);
-        for gone in ["connection", "keep-alive", "x-hop", "te"] {
+        let (head, body) = asked(&given, true);
+        assert_eq!(body, RequestBody::Unsized);
+        for gone in [
+            "connection",
+            "keep-alive",
+            "x-hop",
+            "te",
+            "transfer-encoding",
+        ] {
             assert!(!head.headers.contains_key(gone), "{gone}");
         }
         for (name, value) in [
             ("host", "shop.example"),
-            ("transfer-encoding", "chunked"),
             ("mcp-session-id", "s"),
             ("last-event-id", "7"),
             ("expect", "100-continue"),
@@ -178,20 +156,16 @@ mod tests {
     }
 
     #[test]
-    fn a_body_goes_in_the_framing_that_its_length_allows() {
+    fn what_follows_is_known_by_its_length_or_not_at_all() {
         for (fields, has_body, expected) in [
-            (&[("Content-Length", "5")][..], true, Framing::Length),
-            (&[], true, Framing::Chunked),
-            (&[], false, Framing::Length),
-            (&[("Content-Length", "0")], false, Framing::Length),
+            (&[("Content-Length", "5")][..], true, RequestBody::Sized),
+            (&[], true, RequestBody::Unsized),
+            (&[], false, RequestBody::None),
+            (&[("Content-Length", "0")], false, RequestBody::None),
         ] {
-            let (head, framing) = asked(&head("POST", fields), has_body);
-            assert_eq!(framing, expected, "{fields:?}");
-            let chunked = head.headers.contains_key("transfer-encoding");
-            assert_eq!(chunked, framing == Framing::Chunked, "{fields:?}");
+            let (_, body) = asked(&head("POST", fields), has_body);
+            assert_eq!(body, expected, "{fields:?}");
         }
-        assert_eq!(Framing::Chunked.piece("ab".into()), "2\r\nab\r\n");
-        assert_eq!(Framing::Length.piece("ab".into()), "ab");
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::future::{pending, poll_fn};
 use bytes::Bytes;
 use pingora::{Error, ErrorType, Result, protocols::http::ServerSession};
 
-use super::request::Framing;
 use crate::{config::model::Limits, passthrough::pace::Wait, upstream::exchange::Uplink};
 
 /// A body that goes up piece by piece: the next one is read from the client when the app has taken
@@ -13,7 +12,6 @@ use crate::{config::model::Limits, passthrough::pace::Wait, upstream::exchange::
 #[derive(Debug)]
 pub(super) struct Upload {
     uplink: Uplink,
-    framing: Framing,
     stage: Stage,
     /// How slowly the client may send. Over HTTP/1 the turnstile sees to that, where the bytes pass.
     wait: Option<Wait>,
@@ -41,12 +39,7 @@ pub(super) enum WaitsFor {
 }
 
 impl Upload {
-    pub(super) fn new(
-        uplink: Uplink,
-        framing: Framing,
-        session: &mut ServerSession,
-        limits: &Limits,
-    ) -> Self {
+    pub(super) fn new(uplink: Uplink, session: &mut ServerSession, limits: &Limits) -> Self {
         let stage = if session.is_body_done() {
             Stage::Whole
         } else {
@@ -54,7 +47,6 @@ impl Upload {
         };
         Self {
             uplink,
-            framing,
             stage,
             wait: session.is_http2().then(|| Wait::new(limits)),
         }
@@ -97,7 +89,10 @@ impl Upload {
             WaitsFor::Client => {
                 let data = self.read(session).await.map_err(Error::into_down)?;
                 let is_last = data.is_none() || session.is_body_done();
-                self.take(data.unwrap_or_default(), is_last);
+                if is_last {
+                    self.stage = Stage::Whole;
+                }
+                self.uplink.put(data.unwrap_or_default(), is_last);
                 Ok(())
             }
             WaitsFor::Answer => {
@@ -122,22 +117,6 @@ impl Upload {
         };
         wait.received(data.as_ref().map_or(0, Bytes::len));
         Ok(data)
-    }
-
-    fn take(&mut self, data: Bytes, is_last: bool) {
-        let mut piece = match data.len() {
-            // An empty chunk would be the last one.
-            0 => Bytes::new(),
-            _ => self.framing.piece(data),
-        };
-        if is_last {
-            self.stage = Stage::Whole;
-            piece = match (piece, self.framing.end()) {
-                (piece, end) if end.is_empty() => piece,
-                (piece, end) => [piece, end].concat().into(),
-            };
-        }
-        self.uplink.put(piece);
     }
 }
 

@@ -2,40 +2,70 @@
 //!
 //! What matters to a channel is how a body ends: the app's own end is one thing, a cut another. So
 //! each read tells data, [`Part::End`] and [`Cut`] apart. Nothing here retries, and nothing keeps
-//! time but for connecting: dropping a future or the [`Body`] closes the connection.
+//! time but for connecting.
+//!
+//! By HTTP/1.1 an exchange has a connection of its own, by HTTP/2 a stream of a shared one. Dropping
+//! a future or the [`Body`] closes the one and resets the other.
 
+mod call;
 mod duplex;
+mod failure;
+mod line;
+mod link;
+mod trunk;
+mod trunks;
 
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header::TRANSFER_ENCODING};
+use http::{HeaderMap, StatusCode, uri::Scheme};
 use pingora::{
-    BError, ErrorType,
-    connectors::http::Connector,
+    connectors::TransportConnector,
     http::RequestHeader,
-    protocols::http::{client::HttpSession, v1::client::HttpSession as Http1Session},
-    upstreams::peer::{HttpPeer, Peer},
+    protocols::{ALPN, Stream, http::v1::client::HttpSession as Http1Session},
+    upstreams::peer::{HttpPeer, Peer as _},
 };
 
-pub use self::duplex::{Downlink, Heard, Uplink};
+use self::{
+    call::Order,
+    link::Link,
+    trunk::Trunk,
+    trunks::{Dialled, Trunks, Way},
+};
+pub use self::{
+    duplex::Uplink,
+    failure::{Cut, CutKind, OpenError},
+    link::{Downlink, Heard},
+};
 use super::{
     gate::{Place, Turn},
-    peer::{PeerError, Peers, Purpose},
+    peer::{Peers, Purpose},
     request::UpstreamRequest,
     turns::Attempt,
 };
-use crate::{clock, config::model::Upstream, error::ConnectOutcome};
+use crate::{
+    clock::{self, Millis},
+    config::model::{AppHttp, Upstream},
+};
 
 /// Bytes of a refusal's body that are kept for those who wait for the channel.
 pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
-/// Heads of status 1xx that may come before the real one.
-const INFORMATIONAL_HEADS_MAX: usize = 16;
+/// What follows the head of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestBody {
+    /// Nothing.
+    None,
+    /// As much as its `Content-Length` says.
+    Sized,
+    /// Nobody knows how much.
+    Unsized,
+}
 
 /// Opens exchanges. One per process.
 pub struct Dialer {
-    connector: Connector,
+    transport: TransportConnector,
+    trunks: Trunks,
     peers: Arc<Peers>,
 }
 
@@ -44,7 +74,8 @@ impl Dialer {
     #[must_use]
     pub fn new(peers: Arc<Peers>) -> Self {
         Self {
-            connector: Connector::new(None),
+            transport: TransportConnector::new(None),
+            trunks: Trunks::default(),
             peers,
         }
     }
@@ -65,9 +96,9 @@ impl Dialer {
         let turn = tokio::time::timeout(patience, gate.turn())
             .await
             .map_err(|_| OpenError::Busy(gate.crowd()))?;
-        match self.reach(upstream, head).await {
-            Ok(session) => Ok(Asked {
-                session,
+        match self.put(upstream, head).await {
+            Ok(link) => Ok(Asked {
+                downlink: Downlink::new(link),
                 turn,
                 attempt_time_max: upstream.connect_timeout,
             }),
@@ -78,38 +109,87 @@ impl Dialer {
         }
     }
 
-    async fn reach(
-        &self,
-        upstream: &Upstream,
-        head: Box<RequestHeader>,
-    ) -> Result<Box<Http1Session>, OpenError> {
-        let peers = self
-            .peers
-            .resolve(upstream, Purpose::EventStream, clock::now())
-            .await?;
-        let mut session = self.connect(&peers).await?;
-        session.read_timeout = None;
+    /// Sends a request that has no body.
+    async fn put(&self, upstream: &Upstream, head: Box<RequestHeader>) -> Result<Link, OpenError> {
+        let way = self.reach(upstream, &head, RequestBody::None, clock::now());
+        let stream = match way.await? {
+            Way::Own(stream) => stream,
+            Way::Shared(call, _) => return Ok(Link::Shared(call)),
+        };
+        let mut session = Box::new(Http1Session::new(stream));
         session.write_timeout = Some(upstream.connect_timeout);
         session
             .write_request_header(head)
             .await
             .map_err(OpenError::no_head)?;
-        Ok(session)
+        Ok(Link::Own(session))
     }
 
-    /// Tries each address once, in order.
-    async fn connect(&self, peers: &[HttpPeer]) -> Result<Box<Http1Session>, OpenError> {
+    /// Finds a way to the app: tries each of its addresses once, in order. By HTTP/2 the head is sent
+    /// with that.
+    async fn reach(
+        &self,
+        upstream: &Upstream,
+        head: &RequestHeader,
+        body: RequestBody,
+        now: Millis,
+    ) -> Result<Way, OpenError> {
+        let scheme = match upstream.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        };
+        let order = match upstream.http {
+            AppHttp::One => None,
+            AppHttp::Two | AppHttp::Auto => {
+                Some(Order::new(head, scheme, body).map_err(OpenError::Request)?)
+            }
+        };
+        let resolving = self.peers.resolve(upstream, Purpose::EventStream, now);
         let mut failure = OpenError::Unreachable("it has no address".to_owned());
-        for peer in peers {
-            match Box::pin(self.connector.get_http_session(peer)).await {
-                Ok((HttpSession::H1(session), _)) => return Ok(Box::new(session)),
-                Ok((HttpSession::H2(_) | HttpSession::Custom(()), _)) => {
-                    failure = OpenError::Unreachable("it insists on HTTP/2".to_owned());
+        for peer in &resolving.await? {
+            let way = match &order {
+                None => self.connect(peer).await.map(Way::Own),
+                Some(order) => {
+                    let dial = self.dial(upstream, peer);
+                    self.trunks.way(peer.reuse_hash(), order, dial).await
                 }
-                Err(error) => failure = OpenError::unreachable(peer, &error),
+            };
+            match way {
+                Ok(way) => return Ok(way),
+                Err(error) => failure = error,
             }
         }
         Err(failure)
+    }
+
+    async fn connect(&self, peer: &HttpPeer) -> Result<Stream, OpenError> {
+        Box::pin(self.transport.new_stream(peer))
+            .await
+            .map_err(|error| OpenError::unreachable(peer, &error))
+    }
+
+    /// Connects to an app that may speak HTTP/2.
+    async fn dial(&self, upstream: &Upstream, peer: &HttpPeer) -> Result<Dialled, OpenError> {
+        let unreachable =
+            |problem: &str| OpenError::Unreachable(format!("{}: {problem}", peer.address()));
+        let stream = self.connect(peer).await?;
+        let is_agreed = match upstream.tls {
+            Some(_) => stream.selected_alpn_proto() == Some(ALPN::H2),
+            // Nothing was asked: the configuration says so.
+            None => true,
+        };
+        match upstream.http {
+            AppHttp::Two | AppHttp::Auto if is_agreed => {}
+            AppHttp::One | AppHttp::Auto => return Ok(Dialled::One(stream)),
+            AppHttp::Two => return Err(unreachable("it does not offer HTTP/2 (ALPN)")),
+        }
+        let counted = self.peers.gates.of(upstream).hold_shared();
+        let opening = tokio::time::timeout(upstream.connect_timeout, Trunk::open(stream, counted));
+        match opening.await {
+            Ok(Ok(trunk)) => Ok(Dialled::Trunk(trunk)),
+            Ok(Err(problem)) => Err(unreachable(&problem)),
+            Err(_) => Err(unreachable("it does not answer in HTTP/2")),
+        }
     }
 }
 
@@ -119,9 +199,9 @@ impl fmt::Debug for Dialer {
     }
 }
 
-/// A request that is with the app. Dropping it closes the connection.
+/// A request that is with the app. Dropping it gives the exchange up.
 pub struct Asked {
-    session: Box<Http1Session>,
+    downlink: Downlink,
     turn: Turn,
     /// An app that is silent for longer holds no attempt any more: some send no head before their
     /// first event, which may be hours away.
@@ -138,16 +218,16 @@ impl Asked {
     /// Waits for the head, for as long as it takes: some apps send it with their first event.
     ///
     /// # Errors
-    /// When the app answers with something that is no HTTP/1 response, or not at all.
+    /// When the app answers with something that is no HTTP response, or not at all.
     pub async fn answer(self) -> Result<Opened, OpenError> {
         let Self {
-            mut session,
+            mut downlink,
             turn,
             attempt_time_max,
         } = self;
-        let (head, place) = judged(read_head(&mut session), turn, attempt_time_max).await?;
+        let (head, place) = judged(final_head(&mut downlink), turn, attempt_time_max).await?;
         let body = Body {
-            session,
+            link: downlink.into_link(),
             _place: place,
         };
         Ok(Opened { head, body })
@@ -178,47 +258,15 @@ async fn judged(
 }
 
 /// Reads heads until one is final.
-async fn read_head(session: &mut Http1Session) -> Result<ResponseHead, OpenError> {
-    for _ in 0..=INFORMATIONAL_HEADS_MAX {
-        session.read_response().await.map_err(OpenError::no_head)?;
-        let Some(head) = session.resp_header() else {
-            break;
-        };
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(OpenError::NoHead(
-                "it switched protocols unasked".to_owned(),
-            ));
-        }
-        if !head.status.is_informational() {
-            return checked_head(head.status, &head.headers);
+async fn final_head(downlink: &mut Downlink) -> Result<ResponseHead, OpenError> {
+    loop {
+        if let Heard::Final(head) = downlink.heard().await? {
+            return Ok(ResponseHead {
+                status: head.status,
+                headers: head.headers.clone(),
+            });
         }
     }
-    Err(OpenError::NoHead(
-        "it sent informational heads without end".to_owned(),
-    ))
-}
-
-/// Refuses a transfer coding that pingora would read as a body without framing: bytes that we
-/// cannot decode, whose end we could not tell from a cut.
-fn checked_head(status: StatusCode, headers: &HeaderMap) -> Result<ResponseHead, OpenError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter();
-    let is_plain = match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => coding
-            .as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => false,
-    };
-    if !is_plain {
-        return Err(OpenError::NoHead(
-            "it used a transfer coding other than chunked".to_owned(),
-        ));
-    }
-    Ok(ResponseHead {
-        status,
-        headers: headers.clone(),
-    })
 }
 
 /// An answered request.
@@ -239,10 +287,10 @@ pub struct ResponseHead {
     pub headers: HeaderMap,
 }
 
-/// A response body that is being read. Dropping it closes the connection.
+/// A response body that is being read. Dropping it gives the exchange up.
 pub struct Body {
-    session: Box<Http1Session>,
-    /// Behind the session, so that the connection is closed before its place is free.
+    link: Link,
+    /// Behind the link, so that the exchange is over before its place is free.
     _place: Option<Place>,
 }
 
@@ -257,22 +305,28 @@ impl fmt::Debug for Body {
 pub enum Part<'a> {
     /// Payload, free of HTTP framing; may be empty.
     Data(&'a [u8]),
-    /// The app's own end: last chunk, content length reached, or a close where nothing else
-    /// delimits the body.
+    /// The app's own end: last chunk, END_STREAM, content length reached, or a close where nothing
+    /// else delimits the body.
     End,
+}
+
+impl From<Downlink> for Body {
+    /// The body behind the final head; its place is held by whoever serves the client.
+    fn from(downlink: Downlink) -> Self {
+        Self {
+            link: downlink.into_link(),
+            _place: None,
+        }
+    }
 }
 
 impl Body {
     /// Waits for the next bytes. Cancel safe: a dropped call has lost nothing.
     ///
     /// # Errors
-    /// When the connection broke before the body's end. Nothing can be read afterwards.
+    /// When the exchange broke off before the body's end. Nothing can be read afterwards.
     pub async fn read(&mut self) -> Result<Part<'_>, Cut> {
-        match self.session.read_body_ref().await {
-            Ok(Some(data)) => Ok(Part::Data(data)),
-            Ok(None) => Ok(Part::End),
-            Err(error) => Err(Cut::from_pingora(&error)),
-        }
+        self.link.read().await
     }
 
     /// Reads the start of a refusal's body, for as long as `wait`. What did not fit can be read on.
@@ -318,134 +372,6 @@ pub enum Rest {
     More,
     /// The connection broke, or the rest is too slow: an ailing app is not to be asked by everyone.
     Cut,
-}
-
-/// The connection broke before the body's end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut {
-    /// What kind of break.
-    pub kind: CutKind,
-    /// For the log.
-    pub text: String,
-}
-
-/// Ways of a cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CutKind {
-    /// The app closed in the middle of the body.
-    Truncated,
-    /// The connection failed: reset, timed out, TLS ended without a farewell.
-    Connection,
-    /// The chunks make no sense.
-    Framing,
-}
-
-impl Cut {
-    fn from_pingora(error: &BError) -> Self {
-        let kind = if matches!(error.etype(), ErrorType::ConnectionClosed) {
-            CutKind::Truncated
-        } else if matches!(
-            error.etype(),
-            ErrorType::ReadError | ErrorType::ReadTimedout
-        ) {
-            CutKind::Connection
-        } else {
-            CutKind::Framing
-        };
-        Self {
-            kind,
-            text: brief(error),
-        }
-    }
-}
-
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.kind {
-            CutKind::Truncated => "the app closed in the middle of the stream",
-            CutKind::Connection => "the connection to the app failed",
-            CutKind::Framing => "the app sent a malformed body",
-        };
-        write!(f, "{what}: {}", self.text)
-    }
-}
-
-impl std::error::Error for Cut {}
-
-/// Why there is no response head.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OpenError {
-    /// The request cannot be written. Names of fields, never values.
-    Request(String),
-    /// No turn came in time.
-    Busy(String),
-    /// The upstream has no address.
-    Peer(PeerError),
-    /// No connection.
-    Unreachable(String),
-    /// Connected, but no usable head came.
-    NoHead(String),
-}
-
-impl OpenError {
-    /// The metric label.
-    #[must_use]
-    pub fn outcome(&self) -> ConnectOutcome {
-        match self {
-            Self::Busy(_) => ConnectOutcome::Busy,
-            Self::Peer(_) | Self::Unreachable(_) => ConnectOutcome::Unreachable,
-            Self::Request(_) | Self::NoHead(_) => ConnectOutcome::NoHead,
-        }
-    }
-
-    fn unreachable(peer: &HttpPeer, error: &BError) -> Self {
-        // What a failed handshake is about stands in the context alone; it is rustls' text.
-        let problem = match &error.context {
-            Some(context) if matches!(error.etype(), ErrorType::TLSHandshakeFailure) => context
-                .as_str()
-                .rsplit("cause: ")
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
-            _ => brief(error),
-        };
-        Self::Unreachable(format!("{}: {problem}", peer.address()))
-    }
-
-    fn no_head(error: BError) -> Self {
-        Self::NoHead(brief(&error))
-    }
-}
-
-impl From<PeerError> for OpenError {
-    fn from(error: PeerError) -> Self {
-        Self::Peer(error)
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Request(problem) => write!(f, "the request cannot be sent: {problem}"),
-            Self::Busy(problem) => write!(f, "no turn to ask the app: {problem}"),
-            Self::Peer(error) => error.fmt(f),
-            Self::Unreachable(problem) => write!(f, "the app cannot be reached: {problem}"),
-            Self::NoHead(problem) => write!(f, "the app gave no response head: {problem}"),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-/// The kind of a pingora error and its cause. Contexts are left out: of a bad head they quote every
-/// byte.
-fn brief(error: &BError) -> String {
-    let kind = error.root_etype().as_str();
-    let cause = error.root_cause();
-    if cause.is::<pingora::Error>() {
-        return kind.to_owned();
-    }
-    format!("{kind}: {cause}")
 }
 
 #[cfg(test)]

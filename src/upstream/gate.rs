@@ -1,6 +1,7 @@
 //! The gate before each app: bounded connections, and attempts that wait for their turn.
 //!
-//! A [`Turn`] is an attempt in flight, a [`Place`] a connection in use; both free themselves when
+//! A [`Turn`] is an attempt in flight, a [`Place`] a connection in use, or a stream of one that
+//! several share (HTTP/2): what the app has to serve is what is bounded. Both free themselves when
 //! dropped, whatever ends the task that holds them.
 
 use std::{collections::BTreeMap, fmt, future::pending, sync::Arc};
@@ -115,6 +116,12 @@ impl Gate {
         is_free.then(|| Place::new(self))
     }
 
+    /// Counts a connection that several exchanges share, each of which has a place of its own.
+    #[must_use]
+    pub fn hold_shared(&self) -> Held {
+        self.metrics.shared_connections.hold()
+    }
+
     /// What all who wait here wait for; for the log.
     #[must_use]
     pub fn crowd(&self) -> String {
@@ -203,7 +210,7 @@ impl Drop for Turn {
     }
 }
 
-/// A connection in use.
+/// A connection in use, or a stream of a shared one.
 #[derive(Debug)]
 #[must_use = "dropping a place frees it at once"]
 pub struct Place {

@@ -25,18 +25,28 @@ use rustls::{
 use super::{gate::Gates, names::Names};
 use crate::{
     clock::Millis,
-    config::model::{Upstream, UpstreamAddress, UpstreamTls},
+    config::model::{AppHttp, Upstream, UpstreamAddress, UpstreamTls},
     metrics::Metrics,
 };
 
 /// A dead peer is noticed after 15 s + 3 x 5 s of silence. A link that is down for a few seconds
 /// costs nothing.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+pub(super) const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: usize = 3;
 
-/// Sent bytes without acknowledgement for this long mean a dead peer (`TCP_USER_TIMEOUT`).
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+/// Sent bytes without acknowledgement for this long mean a dead peer (`TCP_USER_TIMEOUT`), and so
+/// does a PING on an HTTP/2 connection without its answer.
+pub(super) const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
+/// What an HTTP/2 stream may bring before somebody reads it: memory, as a kernel's receive buffer is
+/// for a connection. At 1 ms to the app and back it lets 256 MB pass in a second.
+pub(super) const WINDOW_BYTES: u32 = 256 * 1024;
+
+/// The same for a request that is passed through. pingora does not read on while it writes the
+/// request's body, so an app that answers meanwhile needs room for what it says; by default it has
+/// 8 MiB, on each connection.
+const PASSED_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// A bundle of authorities is read again after this long, so that a renewed one takes effect.
 const BUNDLE_AGE_MAX: Duration = Duration::from_secs(60);
@@ -195,7 +205,11 @@ fn unix_peer(path: &Path, tls: bool, server_name: &str) -> Result<HttpPeer, Peer
 
 fn set_options(peer: &mut HttpPeer, upstream: &Upstream, purpose: Purpose) {
     let options = &mut peer.options;
-    options.alpn = ALPN::H1;
+    options.alpn = match upstream.http {
+        AppHttp::One => ALPN::H1,
+        AppHttp::Two => ALPN::H2,
+        AppHttp::Auto => ALPN::H2H1,
+    };
     options.connection_timeout = Some(upstream.connect_timeout);
     options.total_connection_timeout = Some(upstream.connect_timeout);
     options.verify_cert = upstream.tls.as_ref().is_none_or(|tls| tls.verify);
@@ -216,6 +230,13 @@ fn set_options(peer: &mut HttpPeer, upstream: &Upstream, purpose: Purpose) {
             options.read_timeout = Some(upstream.read_timeout);
             options.write_timeout = Some(upstream.write_timeout);
             options.idle_timeout = Some(upstream.idle_timeout);
+            // One request at a time on a connection, as with HTTP/1.1: pingora may put one more on
+            // a connection than the app takes, which then waits for as long as another lasts.
+            // No pings: `read_timeout` finds an app that hangs, and gRPC servers take pings without
+            // need for an attack.
+            options.max_h2_streams = 1;
+            options.h2_stream_window_size = Some(PASSED_WINDOW_BYTES);
+            options.h2_connection_window_size = Some(PASSED_WINDOW_BYTES);
         }
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod apps_http2;
 mod apps_ids;
 #[path = "../rig/mod.rs"]
 mod base;

@@ -8,6 +8,7 @@
     reason = "in a test, a panic is how a failed expectation is told"
 )]
 
+mod apps_http2;
 mod bodies;
 mod failures;
 mod floods;

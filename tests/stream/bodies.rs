@@ -14,7 +14,7 @@ use crate::rig::{
 };
 
 /// 10 MiB that no shift of bytes leaves unnoticed.
-fn large() -> Bytes {
+pub(crate) fn large() -> Bytes {
     (0..10_u32 << 20)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect::<Vec<u8>>()

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod apps_http2;
 mod bodies;
 mod ends;
 mod leaving;

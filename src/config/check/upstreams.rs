@@ -7,7 +7,7 @@ use http::uri::Authority;
 use super::{
     super::{
         defaults,
-        model::{Upstream, UpstreamAddress, UpstreamHost, UpstreamTls},
+        model::{AppHttp, Upstream, UpstreamAddress, UpstreamHost, UpstreamTls},
         raw,
     },
     address::{self, AppScheme},
@@ -50,6 +50,7 @@ fn plain(address: &str) -> raw::UpstreamSettings {
     raw::UpstreamSettings {
         address: address.to_owned(),
         tls: None,
+        http: None,
         host: None,
         connect_timeout: None,
         read_timeout: None,
@@ -61,15 +62,16 @@ fn plain(address: &str) -> raw::UpstreamSettings {
 }
 
 fn upstream(name: &str, raw: &raw::UpstreamSettings, at: &At<'_>, address_at: &At<'_>) -> Upstream {
-    let (address, tls) = match address::app(&raw.address) {
+    let (address, tls, http) = match address::app(&raw.address) {
         Ok(app) => {
             let tls = tls(raw.tls.as_ref(), &app, &at.key("tls"));
-            (app.address, tls)
+            let has_tls = tls.is_some() || raw.tls.is_some();
+            (app.address, tls, http(raw.http, has_tls, &at.key("http")))
         }
         Err(message) => {
             address_at.problem(&message);
             // A stand-in: a configuration with a problem never leaves the check.
-            (UpstreamAddress::Unix(PathBuf::new()), None)
+            (UpstreamAddress::Unix(PathBuf::new()), None, AppHttp::One)
         }
     };
     let time =
@@ -78,6 +80,7 @@ fn upstream(name: &str, raw: &raw::UpstreamSettings, at: &At<'_>, address_at: &A
         name: name.to_owned(),
         address,
         tls,
+        http,
         host: host(raw.host.as_deref(), &at.key("host")),
         connect_timeout: time(
             "connect_timeout",
@@ -98,6 +101,18 @@ fn upstream(name: &str, raw: &raw::UpstreamSettings, at: &At<'_>, address_at: &A
             1..=CONNECTIONS_MAX,
         ),
     }
+}
+
+/// HTTP/1.1 unless the file says otherwise, over TLS as well: a stream gains nothing by HTTP/2, and
+/// those that share a connection share its end.
+fn http(raw: Option<AppHttp>, has_tls: bool, at: &At<'_>) -> AppHttp {
+    if raw == Some(AppHttp::Auto) && !has_tls {
+        at.problem(
+            "`auto` asks the app by ALPN, which is a part of TLS; without TLS write `2` for an app \
+             that takes HTTP/2 by prior knowledge (h2c), or else leave `http` out",
+        );
+    }
+    raw.unwrap_or(AppHttp::One)
 }
 
 fn tls(

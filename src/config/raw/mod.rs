@@ -20,7 +20,7 @@ pub use self::{
     watchdog::Watchdog,
 };
 use super::{
-    model::{ForwardedHeader, LogFormat},
+    model::{AppHttp, ForwardedHeader, LogFormat},
     units::{Count, Size, Time},
 };
 
@@ -131,6 +131,10 @@ pub struct UpstreamSettings {
     /// TLS towards the app; with an `https://` or `unix:` address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
+    /// Which HTTP the app is spoken to in: `1` (HTTP/1.1, the default), `2` (HTTP/2, without TLS by
+    /// prior knowledge), or `auto` (with TLS: what the app picks by ALPN).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<AppHttp>,
     /// The `Host` header that the app sees: `preserve` (the client's own, the default) or a fixed
     /// name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,8 +153,8 @@ pub struct UpstreamSettings {
     /// How long an unused pass-through connection is kept. Default 60s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Time>,
-    /// Connections to the app in use at once: one for each live channel and each request that is
-    /// passed through. Beyond, channels wait and requests get 503. Default 1024.
+    /// Connections to the app in use at once (by HTTP/2 streams): one for each live channel and each
+    /// request that is passed through. Beyond, channels wait and requests get 503. Default 1024.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<Count>,
     /// Event streams that may be asked for at once; others wait in line. After failures there are

@@ -1,154 +1,145 @@
 //! An exchange of one client's own: the request's body goes up while the answer comes down.
 //!
-//! pingora's client session cannot write and be read at the same time. An app may well answer
-//! before it has taken the whole body (413), or not take the rest until its answer is read. So the
-//! session reads and sends the head, and the body goes beside it, down the same connection.
+//! pingora's HTTP/1 session cannot write and be read at the same time. An app may well answer before
+//! it has taken the whole body (413), or not take the rest until its answer is read. So the session
+//! reads and sends the head, and the body goes beside it, down the same connection.
 
 use std::{
     fmt,
     future::poll_fn,
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use async_trait::async_trait;
 use bytes::{Buf, Bytes};
-use http::StatusCode;
-use parking_lot::Mutex;
-use pingora::{
-    http::{RequestHeader, ResponseHeader},
-    protocols::{
-        GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-        Stream, TimingDigest, UniqueID, UniqueIDType,
-        http::v1::client::HttpSession as Http1Session, raw_connect::ProxyDigest,
-    },
-};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use h2::SendStream;
+use http::header::TRANSFER_ENCODING;
+use pingora::{http::RequestHeader, protocols::http::v1::client::HttpSession as Http1Session};
+use tokio::io::AsyncWrite;
 
-use super::{Body, Dialer, INFORMATIONAL_HEADS_MAX, OpenError, checked_head};
-use crate::{clock::Millis, config::model::Upstream, upstream::peer::Purpose};
+use super::{Dialer, Downlink, OpenError, RequestBody, line::Line, link::Link, trunks::Way};
+use crate::{clock::Millis, config::model::Upstream, sse::encode::Frame};
+
+/// What ends a body in chunks (RFC 9112, section 7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 impl Dialer {
-    /// Connects and sends a request head. What follows it goes by the [`Uplink`].
+    /// Connects and sends a request head, to which the framing of `body` is added. The body goes by
+    /// the [`Uplink`].
     ///
     /// # Errors
     /// As for [`Dialer::ask`].
     pub async fn send(
         &self,
         upstream: &Upstream,
-        head: Box<RequestHeader>,
+        mut head: Box<RequestHeader>,
+        body: RequestBody,
         now: Millis,
     ) -> Result<(Downlink, Uplink), OpenError> {
-        let peers = self
-            .peers
-            .resolve(upstream, Purpose::EventStream, now)
-            .await?;
-        let line = Line::new(self.connect(&peers).await?.into_inner());
+        let stream = match self.reach(upstream, &head, body, now).await? {
+            Way::Own(stream) => stream,
+            Way::Shared(call, upload) => {
+                let hand = upload.map_or(Hand::Empty, Hand::Shared);
+                return Ok((Downlink::new(Link::Shared(call)), Uplink::by(hand)));
+            }
+        };
+        let line = Line::new(stream);
         let mut session = Box::new(Http1Session::new(Box::new(line.clone())));
-        session.read_timeout = None;
         session.write_timeout = Some(upstream.write_timeout);
+        let framing = match body {
+            RequestBody::None | RequestBody::Sized => Framing::Length,
+            RequestBody::Unsized => {
+                head.insert_header(TRANSFER_ENCODING, "chunked")
+                    .map_err(OpenError::no_head)?;
+                Framing::Chunked
+            }
+        };
         session
             .write_request_header(head)
             .await
             .map_err(OpenError::no_head)?;
-        let uplink = Uplink {
-            line,
-            waiting: Bytes::new(),
-            unflushed: false,
+        let uplink = Uplink::by(Hand::Own { line, framing });
+        Ok((Downlink::new(Link::Own(session)), uplink))
+    }
+}
+
+/// How a body goes to the app by HTTP/1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// As it is: the client told its length, and pingora holds it to that.
+    Length,
+    /// In chunks.
+    Chunked,
+}
+
+impl Framing {
+    fn frame(self, data: Bytes, is_last: bool) -> Bytes {
+        if self == Self::Length {
+            return data;
+        }
+        // An empty chunk would be the last one.
+        let chunk = if data.is_empty() {
+            data
+        } else {
+            Frame::raw(&data).chunked().clone()
         };
-        let downlink = Downlink {
-            session,
-            informational: 0,
-        };
-        Ok((downlink, uplink))
-    }
-}
-
-/// A head of an answer, as received.
-#[derive(Debug)]
-pub enum Heard {
-    /// 1xx: another head follows.
-    Informational(Box<ResponseHeader>),
-    /// The answer's own.
-    Final(Box<ResponseHeader>),
-}
-
-/// The way down for the answer: first its heads, then its body. When it and the [`Uplink`] are
-/// dropped, the connection closes.
-pub struct Downlink {
-    session: Box<Http1Session>,
-    /// Heads of status 1xx so far.
-    informational: usize,
-}
-
-impl Downlink {
-    /// Waits for the next head. Cancel safe: the session keeps what it has read of it.
-    ///
-    /// # Errors
-    /// When the app answers with something that is no HTTP/1 response, or not at all.
-    pub async fn heard(&mut self) -> Result<Heard, OpenError> {
-        self.session
-            .read_response()
-            .await
-            .map_err(OpenError::no_head)?;
-        let head = self.session.resp_header().cloned().map(Box::new);
-        let head = head.ok_or_else(|| OpenError::NoHead("it sent nothing".to_owned()))?;
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let text = "it switched protocols unasked";
-            return Err(OpenError::NoHead(text.to_owned()));
-        }
-        if head.status.is_informational() {
-            self.informational += 1;
-            if self.informational > INFORMATIONAL_HEADS_MAX {
-                let text = "it sent informational heads without end";
-                return Err(OpenError::NoHead(text.to_owned()));
-            }
-            return Ok(Heard::Informational(head));
-        }
-        checked_head(head.status, &head.headers)?;
-        Ok(Heard::Final(head))
-    }
-
-    /// The body, once the final head was heard.
-    #[must_use]
-    pub fn into_body(self) -> Body {
-        Body {
-            session: self.session,
-            // Held by whoever serves the client.
-            _place: None,
+        if is_last {
+            [&chunk, LAST_CHUNK].concat().into()
+        } else {
+            chunk
         }
     }
 }
 
-impl fmt::Debug for Downlink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Downlink").finish_non_exhaustive()
-    }
-}
-
-/// The way up for a request's body, framed by the caller. It holds one piece at a time: whoever
-/// reads the body from the client waits until the app has taken it.
+/// The way up for a request's body. It holds one piece at a time: whoever reads the body from the
+/// client waits until the app has taken it.
 pub struct Uplink {
-    line: Line,
+    hand: Hand,
     waiting: Bytes,
-    /// Something was handed down that may not have left.
-    unflushed: bool,
+    /// More than `waiting` has yet to leave: what was handed down and may not be flushed, or the end.
+    unsettled: bool,
+}
+
+/// By which a body goes up.
+enum Hand {
+    /// Nothing follows the head.
+    Empty,
+    /// HTTP/1.1, past the session that sent the head.
+    Own { line: Line, framing: Framing },
+    /// HTTP/2.
+    Shared(SendStream<Bytes>),
 }
 
 impl Uplink {
+    const fn by(hand: Hand) -> Self {
+        Self {
+            hand,
+            waiting: Bytes::new(),
+            unsettled: false,
+        }
+    }
+
     /// Takes the next piece; only when [`is_idle`](Self::is_idle).
-    pub fn put(&mut self, piece: Bytes) {
+    pub fn put(&mut self, piece: Bytes, is_last: bool) {
         debug_assert!(self.is_idle(), "one piece at a time");
-        self.unflushed = !piece.is_empty();
-        self.waiting = piece;
+        match &self.hand {
+            Hand::Empty => debug_assert!(piece.is_empty(), "no body was announced"),
+            Hand::Own { framing, .. } => {
+                self.waiting = framing.frame(piece, is_last);
+                self.unsettled = !self.waiting.is_empty();
+            }
+            Hand::Shared(_) => {
+                self.waiting = piece;
+                self.unsettled = is_last;
+            }
+        }
     }
 
     /// Everything so far has left.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && !self.unflushed
+        self.waiting.is_empty() && !self.unsettled
     }
 
     /// Waits until the app has taken some of the piece, or all of it has left. Cancel safe.
@@ -160,18 +151,54 @@ impl Uplink {
     }
 
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut stream = self.line.0.lock();
-        if !self.waiting.is_empty() {
-            let taken = ready!(Pin::new(&mut *stream).poll_write(cx, &self.waiting))?;
-            if taken == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        let waiting = &mut self.waiting;
+        match &mut self.hand {
+            Hand::Empty => {}
+            Hand::Own { line, .. } if waiting.is_empty() => {
+                ready!(Pin::new(line).poll_flush(cx))?;
+                self.unsettled = false;
             }
-            self.waiting.advance(taken);
-            return Poll::Ready(Ok(()));
+            Hand::Own { line, .. } => {
+                let taken = ready!(Pin::new(line).poll_write(cx, waiting))?;
+                if taken == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                waiting.advance(taken);
+            }
+            Hand::Shared(stream) => {
+                let room = match waiting.len() {
+                    0 => 0,
+                    wanted => ready!(poll_room(stream, wanted, cx))?,
+                };
+                let piece = waiting.split_to(room.min(waiting.len()));
+                let is_last = self.unsettled && waiting.is_empty();
+                self.unsettled &= !is_last;
+                stream.send_data(piece, is_last).map_err(io::Error::other)?;
+            }
         }
-        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
-        self.unflushed = false;
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Waits until the app's windows have room for some of `wanted` bytes.
+fn poll_room(
+    stream: &mut SendStream<Bytes>,
+    wanted: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    stream.reserve_capacity(wanted);
+    loop {
+        // What is there is not announced again.
+        let room = stream.capacity();
+        if room > 0 {
+            return Poll::Ready(Ok(room));
+        }
+        match ready!(stream.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+            // It was reset.
+            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 }
 
@@ -183,83 +210,25 @@ impl fmt::Debug for Uplink {
     }
 }
 
-/// One connection in two hands: the session's, which reads, and the uplink's, which writes. Both
-/// belong to one task, so nobody ever waits for the lock.
-#[derive(Clone)]
-struct Line(Arc<Mutex<Stream>>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Line {
-    fn new(stream: Stream) -> Self {
-        Self(Arc::new(Mutex::new(stream)))
+    #[test]
+    fn a_body_is_framed_as_its_head_says() {
+        for (framing, data, is_last, expected) in [
+            (Framing::Length, "ab", false, "ab"),
+            (Framing::Length, "", true, ""),
+            (Framing::Chunked, "ab", false, "2\r\nab\r\n"),
+            (Framing::Chunked, "", false, ""),
+            (Framing::Chunked, "ab", true, "2\r\nab\r\n0\r\n\r\n"),
+            (Framing::Chunked, "", true, "0\r\n\r\n"),
+        ] {
+            assert_eq!(
+                framing.frame(data.into(), is_last),
+                expected,
+                "{framing:?} {data:?}"
+            );
+        }
     }
 }
-
-impl AsyncRead for Line {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.lock()).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.lock()).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.lock()).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.lock()).poll_shutdown(cx)
-    }
-}
-
-impl fmt::Debug for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Shutdown for Line {
-    async fn shutdown(&mut self) {
-        // The connection ends either way.
-        let _ended = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for Line {
-    fn id(&self) -> UniqueIDType {
-        self.0.lock().id()
-    }
-}
-
-impl GetTimingDigest for Line {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Line {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Line {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
-    }
-}
-
-impl Ssl for Line {}
-
-impl Peek for Line {}

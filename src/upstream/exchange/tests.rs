@@ -5,6 +5,7 @@ use http::{HeaderName, StatusCode, header};
 use super::*;
 use crate::{
     config::testing,
+    error::ConnectOutcome,
     upstream::testing::{App, PATIENCE, Step, open as open_at},
 };
 

@@ -110,6 +110,21 @@ async fn options_fit_the_purpose() {
 }
 
 #[tokio::test]
+async fn what_is_offered_by_alpn_follows_the_setting() {
+    for (http, alpn) in [
+        (AppHttp::One, ALPN::H1),
+        (AppHttp::Two, ALPN::H2),
+        (AppHttp::Auto, ALPN::H2H1),
+    ] {
+        let upstream = Upstream {
+            http,
+            ..tcp("127.0.0.1")
+        };
+        assert_eq!(resolve(&upstream).await.unwrap()[0].options.alpn, alpn);
+    }
+}
+
+#[tokio::test]
 async fn tls_without_a_name_is_refused_because_it_would_check_nothing() {
     let upstream = Upstream {
         tls: Some(tls(None, "")),

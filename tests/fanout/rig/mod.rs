@@ -47,8 +47,13 @@ impl Side {
 
     /// As [`Side::start`], with more to set.
     pub(crate) fn with(port: u16, settings: &Settings<'_>) -> Self {
+        Self::on(&format!("http://127.0.0.1:{port}"), settings)
+    }
+
+    /// As [`Side::with`], before an app at `address`.
+    pub(crate) fn on(address: &str, settings: &Settings<'_>) -> Self {
         let mut yaml = format!(
-            "upstreams: {{ app: {{ address: 'http://127.0.0.1:{port}', {} }} }}\n\
+            "upstreams: {{ app: {{ address: '{address}', {} }} }}\n\
              routes:\n\
              \x20 - {{ name: feed, path: '/feed/{{*rest}}', action: fanout }}\n\
              \x20 - {{ name: pass, path: '/pass/{{*rest}}', action: proxy }}\n",
