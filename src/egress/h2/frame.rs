@@ -136,7 +136,7 @@ mod tests {
             let [_, a, b, c] = u32::to_be_bytes(len);
             let [d, e, f, g] = u32::to_be_bytes(stream);
             wire.extend([a, b, c, kind, flags, d, e, f, g]);
-            wire.extend((0..len).map(|n| n as u8));
+            wire.extend((0..len).map(|n| n.to_le_bytes()[0]));
         }
         for size in [1, 2, 8, 9, 10, 100, wire.len()] {
             let mut walker = Walker::default();

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let [_, _, high, low] = (payload.len() as u32).to_be_bytes();
+        let [_, _, high, low] = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let mut frame = vec![0, high, low, kind, flags];
         frame.extend(stream.to_be_bytes());
         frame.extend(payload);

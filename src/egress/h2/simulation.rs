@@ -3,6 +3,12 @@
 //! The wire is the real one, over a pipe that is mostly full. Whoever waits goes on only when woken:
 //! a wake-up that is missing ends the run before everything has arrived.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the numbers of a simulation are small"
+)]
+
 use std::{
     collections::BTreeMap,
     pin::Pin,
