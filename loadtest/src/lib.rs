@@ -9,6 +9,7 @@
 //! report.
 
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod crew;
@@ -16,15 +17,19 @@ pub mod dial;
 pub mod failure;
 pub mod fanout;
 pub mod fleet;
+pub mod floor;
 pub mod h1;
 pub mod h2;
 pub mod lane;
 pub mod memory;
 pub mod payload;
 pub mod plan;
+pub mod poll;
 pub mod proc;
+pub mod ratios;
 pub mod report;
 pub mod roster;
+pub mod rounds;
 pub mod samples;
 pub mod stats;
 pub mod tally;
