@@ -53,11 +53,11 @@ shape() {
       ;;
     million)
       way=h2 server_cores='' load_cores='' servers=(sidestream)
-      args=(--h2 1000000 --rate 1 --warmup 5 --duration 60 --connect-timeout 120 --grace 30)
+      args=(--h2 1000000 --rate 1 --warmup 5 --duration 60 --connect-timeout 120)
       ;;
     mixed65k)
       way=h2 server_cores='' load_cores='' servers=(sidestream)
-      args=(--h1 15000 --h2 50000 --rate 5 --warmup 5 --duration 60 --grace 30)
+      args=(--h1 15000 --h2 50000 --rate 5 --warmup 5 --duration 60)
       ;;
     *) fail "no shape \`$1\`; there are: ${all_shapes[*]}" ;;
   esac

@@ -4,7 +4,11 @@
 //! Every socket is registered once, edge-triggered, for reading and writing: who is told that one is
 //! readable reads until a read comes back short.
 
-use std::{os::fd::AsFd, os::fd::OwnedFd, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
 
 use rustix::{
     event::{
@@ -19,6 +23,8 @@ use crate::failure::{Doing, Result};
 
 /// Sockets reported by one call at most.
 const READY_MAX: usize = 1_024;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4_096;
 
 /// A set of sockets.
 pub struct Poll(OwnedFd);
@@ -88,6 +94,19 @@ impl Poll {
             Err(error) => Err(error).doing("wait for sockets"),
         }
     }
+}
+
+/// A listening socket for a [`Poll`], with room for a crowd that connects at once; the standard
+/// library asks for 128 places, and who finds none comes again a second later.
+///
+/// # Errors
+/// When the address is taken.
+pub fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let what = format!("listen on {address}");
+    let listener = TcpListener::bind(address).doing(&what)?;
+    rustix::net::listen(&listener, BACKLOG).doing(&what)?;
+    listener.set_nonblocking(true).doing(&what)?;
+    Ok(listener)
 }
 
 /// What one attempt to move bytes came to.

@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Options, Pace, Waiting};
 use crate::{proc::Usage, report::grouped, tally::Tally};
@@ -49,7 +48,7 @@ pub struct Connects {
 }
 
 /// What a server used in a time.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct Server {
     /// CPU.
     pub cpu_seconds: f64,
@@ -130,6 +129,16 @@ impl Outcome {
     /// The outcome as JSON, one flat object of figures.
     #[must_use]
     pub fn to_json(&self) -> Value {
+        let mut figures = self.setup();
+        figures.extend(self.connect_figures());
+        if self.seconds > 0.0 {
+            figures.extend(self.measured_figures());
+        }
+        figures.insert("faults".to_owned(), json!(self.faults()));
+        Value::Object(figures)
+    }
+
+    fn setup(&self) -> Map<String, Value> {
         let Options {
             plan,
             pace,
@@ -137,43 +146,81 @@ impl Outcome {
             waiting,
             ..
         } = &self.options;
+        let (window, rate) = match pace {
+            Pace::Window(window) => (Some(window), None),
+            Pace::Rate(rate) => (None, Some(rate)),
+        };
+        object([
+            ("h1", json!(plan.h1)),
+            ("h2", json!(plan.h2)),
+            ("streams_per_connection", json!(plan.streams_per_connection)),
+            ("window", json!(window)),
+            ("rate", json!(rate)),
+            ("event_bytes", json!(size)),
+            ("spin", json!(*waiting == Waiting::Spin)),
+        ])
+    }
+
+    fn connect_figures(&self) -> Map<String, Value> {
+        let connects = &self.connects;
+        let per_second = ratio(float(connects.subscribers), connects.seconds);
+        let memory = self.server.or(connects.server);
+        object([
+            ("connected", json!(self.tally.total().connected)),
+            ("connects_per_second", json!(per_second)),
+            (
+                "server_us_per_connect",
+                json!(micros(connects.server, connects.subscribers)),
+            ),
+            (
+                "server_us_per_connection",
+                json!(micros(connects.server, connects.connections)),
+            ),
+            (
+                "server_pss_bytes",
+                json!(memory.map(|server| server.pss_bytes)),
+            ),
+            (
+                "server_rss_bytes",
+                json!(memory.map(|server| server.rss_bytes)),
+            ),
+        ])
+    }
+
+    fn measured_figures(&self) -> Map<String, Value> {
         let total = self.tally.total();
         let share = |server: Server| ratio(server.cpu_seconds, self.seconds);
-        let micros = |seconds: f64, count: u64| ratio(seconds * 1e6, float(count));
-        let connects = &self.connects;
-        json!({
-            "h1": plan.h1,
-            "h2": plan.h2,
-            "streams_per_connection": plan.streams_per_connection,
-            "window": match pace { Pace::Window(window) => Some(window), Pace::Rate(_) => None },
-            "rate": match pace { Pace::Rate(rate) => Some(rate), Pace::Window(_) => None },
-            "event_bytes": size,
-            "spin": *waiting == Waiting::Spin,
-            "seconds": self.seconds,
-            "events": self.events,
-            "upstreams": self.upstreams,
-            "deliveries": total.measured,
-            "deliveries_per_second": self.deliveries_per_second(),
-            "latency_p50_ms": total.latency.percentile_ms(50.0),
-            "latency_p99_ms": total.latency.percentile_ms(99.0),
-            "latency_p999_ms": total.latency.percentile_ms(99.9),
-            "load_share": self.load_share,
-            "others_share": self.others_share,
-            "load_bound": self.is_load_bound(),
-            "server_share": self.server.map(share),
-            "server_us_per_delivery":
-                self.server.map(|server| micros(server.cpu_seconds, total.measured)),
-            "server_pss_bytes": self.server.or(connects.server).map(|server| server.pss_bytes),
-            "server_rss_bytes": self.server.or(connects.server).map(|server| server.rss_bytes),
-            "connected": total.connected,
-            "connects_per_second": ratio(float(connects.subscribers), connects.seconds),
-            "server_us_per_connect":
-                connects.server.map(|server| micros(server.cpu_seconds, connects.subscribers)),
-            "server_us_per_connection":
-                connects.server.map(|server| micros(server.cpu_seconds, connects.connections)),
-            "faults": self.faults(),
-        })
+        object([
+            ("seconds", json!(self.seconds)),
+            ("events", json!(self.events)),
+            ("upstreams", json!(self.upstreams)),
+            ("deliveries", json!(total.measured)),
+            ("deliveries_per_second", json!(self.deliveries_per_second())),
+            ("latency_p50_ms", json!(total.latency.percentile_ms(50.0))),
+            ("latency_p99_ms", json!(total.latency.percentile_ms(99.0))),
+            ("latency_p999_ms", json!(total.latency.percentile_ms(99.9))),
+            ("load_share", json!(self.load_share)),
+            ("others_share", json!(self.others_share)),
+            ("load_bound", json!(self.is_load_bound())),
+            ("server_share", json!(self.server.map(share))),
+            (
+                "server_us_per_delivery",
+                json!(micros(self.server, total.measured)),
+            ),
+        ])
     }
+}
+
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    let fields = fields.into_iter();
+    fields
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// CPU of a server for each of `count`, in microseconds.
+fn micros(server: Option<Server>, count: u64) -> Option<f64> {
+    server.map(|server| ratio(server.cpu_seconds * 1e6, float(count)))
 }
 
 impl fmt::Display for Outcome {
@@ -187,8 +234,7 @@ impl fmt::Display for Outcome {
             grouped(total.wanted),
             ratio(float(connects.subscribers), connects.seconds)
         )?;
-        if let Some(server) = connects.server {
-            let micros = ratio(server.cpu_seconds * 1e6, float(connects.subscribers));
+        if let Some(micros) = micros(connects.server, connects.subscribers) {
             write!(f, ", {micros:.1} us of the server's CPU each")?;
         }
         if self.seconds > 0.0 {

@@ -1,13 +1,13 @@
 //! Where the bench's events come from: itself, on the same thread as its subscribers, so that a closed
 //! loop needs no message to close it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use super::{post::Posts, upstream::Upstreams};
 use crate::{
-    failure::{Doing, Result},
+    failure::Result,
     payload::{self, Stamp},
-    poll::Poll,
+    poll::{self, Poll},
     target::Target,
 };
 
@@ -42,8 +42,7 @@ impl Source {
     pub fn start(way: &Way, size: usize, poll: &Poll, token: u64) -> Result<Self> {
         let outlet = match way {
             Way::Serve(address) => {
-                let listener =
-                    TcpListener::bind(address).doing(format_args!("listen on {address}"))?;
+                let listener = poll::listen(*address)?;
                 Outlet::Upstreams(Upstreams::start(listener, poll, token)?)
             }
             Way::Post(target) => Outlet::Posts(Posts::start(target, poll, token)?),

@@ -36,12 +36,11 @@ struct Stream {
 }
 
 impl Upstreams {
-    /// Takes connections from `listener`.
+    /// Takes connections from `listener`, see [`poll::listen`].
     ///
     /// # Errors
     /// When the listener cannot be watched.
     pub fn start(listener: TcpListener, poll: &Poll, token: u64) -> Result<Self> {
-        listener.set_nonblocking(true).doing("listen")?;
         poll.add(&listener, token)?;
         Ok(Self {
             listener,

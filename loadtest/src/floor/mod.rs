@@ -20,7 +20,7 @@ use self::{
 };
 use crate::{
     failure::{Doing, Result},
-    poll::{Poll, Ready},
+    poll::{self, Poll, Ready},
     target::Target,
 };
 
@@ -76,15 +76,13 @@ impl Floor {
     /// # Errors
     /// When the address is taken.
     pub fn new(options: Options) -> Result<Self> {
-        let what = format!("listen on {}", options.listen);
-        let listener = TcpListener::bind(options.listen).doing(&what)?;
-        listener.set_nonblocking(true).doing(&what)?;
+        let listener = poll::listen(options.listen)?;
         let poll = Poll::new()?;
         poll.add(&listener, LISTENER)?;
         // The limit on descriptors is raised on the way.
         let _ = crate::proc::connections_max();
         Ok(Self {
-            address: listener.local_addr().doing(&what)?,
+            address: listener.local_addr().doing("listen")?,
             options,
             listener,
             poll,

@@ -26,8 +26,10 @@ pub enum Limit {
 
 use Limit::{Least, Most, Told};
 
-const RATE: &str = "deliveries_per_second";
-const CPU: &str = "server_us_per_delivery";
+/// What a saturated server is measured by.
+pub const RATE: &str = "deliveries_per_second";
+/// What a delivery costs it.
+pub const CPU: &str = "server_us_per_delivery";
 const P99: &str = "latency_p99_ms";
 const MEMORY: &str = "bytes_per_subscriber";
 const KB: f64 = 1_024.0;

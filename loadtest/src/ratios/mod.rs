@@ -38,8 +38,10 @@ pub struct Args {
 pub struct Ratios {
     /// Bars whose shapes were run.
     pub verdicts: Vec<Verdict>,
-    /// Runs with faults: lost events, refused connects and the like.
-    pub faulty: Vec<String>,
+    /// Our faults: lost events, refused connects and the like.
+    pub faults: Vec<String>,
+    /// Those of the peers, which count against nobody; they say how far a figure can be trusted.
+    pub faults_of_peers: Vec<String>,
     /// The medians behind them.
     pub medians: Vec<Medians>,
 }
@@ -59,6 +61,9 @@ pub struct Verdict {
     pub value: Option<f64>,
     /// The lowest and the highest.
     pub spread: Option<(f64, f64)>,
+    /// Of rates: the same ratio by the CPU that a delivery costs, which neighbours on the machine and a
+    /// load that is too slow disturb the least.
+    pub by_cpu: Option<f64>,
     /// What it must come to, in words.
     pub bar: String,
     /// Whether it does; `None` when there is nothing to reach.
@@ -93,53 +98,76 @@ impl Ratios {
         let measured = BARS.iter().filter(|bar| results.has_shape(bar.shape));
         Self {
             verdicts: measured.map(|bar| verdict(bar, results)).collect(),
-            faulty: results.faulty(),
+            faults: results.faults(is_ours),
+            faults_of_peers: results.faults(|server| !is_ours(server)),
             medians: results.medians(),
         }
     }
 
-    /// True when every bar is met and no run had a fault.
+    /// True when every bar is met and no run of ours had a fault.
     #[must_use]
     pub fn is_pass(&self) -> bool {
         let met = |verdict: &Verdict| verdict.pass != Some(false);
-        self.faulty.is_empty() && self.verdicts.iter().all(met)
+        self.faults.is_empty() && self.verdicts.iter().all(met)
     }
 }
 
+/// Also of `sidestream-1` and the like.
+fn is_ours(server: &str) -> bool {
+    server.starts_with(OURS)
+}
+
 fn verdict(bar: &Bar, results: &Results) -> Verdict {
-    let ours = results.figure(bar.shape, OURS, bar.figure);
-    let mut values: Vec<f64> = match bar.peer {
-        None => ours.into_values().collect(),
-        Some(peer) => {
-            let theirs = results.figure(bar.shape, peer, bar.figure);
-            let ratio = |(number, ours): (u32, f64)| {
-                let theirs = theirs.get(&number).filter(|theirs| **theirs > 0.0)?;
-                Some(ours / theirs)
-            };
-            ours.into_iter().filter_map(ratio).collect()
-        }
+    let Bar {
+        shape,
+        figure,
+        peer,
+        limit,
+    } = *bar;
+    let values = match peer {
+        None => sorted(results.figure(shape, OURS, figure).into_values()),
+        Some(peer) => quotients(results, shape, figure, [OURS, peer]),
     };
-    values.sort_by(f64::total_cmp);
+    let by_cpu = peer
+        .filter(|_| figure == bars::RATE)
+        .map(|peer| quotients(results, shape, bars::CPU, [peer, OURS]));
     let value = median(&values);
-    let pass = match bar.limit {
-        Limit::Told => None,
-        // What could not be measured is not reached.
-        limit => Some(value.is_some_and(|value| limit.holds(value))),
-    };
     Verdict {
-        shape: bar.shape,
-        figure: bar.figure,
-        peer: bar.peer,
+        shape,
+        figure,
+        peer,
         runs: values.len(),
         value,
         spread: values.first().copied().zip(values.last().copied()),
-        bar: match bar.limit {
+        by_cpu: by_cpu.and_then(|values| median(&values)),
+        bar: match limit {
             Limit::Least(least) => format!(">= {}", table::number(least)),
             Limit::Most(most) => format!("<= {}", table::number(most)),
             Limit::Told => "-".to_owned(),
         },
-        pass,
+        pass: match limit {
+            Limit::Told => None,
+            // What could not be measured is not reached.
+            limit => Some(value.is_some_and(|value| limit.holds(value))),
+        },
     }
+}
+
+/// A figure of one server by that of another, run by run, in order of size.
+fn quotients(results: &Results, shape: &str, figure: &str, [of, by]: [&str; 2]) -> Vec<f64> {
+    let divisors = results.figure(shape, by, figure);
+    let quotient = |(number, value): (u32, f64)| {
+        let divisor = divisors.get(&number).filter(|divisor| **divisor > 0.0)?;
+        Some(value / divisor)
+    };
+    let values = results.figure(shape, of, figure).into_iter();
+    sorted(values.filter_map(quotient))
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
 }
 
 #[cfg(test)]
@@ -148,7 +176,13 @@ mod tests {
 
     #[test]
     fn ratios_are_made_of_neighbours() {
-        let rate = |rate: f64| serde_json::json!({ "deliveries_per_second": rate, "faults": {} });
+        let rate = |rate: f64| {
+            serde_json::json!({
+                "deliveries_per_second": rate,
+                "server_us_per_delivery": 1.0,
+                "faults": {},
+            })
+        };
         let mut results = Results::default();
         // The machine gets slower and slower, the ratio stays.
         for (number, floor, ours) in [(1, 400.0, 380.0), (2, 200.0, 190.0), (3, 100.0, 50.0)] {
@@ -161,7 +195,10 @@ mod tests {
             panic!("one verdict expected: {ratios:?}");
         };
         assert_eq!((verdict.value, verdict.runs), (Some(0.95), 3));
-        assert_eq!(verdict.spread, Some((0.5, 0.95)));
+        assert_eq!(
+            (verdict.spread, verdict.by_cpu),
+            (Some((0.5, 0.95)), Some(1.0))
+        );
         assert!(ratios.is_pass());
     }
 
@@ -178,7 +215,7 @@ mod tests {
                 .iter()
                 .all(|verdict| verdict.pass != Some(false))
         );
-        assert_eq!(ratios.faulty, ["million, sidestream, run 1: lost 2"]);
+        assert_eq!(ratios.faults, ["million, sidestream, run 1: lost 2"]);
         assert!(!ratios.is_pass());
 
         let mut results = Results::default();

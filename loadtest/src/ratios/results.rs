@@ -83,10 +83,11 @@ impl Results {
             .collect()
     }
 
-    /// Runs with faults, in words.
+    /// Faults of the runs of those servers that `of` picks, in words.
     #[must_use]
-    pub fn faulty(&self) -> Vec<String> {
-        let lines = self.0.iter().flat_map(|((shape, server, number), run)| {
+    pub fn faults(&self, of: impl Fn(&str) -> bool) -> Vec<String> {
+        let picked = self.0.iter().filter(|((_, server, _), _)| of(server));
+        let lines = picked.flat_map(|((shape, server, number), run)| {
             run.faults.iter().map(move |(fault, count)| {
                 format!("{shape}, {server}, run {number}: {fault} {count}")
             })
@@ -195,7 +196,9 @@ mod tests {
         let results = Results::read(folder.path()).unwrap();
         let rates = BTreeMap::from([(2, 10.0), (11, 20.0)]);
         assert_eq!(results.figure("paced", "floor-event", "rate"), rates);
-        assert_eq!(results.faulty(), ["paced, floor-event, run 11: lost 3"]);
+        let fault = "paced, floor-event, run 11: lost 3";
+        assert_eq!(results.faults(|server| server == "floor-event"), [fault]);
+        assert!(results.faults(|server| server == "floor").is_empty());
         let [medians] = results.medians().try_into().unwrap();
         assert_eq!((medians.runs, medians.figures["rate"]), (2, 15.0));
         assert!(Results::read(&shape).is_err());

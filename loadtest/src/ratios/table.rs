@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Ratios, Verdict};
 
 /// Figures worth a column, with the head of that column.
-const COLUMNS: [(&str, &str); 9] = [
+const COLUMNS: [(&str, &str); 10] = [
     ("deliveries_per_second", "deliveries/s"),
     ("server_us_per_delivery", "CPU us/delivery"),
     ("server_share", "server, cores"),
@@ -15,15 +15,16 @@ const COLUMNS: [(&str, &str); 9] = [
     ("server_us_per_connect", "CPU us/connect"),
     ("bytes_per_subscriber", "bytes/subscriber"),
     ("requests_per_second", "requests/s"),
+    ("server_us_per_request", "CPU us/request"),
 ];
 
 impl fmt::Display for Ratios {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "| shape | figure | over | runs | median | lowest to highest | bar | |"
+            "| shape | figure | over | runs | median | lowest to highest | by CPU | bar | |"
         )?;
-        writeln!(f, "|---|---|---|---|---|---|---|---|")?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
         for verdict in &self.verdicts {
             write_verdict(f, verdict)?;
         }
@@ -46,8 +47,11 @@ impl fmt::Display for Ratios {
             }
             writeln!(f)?;
         }
-        for fault in &self.faulty {
+        for fault in &self.faults {
             writeln!(f, "\nFAIL: {fault}")?;
+        }
+        for fault in &self.faults_of_peers {
+            writeln!(f, "\nnote: {fault}")?;
         }
         Ok(())
     }
@@ -61,6 +65,7 @@ fn write_verdict(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
         runs,
         value,
         spread,
+        by_cpu,
         bar,
         pass,
     } = verdict;
@@ -69,6 +74,7 @@ fn write_verdict(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
     let spread = spread.map_or("-".to_owned(), |(low, high)| {
         format!("{} to {}", number(low), number(high))
     });
+    let by_cpu = by_cpu.map_or("-".to_owned(), number);
     let verdict = match pass {
         Some(true) => "PASS",
         Some(false) => "FAIL",
@@ -76,7 +82,7 @@ fn write_verdict(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
     };
     writeln!(
         f,
-        "| {shape} | {figure} | {peer} | {runs} | {value} | {spread} | {bar} | {verdict} |"
+        "| {shape} | {figure} | {peer} | {runs} | {value} | {spread} | {by_cpu} | {bar} | {verdict} |"
     )
 }
 
