@@ -3,6 +3,8 @@
 //! ```text
 //! crew ─► fleet (a process) ─► lane (a thread) ─► h1::client / h2::client ─► roster ─► tally
 //!                                                 bytes                     scanner, sequence
+//! bench: publisher and subscribers in one thread ─► outcome; floor: the least a server can be
+//! ratios: the results of many benches as one table
 //! app: the publisher, a small SSE upstream whose events say when they were meant to be sent
 //! ```
 //! Connections know bytes and framing; the roster alone judges; tallies merge upwards and end in a
