@@ -148,7 +148,7 @@ fn verdict(bar: &Bar, results: &Results) -> Verdict {
         pass: match limit {
             Limit::Told => None,
             // What could not be measured is not reached.
-            limit => Some(value.is_some_and(|value| limit.holds(value))),
+            Limit::Least(_) | Limit::Most(_) => Some(value.is_some_and(|value| limit.holds(value))),
         },
     }
 }
