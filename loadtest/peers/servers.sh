@@ -28,7 +28,9 @@ start_server() {
       server_pids=("$launched")
       ;;
     caddy)
-      launch "$name" "$cores" "$plain" caddy run --adapter caddyfile --config "$work/Caddyfile"
+      # It keeps a folder of its own.
+      XDG_CONFIG_HOME=$work XDG_DATA_HOME=$work \
+        launch "$name" "$cores" "$plain" caddy run --adapter caddyfile --config "$work/Caddyfile"
       server_pids=("$launched")
       ;;
     *) fail "no server \`$name\`" ;;
