@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,6 +15,7 @@ use loadtest::{
     plan::Plan,
     target::Target,
 };
+use parking_lot::Mutex;
 
 fn url(address: SocketAddr) -> Target {
     format!("http://{address}/events").parse().unwrap()
@@ -70,6 +73,61 @@ fn everybody_gets_every_event_whatever_the_pace() {
             assert_eq!(json["connected"], 70);
             assert!(json["deliveries_per_second"].as_f64().unwrap() > 0.0);
         }
+    }
+}
+
+/// A hub that is pushed to: what is posted goes to everybody who has asked, under an id of its own.
+fn hub() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let subscribers = Arc::new(Mutex::new(Vec::new()));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let subscribers = Arc::clone(&subscribers);
+            std::thread::spawn(move || serve(stream.unwrap(), &subscribers));
+        }
+    });
+    address
+}
+
+fn serve(stream: TcpStream, subscribers: &Mutex<Vec<TcpStream>>) {
+    let mut answers = stream.try_clone().unwrap();
+    let mut requests = BufReader::new(stream);
+    for id in 1.. {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if requests.read_line(&mut head).unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        if head.starts_with("GET ") {
+            let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+            answers.write_all(head).unwrap();
+            return subscribers.lock().push(answers);
+        }
+        let (_, length) = head.split_once("Content-Length: ").unwrap();
+        let mut message = vec![0; length.trim().parse().unwrap()];
+        requests.read_exact(&mut message).unwrap();
+        let event = [format!("id: {id}\ndata: ").as_bytes(), &message, b"\n\n"].concat();
+        // Those that have left are of no interest here.
+        subscribers
+            .lock()
+            .retain_mut(|one| one.write_all(&event).is_ok());
+        let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok";
+        answers.write_all(answer).unwrap();
+    }
+}
+
+#[test]
+fn events_can_be_posted_to_a_hub() {
+    let hub = hub();
+    for window in [1, 64] {
+        let mut options = options(hub, hub, Pace::Window(window));
+        options.plan.h2 = 0;
+        options.way = Way::Post(url(hub));
+        let outcome = bench::run(&options).unwrap();
+        assert!(outcome.faults().is_empty(), "{window}: {outcome}");
+        assert!(outcome.events > 0, "{window}: {outcome}");
     }
 }
 
