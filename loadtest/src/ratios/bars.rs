@@ -30,6 +30,8 @@ use Limit::{Least, Most, Told};
 pub const RATE: &str = "deliveries_per_second";
 /// What a delivery costs it.
 pub const CPU: &str = "server_us_per_delivery";
+/// Cores that others used meanwhile.
+pub const OTHERS: &str = "others_share";
 const P99: &str = "latency_p99_ms";
 const MEMORY: &str = "bytes_per_subscriber";
 const KB: f64 = 1_024.0;

@@ -19,6 +19,8 @@ use crate::failure::Result;
 
 /// The server that the bars are about.
 const OURS: &str = "sidestream";
+/// Cores that others may use beside a run before its rates and latencies are doubtful.
+const OTHERS_MAX: f64 = 0.1;
 
 /// `ratios`.
 #[derive(Debug, clap::Args)]
@@ -68,6 +70,8 @@ pub struct Verdict {
     pub bar: String,
     /// Whether it does; `None` when there is nothing to reach.
     pub pass: Option<bool>,
+    /// Others kept the machine busy: the verdict is worth little.
+    pub doubtful: bool,
 }
 
 /// A server's medians in a shape.
@@ -132,6 +136,14 @@ fn verdict(bar: &Bar, results: &Results) -> Verdict {
         .filter(|_| figure == bars::RATE)
         .map(|peer| quotients(results, shape, bars::CPU, [peer, OURS]));
     let value = median(&values);
+    let others = [Some(OURS), peer]
+        .into_iter()
+        .flatten()
+        .filter_map(|server| {
+            median(&sorted(
+                results.figure(shape, server, bars::OTHERS).into_values(),
+            ))
+        });
     Verdict {
         shape,
         figure,
@@ -150,6 +162,7 @@ fn verdict(bar: &Bar, results: &Results) -> Verdict {
             // What could not be measured is not reached.
             Limit::Least(_) | Limit::Most(_) => Some(value.is_some_and(|value| limit.holds(value))),
         },
+        doubtful: others.into_iter().any(|others| others > OTHERS_MAX),
     }
 }
 
@@ -180,6 +193,7 @@ mod tests {
             serde_json::json!({
                 "deliveries_per_second": rate,
                 "server_us_per_delivery": 1.0,
+            "others_share": rate / 1_000.0,
                 "faults": {},
             })
         };
@@ -199,7 +213,7 @@ mod tests {
             (verdict.spread, verdict.by_cpu),
             (Some((0.5, 0.95)), Some(1.0))
         );
-        assert!(ratios.is_pass());
+        assert!(verdict.doubtful && ratios.is_pass());
     }
 
     #[test]

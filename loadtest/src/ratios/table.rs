@@ -68,6 +68,7 @@ fn write_verdict(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
         by_cpu,
         bar,
         pass,
+        doubtful,
     } = verdict;
     let peer = peer.unwrap_or("-");
     let value = value.map_or("-".to_owned(), number);
@@ -80,9 +81,10 @@ fn write_verdict(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
         Some(false) => "FAIL",
         None => "",
     };
+    let doubt = if *doubtful { "?" } else { "" };
     writeln!(
         f,
-        "| {shape} | {figure} | {peer} | {runs} | {value} | {spread} | {by_cpu} | {bar} | {verdict} |"
+        "| {shape} | {figure} | {peer} | {runs} | {value} | {spread} | {by_cpu} | {bar} | {verdict}{doubt} |"
     )
 }
 
