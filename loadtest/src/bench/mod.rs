@@ -92,6 +92,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
     let connects = bench.connect()?;
     let mut outcome = Outcome::new(options, connects);
     if !options.duration.is_zero() {
+        bench.wait_heard()?;
         bench.publish_for(options.warmup)?;
         bench.roster.measure(Some(0));
         bench.idle_ns = 0;
@@ -225,6 +226,18 @@ impl<'a> Bench<'a> {
             self.turn(TICK)?;
         }
         Ok(())
+    }
+
+    /// Waits until the server listens to the publisher.
+    fn wait_heard(&mut self) -> Result<()> {
+        let deadline_ns = clock::now_ns() + clock::nanos(self.options.plan.connect_timeout);
+        self.turn_until(deadline_ns, |bench| bench.source.is_heard())?;
+        if self.source.is_heard() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            "the server does not ask the publisher for events",
+        ))
     }
 
     /// Publishes for a time.

@@ -105,6 +105,16 @@ impl Source {
         }
     }
 
+    /// True when an event would reach the server: one that answers its subscribers at once may be
+    /// about to ask for the stream only then.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        match &self.outlet {
+            Outlet::Upstreams(upstreams) => upstreams.streams() > 0,
+            Outlet::Posts(_) => true,
+        }
+    }
+
     /// Streams open towards servers; posts need none.
     #[must_use]
     pub fn streams(&self) -> usize {
