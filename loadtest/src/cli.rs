@@ -6,10 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     app::{self, IdStyle},
+    bench,
     failure::{Failure, Result},
-    fanout, memory,
+    fanout, floor, memory,
     plan::Plan,
-    proc,
+    proc, ratios,
     target::{Header, Target},
     wire::scanner::Expect,
 };
@@ -33,6 +34,13 @@ pub enum Command {
     Fanout(Fanout),
     /// Measure what one idle subscriber costs the server: the PSS slope between two sizes.
     Memory(Memory),
+    /// Measure how fast a server fans out, in a closed loop or at a rate; publisher and subscribers in
+    /// one thread.
+    Bench(bench::args::Bench),
+    /// Be the least that a server can be: a bare loop of `send(2)`, to hold others against.
+    Floor(floor::Options),
+    /// Make a table of the results of `loadtest/peers/run.sh`.
+    Ratios(ratios::Args),
     /// Be the publisher: an SSE app whose events are numbered and time-stamped.
     App(App),
     /// A client process of a run in several processes; started by `fanout` and `memory`.

@@ -3,12 +3,15 @@
 //! ```text
 //! crew ─► fleet (a process) ─► lane (a thread) ─► h1::client / h2::client ─► roster ─► tally
 //!                                                 bytes                     scanner, sequence
+//! bench: publisher and subscribers in one thread ─► outcome; floor: the least a server can be
+//! ratios: the results of many benches as one table
 //! app: the publisher, a small SSE upstream whose events say when they were meant to be sent
 //! ```
 //! Connections know bytes and framing; the roster alone judges; tallies merge upwards and end in a
 //! report.
 
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod crew;
@@ -16,15 +19,19 @@ pub mod dial;
 pub mod failure;
 pub mod fanout;
 pub mod fleet;
+pub mod floor;
 pub mod h1;
 pub mod h2;
 pub mod lane;
 pub mod memory;
 pub mod payload;
 pub mod plan;
+pub mod poll;
 pub mod proc;
+pub mod ratios;
 pub mod report;
 pub mod roster;
+pub mod rounds;
 pub mod samples;
 pub mod stats;
 pub mod tally;

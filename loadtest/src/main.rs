@@ -5,10 +5,14 @@ use std::{path::Path, process::ExitCode};
 use clap::Parser;
 use loadtest::{
     app::App,
+    bench,
     cli::{Cli, Command},
     crew,
     failure::{Doing, Result},
-    fanout, memory,
+    fanout,
+    floor::Floor,
+    memory,
+    ratios::Ratios,
 };
 
 /// Exit code for a test that could not be run; 1 is a test that ran and failed.
@@ -50,10 +54,31 @@ async fn run(command: Command) -> Result<bool> {
         Command::Memory(args) => {
             let slope = memory::run(&args.options()?).await?;
             print(&slope.to_string());
-            save(args.json.as_deref(), &serde_json::to_value(slope)?)?;
+            save(args.json.as_deref(), &slope.to_json())?;
             Ok(args
                 .bytes_max
                 .is_none_or(|max| slope.bytes_per_subscriber() <= max))
+        }
+        Command::Bench(args) => {
+            let outcome = bench::run(&args.options()?)?;
+            print(&outcome.to_string());
+            save(args.json.as_deref(), &outcome.to_json())?;
+            Ok(outcome.faults().is_empty())
+        }
+        Command::Ratios(args) => {
+            let ratios = Ratios::read(&args.results)?;
+            print(&ratios.to_string());
+            save(args.json.as_deref(), &serde_json::to_value(&ratios)?)?;
+            if let Some(path) = &args.markdown {
+                let what = format!("write {}", path.display());
+                std::fs::write(path, ratios.to_string()).doing(what)?;
+            }
+            Ok(ratios.is_pass())
+        }
+        Command::Floor(options) => {
+            let floor = Floor::new(options)?;
+            print(&format!("listening on http://{}", floor.address));
+            floor.serve().map(|()| true)
         }
         Command::App(args) => {
             let app = App::start(args.options()?).await?;

@@ -2,8 +2,6 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use serde::Serialize;
-
 use crate::{
     crew::Crew,
     failure::{Failure, Result},
@@ -31,7 +29,7 @@ pub struct Options {
 }
 
 /// The two readings.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct Slope {
     /// Subscribers of the first reading.
     pub small: u64,
@@ -49,6 +47,18 @@ impl Slope {
     pub fn bytes_per_subscriber(&self) -> u64 {
         let more = self.large.saturating_sub(self.small).max(1);
         self.large_pss_bytes.saturating_sub(self.small_pss_bytes) / more
+    }
+
+    /// The readings and the slope.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "small": self.small,
+            "small_pss_bytes": self.small_pss_bytes,
+            "large": self.large,
+            "large_pss_bytes": self.large_pss_bytes,
+            "bytes_per_subscriber": self.bytes_per_subscriber(),
+        })
     }
 }
 

@@ -23,6 +23,18 @@ pub struct Usage {
     pub cpu_seconds: f64,
 }
 
+impl Usage {
+    /// Two processes together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            rss_bytes: self.rss_bytes + other.rss_bytes,
+            pss_bytes: self.pss_bytes + other.pss_bytes,
+            cpu_seconds: self.cpu_seconds + other.cpu_seconds,
+        }
+    }
+}
+
 /// Memory and CPU of process `pid`.
 ///
 /// # Errors
@@ -94,6 +106,12 @@ impl MachineTime {
             busy: all - idle,
             all,
         }
+    }
+
+    /// Seconds that the machine's cores, all together, were busy since `earlier`.
+    #[must_use]
+    pub fn busy_seconds_since(self, earlier: Self) -> f64 {
+        (self.busy - earlier.busy) / TICKS_PER_SECOND
     }
 
     /// Share of the machine's CPU that was busy since `earlier`.

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use crate::{
     plan::Dial,
-    tally::{Protocol, Tally},
+    rounds::Rounds,
+    tally::{Counts, Protocol, Tally},
     wire::{
+        known::Known,
         scanner::{Expect, Found, Scanner},
         sequence::Sequence,
     },
@@ -49,6 +51,9 @@ pub struct Roster {
     mark: Option<u64>,
     waiting: u64,
     highest: u64,
+    known: Known,
+    /// Counts arrivals for a closed loop.
+    rounds: Option<Rounds>,
 }
 
 impl Roster {
@@ -63,7 +68,19 @@ impl Roster {
             mark: None,
             waiting: 0,
             highest: 0,
+            known: Known::default(),
+            rounds: None,
         }
+    }
+
+    /// From now on the roster counts who has which event.
+    pub fn count_rounds(&mut self, rounds: Rounds) {
+        self.rounds = Some(rounds);
+    }
+
+    /// The event that every subscriber has, by [`Self::count_rounds`].
+    pub fn complete(&mut self) -> u64 {
+        self.rounds.as_mut().map_or(0, Rounds::complete)
     }
 
     /// Enters the subscribers of a dial; returns the place of the first, the others follow it.
@@ -127,38 +144,66 @@ impl Roster {
 
     /// Stream bytes for a subscriber, read at `now_ns`.
     pub fn feed(&mut self, place: usize, bytes: &[u8], now_ns: u64) {
-        let Some(Subscriber {
-            scanner,
-            sequence,
-            protocol,
-            faulty,
-            ..
-        }) = self.subscribers.get_mut(place)
-        else {
+        let Some(subscriber) = self.subscribers.get_mut(place) else {
             return;
         };
-        let (expect, measuring, highest) = (self.expect, self.measuring, &mut self.highest);
-        let counts = self.tally.of(*protocol);
+        let expect = self.expect;
+        let counts = self.tally.of(subscriber.protocol);
         counts.bytes += bytes.len() as u64;
-        scanner.feed(bytes, expect, |found| {
-            let number = number_of(found, expect);
-            *faulty |= counts.count(found, number, sequence);
-            *highest = (*highest).max(number.unwrap_or(0));
-            if let (true, Found::Message { stamp, .. }) = (measuring, found) {
-                counts.measured += 1;
-                if let Some(stamp) = stamp {
-                    counts
-                        .latency
-                        .record_ns(now_ns.saturating_sub(stamp.sent_ns));
-                }
+        let scanner = &mut subscriber.scanner;
+        let mut judge = Judge {
+            expect,
+            now_ns: self.measuring.then_some(now_ns),
+            counts,
+            sequence: &mut subscriber.sequence,
+            faulty: &mut subscriber.faulty,
+            highest: &mut self.highest,
+            rounds: self.rounds.as_mut(),
+        };
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if !scanner.is_at_rest() {
+                return scanner.feed(rest, expect, |found| judge.take(found));
             }
-        });
+            let next = judge.sequence.next();
+            if let Some((found, after)) = next.and_then(|next| self.known.strip(next, rest)) {
+                judge.take(found);
+                rest = after;
+                continue;
+            }
+            let (event, after) = split_event(rest);
+            let mut findings = (0, None);
+            scanner.feed(event, expect, |found| {
+                findings = (findings.0 + 1, Some(found));
+                judge.take(found);
+            });
+            if let (1, Some(found)) = findings
+                && let Some(number) = number_of(found, expect)
+                && scanner.is_at_rest()
+            {
+                self.known.learn(number, event, found);
+            }
+            rest = after;
+        }
     }
 
     /// Measuring begins; `mark` is the sequence published by now.
     pub fn measure(&mut self, mark: Option<u64>) {
         self.measuring = true;
         self.mark = mark;
+    }
+
+    /// Measuring is over; what still comes is judged all the same.
+    pub fn pause(&mut self) {
+        self.measuring = false;
+    }
+
+    /// Subscribers that have their 200 and whose stream has not ended.
+    #[must_use]
+    pub fn streaming(&self) -> u32 {
+        let streaming = |subscriber: &&Subscriber| subscriber.phase == Phase::Streaming;
+        let count = self.subscribers.iter().filter(streaming).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// True when every subscriber that still streams has reached `target`.
@@ -203,6 +248,45 @@ impl Roster {
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
+}
+
+/// What has been found for one subscriber goes through here.
+struct Judge<'a> {
+    expect: Expect,
+    /// When the bytes came, while measuring.
+    now_ns: Option<u64>,
+    counts: &'a mut Counts,
+    sequence: &'a mut Sequence,
+    faulty: &'a mut bool,
+    highest: &'a mut u64,
+    rounds: Option<&'a mut Rounds>,
+}
+
+impl Judge<'_> {
+    fn take(&mut self, found: Found) {
+        let number = number_of(found, self.expect);
+        *self.faulty |= self.counts.count(found, number, self.sequence);
+        *self.highest = (*self.highest).max(number.unwrap_or(0));
+        let Found::Message { stamp, .. } = found else {
+            return;
+        };
+        if let (Some(number), Some(rounds)) = (number, &mut self.rounds) {
+            rounds.arrive(number);
+        }
+        if let Some(now_ns) = self.now_ns {
+            self.counts.measured += 1;
+            if let Some(stamp) = stamp {
+                let latency = &mut self.counts.latency;
+                latency.record_ns(now_ns.saturating_sub(stamp.sent_ns));
+            }
+        }
+    }
+}
+
+/// The first event, up to its blank line; all that is there when none ends here.
+fn split_event(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr::memmem::find(bytes, b"\n\n").map_or(bytes.len(), |at| at + 2);
+    bytes.split_at_checked(end).unwrap_or((bytes, b""))
 }
 
 /// The number of a finding that takes part in the sequence.

@@ -30,24 +30,10 @@ impl Handshaker {
     /// # Errors
     /// A host that is no server name, or a missing `insecure`: there is no root store here.
     pub fn new(host: &str, alpn: &'static str, insecure: bool) -> Result<Self> {
-        let provider = Arc::new(ring::default_provider());
         let name = ServerName::try_from(host.to_owned()).doing(format_args!("TLS to {host}"))?;
-        if !insecure {
-            return Err(Failure::new(format!(
-                "TLS to {host}: this client carries no certificate authorities; add --insecure"
-            )));
-        }
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .doing("TLS set-up")?
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
-        config
-            .dangerous()
-            .set_certificate_verifier(Arc::new(AnyCertificate(provider)));
-        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        let config = client_config(host, alpn, insecure)?;
         Ok(Self {
-            connector: TlsConnector::from(Arc::new(config)),
+            connector: TlsConnector::from(config),
             name,
             alpn,
         })
@@ -73,6 +59,29 @@ impl Handshaker {
             _ => Err(format!("TLS: the server does not offer {}", self.alpn).into()),
         }
     }
+}
+
+/// The TLS set-up of a client that offers the protocol `alpn` to `host`.
+///
+/// # Errors
+/// A missing `insecure`: there is no root store here.
+pub fn client_config(host: &str, alpn: &str, insecure: bool) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(ring::default_provider());
+    if !insecure {
+        return Err(Failure::new(format!(
+            "TLS to {host}: this client carries no certificate authorities; add --insecure"
+        )));
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .doing("TLS set-up")?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(AnyCertificate(provider)));
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// Takes any certificate, and no forged handshake.

@@ -122,7 +122,8 @@ async fn open(lane: &Lane, dial: &Dial, place: usize) -> Result<Opened, Reason> 
 }
 
 /// The request's bytes.
-fn request(plan: &Plan) -> Vec<u8> {
+#[must_use]
+pub fn request(plan: &Plan) -> Vec<u8> {
     let target = &plan.h1_target;
     let mut out = Vec::with_capacity(256);
     // Writing into memory cannot fail.

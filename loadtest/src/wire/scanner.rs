@@ -120,6 +120,12 @@ impl Scanner {
         }
     }
 
+    /// True between two events, when what comes next means the same on every stream.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.split.is_none() && !self.after_cr
+    }
+
     /// True when the stream stopped inside an event.
     #[must_use]
     pub fn is_mid_event(&self) -> bool {

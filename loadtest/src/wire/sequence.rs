@@ -79,6 +79,12 @@ impl Sequence {
         self.gap_announced = true;
     }
 
+    /// The number that should arrive next.
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        self.seen.then(|| self.last + 1)
+    }
+
     /// Number of the first event that arrived.
     #[must_use]
     pub fn first(&self) -> Option<u64> {
