@@ -9,7 +9,7 @@ use crate::{
     failure::{Failure, Result},
     fanout, memory,
     plan::Plan,
-    proc,
+    proc, scenario,
     target::{Header, Target},
     wire::scanner::Expect,
 };
@@ -33,6 +33,8 @@ pub enum Command {
     Fanout(Fanout),
     /// Measure what one idle subscriber costs the server: the PSS slope between two sizes.
     Memory(Memory),
+    /// Run a scenario from a YAML file, and leave a report.
+    Scenario(scenario::command::Command),
     /// Be the publisher: an SSE app whose events are numbered and time-stamped.
     App(App),
     /// A client process of a run in several processes; started by `fanout` and `memory`.
@@ -174,6 +176,9 @@ pub struct App {
     /// What stands in `id:`.
     #[arg(long, value_enum, default_value_t = IdStyle::PerConnection)]
     pub ids: IdStyle,
+    /// Number events from behind this one on, in the place of a publisher that is gone.
+    #[arg(long, default_value_t = 0)]
+    pub after: u64,
 }
 
 impl Connect {
@@ -287,6 +292,7 @@ impl App {
             rate,
             size,
             ids,
+            after: _,
         } = *self;
         Ok(app::Options {
             listen,

@@ -22,11 +22,16 @@ use crate::{
     tls::Handshaker,
 };
 
+/// Receive buffer of slow readers' sockets; the kernel doubles it.
+const SLOW_BUFFER_BYTES: u32 = 4 * 1024;
+
 /// Makes the connections of a lane.
 pub struct Dialler {
     h1: Line,
     h2: Line,
     source_addresses: u8,
+    /// Kernel memory for what a subscriber has not read yet; slow ones leave the rest to the server.
+    receive_buffer: Option<u32>,
 }
 
 /// Where the connections of one protocol go.
@@ -54,6 +59,7 @@ impl Dialler {
             h1: line(&plan.h1_target, "http/1.1")?,
             h2: line(&plan.h2_target, "h2")?,
             source_addresses: plan.source_addresses,
+            receive_buffer: plan.conduct.bytes_per_second.map(|_| SLOW_BUFFER_BYTES),
         })
     }
 
@@ -93,6 +99,9 @@ impl Dialler {
         } else {
             TcpSocket::new_v6()?
         };
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
         let addresses = u32::from(self.source_addresses);
         if let (IpAddr::V4(server), 2..) = (to.ip(), addresses)
             && server.is_loopback()

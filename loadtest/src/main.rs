@@ -55,8 +55,10 @@ async fn run(command: Command) -> Result<bool> {
                 .bytes_max
                 .is_none_or(|max| slope.bytes_per_subscriber() <= max))
         }
+        Command::Scenario(args) => args.run(note, print).await,
         Command::App(args) => {
             let app = App::start(args.options()?).await?;
+            app.go_on(args.after);
             print(&format!("listening on http://{}", app.address));
             tokio::select! {
                 served = app.serve() => served?,

@@ -1,9 +1,12 @@
 //! The subscribers of one lane (thread) and what it has counted: the only place that judges.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
-    plan::Dial,
+    conduct::{AfterEnd, Conduct},
+    diary::Diary,
+    payload::Stamp,
+    plan::{Dial, Plan},
     tally::{Protocol, Tally},
     wire::{
         scanner::{Expect, Found, Scanner},
@@ -22,6 +25,8 @@ struct Subscriber {
     protocol: Protocol,
     phase: Phase,
     faulty: bool,
+    /// It came back without having seen an event: what went before is nobody's debt.
+    late: bool,
 }
 
 /// Where a subscriber is in its life.
@@ -35,6 +40,8 @@ enum Phase {
     Failed,
     /// Had a 200 and lost the stream before the test was over.
     Ended,
+    /// Between two streams.
+    Away,
 }
 
 /// All subscribers of a lane.
@@ -49,6 +56,8 @@ pub struct Roster {
     mark: Option<u64>,
     waiting: u64,
     highest: u64,
+    conduct: Conduct,
+    diary: Option<Box<Diary>>,
 }
 
 impl Roster {
@@ -63,6 +72,18 @@ impl Roster {
             mark: None,
             waiting: 0,
             highest: 0,
+            conduct: Conduct::default(),
+            diary: None,
+        }
+    }
+
+    /// The empty roster of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        Self {
+            conduct: plan.conduct,
+            diary: Diary::of(plan),
+            ..Self::new(plan.expect)
         }
     }
 
@@ -78,7 +99,11 @@ impl Roster {
                 protocol: dial.protocol,
                 phase: Phase::Waiting,
                 faulty: false,
+                late: false,
             }));
+        if let Some(diary) = &mut self.diary {
+            diary.enter(self.subscribers.len());
+        }
         first
     }
 
@@ -92,12 +117,24 @@ impl Roster {
         let Some(subscriber) = self.subscribers.get_mut(place) else {
             return;
         };
-        if subscriber.phase == Phase::Waiting {
-            subscriber.phase = Phase::Streaming;
-            self.waiting -= 1;
-            let counts = self.tally.of(subscriber.protocol);
-            counts.connected += 1;
-            counts.first_byte.record_ns(nanos);
+        let counts = self.tally.of(subscriber.protocol);
+        match subscriber.phase {
+            Phase::Waiting => {
+                self.waiting -= 1;
+                counts.connected += 1;
+            }
+            Phase::Away => {
+                counts.returned += 1;
+                // What was cut short comes again as a whole.
+                subscriber.scanner = Scanner::default();
+                subscriber.late |= subscriber.sequence.last().is_none();
+            }
+            Phase::Streaming | Phase::Failed | Phase::Ended => return,
+        }
+        subscriber.phase = Phase::Streaming;
+        counts.first_byte.record_ns(nanos);
+        if let Some(diary) = &mut self.diary {
+            diary.opened(place);
         }
     }
 
@@ -107,14 +144,51 @@ impl Roster {
             return;
         };
         let counts = self.tally.of(subscriber.protocol);
+        let returns = self.conduct.returns();
         let (phase, reasons) = match subscriber.phase {
+            Phase::Waiting if returns => (Phase::Waiting, &mut counts.refused),
             Phase::Waiting => (Phase::Failed, &mut counts.failures),
+            Phase::Streaming if returns => (Phase::Away, &mut counts.ends),
             Phase::Streaming => (Phase::Ended, &mut counts.ends),
+            Phase::Away => (Phase::Away, &mut counts.refused),
             Phase::Failed | Phase::Ended => return,
         };
+        if let Some(diary) = &mut self.diary {
+            if subscriber.phase == Phase::Streaming {
+                diary.ended();
+            } else {
+                diary.refused();
+            }
+        }
         self.waiting -= u64::from(phase == Phase::Failed);
         subscriber.phase = phase;
         *reasons.entry(reason.to_string()).or_default() += 1;
+    }
+
+    /// A subscriber leaves by itself, to come back.
+    pub fn leave(&mut self, place: usize) {
+        let Some(subscriber) = self.subscribers.get_mut(place) else {
+            return;
+        };
+        if subscriber.phase == Phase::Streaming {
+            subscriber.phase = Phase::Away;
+            self.tally.of(subscriber.protocol).left += 1;
+            if let Some(diary) = &mut self.diary {
+                diary.ended();
+            }
+        }
+    }
+
+    /// The value of `Last-Event-ID` with which a subscriber comes back.
+    #[must_use]
+    pub fn last_id(&self, place: usize) -> Option<&str> {
+        self.diary.as_ref()?.last_id(place)
+    }
+
+    /// The time that the server has told a subscriber to wait.
+    #[must_use]
+    pub fn retry(&self, place: usize) -> Option<Duration> {
+        self.diary.as_ref()?.retry(place)
     }
 
     /// True when the subscriber has its 200 and its stream has not ended.
@@ -140,10 +214,19 @@ impl Roster {
         let (expect, measuring, highest) = (self.expect, self.measuring, &mut self.highest);
         let counts = self.tally.of(*protocol);
         counts.bytes += bytes.len() as u64;
+        let mut diary = self.diary.as_deref_mut();
+        if let Some(diary) = &mut diary {
+            diary.fed(place, bytes, now_ns);
+        }
         scanner.feed(bytes, expect, |found| {
             let number = number_of(found, expect);
             *faulty |= counts.count(found, number, sequence);
             *highest = (*highest).max(number.unwrap_or(0));
+            if let Some(diary) = &mut diary {
+                let latency = stamp_of(found).filter(|_| measuring);
+                let latency = latency.map(|stamp| now_ns.saturating_sub(stamp.sent_ns));
+                diary.found(place, found, now_ns, latency);
+            }
             if let (true, Found::Message { stamp, .. }) = (measuring, found) {
                 counts.measured += 1;
                 if let Some(stamp) = stamp {
@@ -164,8 +247,14 @@ impl Roster {
     /// True when every subscriber that still streams has reached `target`.
     #[must_use]
     pub fn has_reached(&self, target: u64) -> bool {
+        let owed = self.conduct.is_owed();
         let late = |subscriber: &Subscriber| {
-            subscriber.phase == Phase::Streaming && !subscriber.sequence.has_reached(target)
+            let expected = match subscriber.phase {
+                Phase::Streaming => owed,
+                Phase::Away => true,
+                Phase::Waiting | Phase::Failed | Phase::Ended => false,
+            };
+            expected && !subscriber.sequence.has_reached(target)
         };
         !self.subscribers.iter().any(late)
     }
@@ -175,13 +264,22 @@ impl Roster {
     pub fn close(mut self, target: Option<u64>) -> Tally {
         for subscriber in &mut self.subscribers {
             let counts = self.tally.of(subscriber.protocol);
-            let owed = matches!(subscriber.phase, Phase::Streaming | Phase::Ended);
+            let owed = match subscriber.phase {
+                Phase::Streaming => self.conduct.is_owed(),
+                Phase::Ended => self.conduct.after_end == AfterEnd::Fail,
+                Phase::Waiting | Phase::Failed | Phase::Away => false,
+            };
+            counts.absent += u64::from(subscriber.phase == Phase::Away);
             if let (true, Some(target)) = (owed, target) {
-                let missing = subscriber.sequence.missing_at_ends(self.mark, target);
+                let mark = self.mark.filter(|_| !subscriber.late);
+                let missing = subscriber.sequence.missing_at_ends(mark, target);
                 counts.lost += missing;
                 subscriber.faulty |= missing > 0;
             }
             counts.faulty += u64::from(subscriber.faulty);
+        }
+        if let Some(diary) = self.diary.take() {
+            (self.tally.timeline, self.tally.means) = diary.close();
         }
         self.tally
     }
@@ -202,6 +300,13 @@ impl Roster {
     #[must_use]
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+}
+
+fn stamp_of(found: Found) -> Option<Stamp> {
+    match found {
+        Found::Message { stamp, .. } => stamp,
+        Found::Gap { .. } | Found::Torn => None,
     }
 }
 

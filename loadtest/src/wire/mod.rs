@@ -1,4 +1,5 @@
 //! The SSE wire as a checking client needs it: one pass, next to no state.
 
+pub mod resume;
 pub mod scanner;
 pub mod sequence;
