@@ -6,11 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     app::{self, IdStyle},
+    compare,
     failure::{Failure, Result},
     fanout, memory,
     plan::Plan,
     proc, scenario,
     target::{Header, Target},
+    tune,
     wire::scanner::Expect,
 };
 
@@ -35,6 +37,10 @@ pub enum Command {
     Memory(Memory),
     /// Run a scenario from a YAML file, and leave a report.
     Scenario(scenario::command::Command),
+    /// Compare two records of a scenario; exit code 1 when a figure got worse.
+    Compare(compare::Command),
+    /// Find the caps for a budget of CPU and memory, and write them as configuration.
+    Tune(tune::command::Command),
     /// Be the publisher: an SSE app whose events are numbered and time-stamped.
     App(App),
     /// A client process of a run in several processes; started by `fanout` and `memory`.

@@ -11,6 +11,7 @@
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod compare;
 pub mod conduct;
 pub mod crew;
 pub mod dial;
@@ -35,4 +36,5 @@ pub mod tally;
 pub mod target;
 pub mod timeline;
 pub mod tls;
+pub mod tune;
 pub mod wire;

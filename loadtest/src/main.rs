@@ -56,6 +56,8 @@ async fn run(command: Command) -> Result<bool> {
                 .is_none_or(|max| slope.bytes_per_subscriber() <= max))
         }
         Command::Scenario(args) => args.run(note, print).await,
+        Command::Compare(args) => args.run(print),
+        Command::Tune(args) => args.run(note, print).await,
         Command::App(args) => {
             let app = App::start(args.options()?).await?;
             app.go_on(args.after);

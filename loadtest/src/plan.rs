@@ -46,6 +46,8 @@ pub struct Plan {
     pub channels: u32,
     /// Whether subscribers come back, leave, or read slowly.
     pub conduct: Conduct,
+    /// Where subscribers dial when they come back, if not where they were.
+    pub successor: Option<Target>,
     /// Where the timeline begins (`CLOCK_MONOTONIC`), if one is to be kept.
     pub timeline_origin_ns: Option<u64>,
 }
@@ -87,6 +89,7 @@ impl Plan {
             processes: 1,
             channels: 1,
             conduct: Conduct::default(),
+            successor: None,
             timeline_origin_ns: None,
         }
     }

@@ -57,7 +57,10 @@ pub fn cpu_seconds_of(pid: u32) -> Result<f64> {
 pub fn rss_bytes(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/statm");
     let text = fs::read_to_string(&path).doing(format_args!("read {path}"))?;
-    let pages = text.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
+    let pages = text
+        .split_whitespace()
+        .nth(1)
+        .and_then(|n| n.parse::<u64>().ok());
     let pages = pages.ok_or_else(|| Failure::new(format!("{path} has no pages")))?;
     Ok(pages * rustix::param::page_size() as u64)
 }

@@ -269,7 +269,9 @@ impl Roster {
                 Phase::Ended => self.conduct.after_end == AfterEnd::Fail,
                 Phase::Waiting | Phase::Failed | Phase::Away => false,
             };
-            counts.absent += u64::from(subscriber.phase == Phase::Away);
+            // Who had everything may just be changing connections.
+            let whole = target.is_some_and(|target| subscriber.sequence.has_reached(target));
+            counts.absent += u64::from(subscriber.phase == Phase::Away && !whole);
             if let (true, Some(target)) = (owed, target) {
                 let mark = self.mark.filter(|_| !subscriber.late);
                 let missing = subscriber.sequence.missing_at_ends(mark, target);

@@ -51,7 +51,7 @@ pub async fn run(lane: Rc<Lane>, dial: Dial, place: usize, permit: OwnedSemaphor
     let (mut visits, mut failures) = (0, 0);
     loop {
         let stay = lane.plan.conduct.stay(dial.index, visits);
-        let over = visit(&lane, &dial, place, permit.take(), stay).await;
+        let over = visit(&lane, &dial, place, visits, permit.take(), stay).await;
         let returns = lane.plan.conduct.returns();
         let pause = {
             let mut roster = lane.roster.borrow_mut();
@@ -78,18 +78,19 @@ pub async fn run(lane: Rc<Lane>, dial: Dial, place: usize, permit: OwnedSemaphor
     }
 }
 
-/// One connection, from dialling it to its end.
+/// Visit number `number`: one connection, from dialling it to its end.
 async fn visit(
     lane: &Lane,
     dial: &Dial,
     place: usize,
+    number: u32,
     permit: Option<OwnedSemaphorePermit>,
     stay: Option<Duration>,
 ) -> Over {
     // Boxed: what opening needs is large and soon over, the task lives as long as the test.
     let opening = Box::pin(tokio::time::timeout(
         lane.plan.connect_timeout,
-        open(lane, dial, place),
+        open(lane, dial, place, number),
     ));
     let opened = match opening.await {
         Ok(Ok(opened)) => opened,
@@ -162,9 +163,9 @@ fn closed(body: &Body) -> Reason {
 }
 
 /// Connects and asks; returns when the head is a 200 with an event stream.
-async fn open(lane: &Lane, dial: &Dial, place: usize) -> Result<Opened, Reason> {
+async fn open(lane: &Lane, dial: &Dial, place: usize, visit: u32) -> Result<Opened, Reason> {
     let dialled_ns = clock::now_ns();
-    let mut io = lane.dialler.dial(dial).await?;
+    let mut io = lane.dialler.dial(dial, visit).await?;
     let asked_ns = clock::now_ns();
     lane.roster
         .borrow_mut()

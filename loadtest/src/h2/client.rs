@@ -44,7 +44,7 @@ pub async fn run(lane: Rc<Lane>, dial: Dial, place: usize, permit: OwnedSemaphor
     let (mut visits, mut failures) = (0, 0);
     loop {
         let ended = {
-            let subscribed = subscribe(&lane, &dial, place, permit.take());
+            let subscribed = subscribe(&lane, &dial, place, visits, permit.take());
             match lane.plan.conduct.stay(dial.index, visits) {
                 None => Some(subscribed.await),
                 Some(stay) => tokio::select! {
@@ -91,12 +91,13 @@ async fn subscribe(
     lane: &Lane,
     dial: &Dial,
     place: usize,
+    visit: u32,
     permit: Option<OwnedSemaphorePermit>,
 ) -> Reason {
     const LATE: &str = "timeout before the head";
     let limit = lane.plan.connect_timeout;
     // Boxed: what opening needs is large and soon over, the task lives as long as the test.
-    let mut connection = match Box::pin(timeout(limit, open(lane, dial, place))).await {
+    let mut connection = match Box::pin(timeout(limit, open(lane, dial, place, visit))).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(reason)) => return reason,
         Err(_) => return LATE.into(),
@@ -126,9 +127,9 @@ fn places(dial: &Dial, place: usize) -> std::ops::Range<usize> {
 }
 
 /// Connects and queues the preface and all requests.
-async fn open(lane: &Lane, dial: &Dial, place: usize) -> Result<Connection, Reason> {
+async fn open(lane: &Lane, dial: &Dial, place: usize, visit: u32) -> Result<Connection, Reason> {
     let dialled_ns = clock::now_ns();
-    let io = lane.dialler.dial(dial).await?;
+    let io = lane.dialler.dial(dial, visit).await?;
     let asked_ns = clock::now_ns();
     lane.roster
         .borrow_mut()

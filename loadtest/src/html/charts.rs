@@ -4,7 +4,7 @@ use super::plot::{Chart, Scale, Series};
 use crate::{
     samples::Samples,
     scenario::{
-        measure::streams,
+        course::streams,
         record::{GroupResult, Run},
         sampler::Sample,
     },
@@ -49,12 +49,22 @@ pub fn of(run: &Run) -> Vec<Chart> {
     ];
     if run.seconds.iter().any(|second| second.gaps > 0) {
         let gaps = seconds(run, "gaps", |second| Some(second.gaps));
-        charts.push(Chart::over_time("Gaps announced in each second", "gaps", vec![gaps]));
+        charts.push(Chart::over_time(
+            "Gaps announced in each second",
+            "gaps",
+            vec![gaps],
+        ));
     }
     for chart in &mut charts {
-        chart.series.retain(|line| line.points.iter().any(|(_, value)| value.is_some()));
+        chart
+            .series
+            .retain(|line| line.points.iter().any(|(_, value)| value.is_some()));
         if chart.across == "s" {
-            chart.marks = run.moments.iter().map(|moment| (moment.at, moment.what.clone())).collect();
+            chart.marks = run
+                .moments
+                .iter()
+                .map(|moment| (moment.at, moment.what.clone()))
+                .collect();
             chart.span = Some((run.hold_from, run.hold_to));
         }
     }
@@ -78,12 +88,20 @@ fn line(name: &str, values: impl Iterator<Item = Option<f64>>) -> Series {
 }
 
 fn seconds(run: &Run, name: &str, of: impl Fn(&Second) -> Option<u64>) -> Series {
-    line(name, run.seconds.iter().map(|second| of(second).map(number)))
+    line(
+        name,
+        run.seconds.iter().map(|second| of(second).map(number)),
+    )
 }
 
 fn latency(run: &Run) -> Chart {
     let percentile = |name, percent| {
-        line(name, run.seconds.iter().map(move |second| second.percentile_ms(percent)))
+        line(
+            name,
+            run.seconds
+                .iter()
+                .map(move |second| second.percentile_ms(percent)),
+        )
     };
     let lines = vec![
         percentile("p50", 50.0),
@@ -102,10 +120,17 @@ fn percentiles(groups: &[GroupResult]) -> Chart {
         name: name.to_owned(),
         points: PERCENTS
             .iter()
-            .map(|percent| (100.0 / (100.0 - percent), Some(latency.percentile_ms(*percent))))
+            .map(|percent| {
+                (
+                    100.0 / (100.0 - percent),
+                    Some(latency.percentile_ms(*percent)),
+                )
+            })
             .collect(),
     };
-    let measured = groups.iter().filter(|group| !group.counts.latency.is_empty());
+    let measured = groups
+        .iter()
+        .filter(|group| !group.counts.latency.is_empty());
     Chart {
         across: "one delivery in so many is slower",
         across_scale: Scale::Log,
@@ -113,7 +138,9 @@ fn percentiles(groups: &[GroupResult]) -> Chart {
         ..Chart::over_time(
             "Latency by how rare it is",
             "ms",
-            measured.map(|group| curve(&group.name, &group.counts.latency)).collect(),
+            measured
+                .map(|group| curve(&group.name, &group.counts.latency))
+                .collect(),
         )
     }
 }
@@ -127,7 +154,9 @@ fn cpu(run: &Run, name: &str, of: impl Fn(&Sample) -> Option<f64>) -> Series {
     let points = run.samples.windows(2).filter_map(|pair| {
         let [before, after] = pair else { return None };
         let time = after.at - before.at;
-        let used = of(after).zip(of(before)).map(|(after, before)| after - before);
+        let used = of(after)
+            .zip(of(before))
+            .map(|(after, before)| after - before);
         (time > 0.2).then(|| (after.at, used.map(|used| used / time)))
     });
     Series {

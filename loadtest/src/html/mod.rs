@@ -23,7 +23,10 @@ const TILES: [(&str, &str); 8] = [
     ("deliveries_per_second", "deliveries/s"),
     ("amplification", "deliveries for each event"),
     ("connects_per_second", "connects/s"),
-    ("server_cpu_seconds_per_million", "CPU seconds for a million deliveries"),
+    (
+        "server_cpu_seconds_per_million",
+        "CPU seconds for a million deliveries",
+    ),
     ("server_memory_mib", "MiB of server memory at most"),
     ("load_cpu_share", "of its cores used by the load"),
 ];
@@ -38,7 +41,10 @@ pub fn page(record: &Record) -> String {
 }
 
 fn write_page(out: &mut String, record: &Record) -> std::fmt::Result {
-    let (name, about) = (escape(&record.scenario.name), escape(&record.scenario.about));
+    let (name, about) = (
+        escape(&record.scenario.name),
+        escape(&record.scenario.about),
+    );
     let (class, verdict) = verdict(record.pass);
     write!(
         out,
@@ -75,7 +81,11 @@ fn typical(record: &Record) -> Option<&Run> {
         figure("latency_p99_ms").or_else(|| figure("deliveries_per_second"))
     };
     let mut runs: Vec<&Run> = record.runs.iter().collect();
-    runs.sort_by(|one, other| value(one).unwrap_or(0.0).total_cmp(&value(other).unwrap_or(0.0)));
+    runs.sort_by(|one, other| {
+        value(one)
+            .unwrap_or(0.0)
+            .total_cmp(&value(other).unwrap_or(0.0))
+    });
     runs.get(runs.len() / 2).copied()
 }
 
@@ -115,36 +125,63 @@ fn write_tiles(out: &mut String, run: &Run) -> std::fmt::Result {
             } else {
                 short(*value)
             };
-            write!(out, "<div class=\"tile\"><b>{value}</b><span>{label}</span></div>")?;
+            write!(
+                out,
+                "<div class=\"tile\"><b>{value}</b><span>{label}</span></div>"
+            )?;
         }
     }
     out.write_str("</div>")
 }
 
 fn write_checks(out: &mut String, record: &Record) -> std::fmt::Result {
-    out.push_str("<h2>Thresholds</h2><div class=\"wide\"><table><tr><th>Verdict</th><th>Threshold</th>");
+    out.push_str(
+        "<h2>Thresholds</h2><div class=\"wide\"><table><tr><th>Verdict</th><th>Threshold</th>",
+    );
     for number in 1..=record.runs.len() {
         write!(out, "<th class=\"n\">Run {number}</th>")?;
     }
     out.push_str("<th>What it is</th></tr>");
     for (at, threshold) in record.scenario.thresholds.iter().enumerate() {
-        let checks: Vec<_> = record.runs.iter().filter_map(|run| run.checks.get(at)).collect();
+        let checks: Vec<_> = record
+            .runs
+            .iter()
+            .filter_map(|run| run.checks.get(at))
+            .collect();
         let (class, verdict) = verdict(checks.iter().all(|check| check.pass));
         let text = escape(&threshold.to_string());
-        write!(out, "<tr><td class=\"{class}\">{verdict}</td><td><code>{text}</code></td>")?;
+        write!(
+            out,
+            "<tr><td class=\"{class}\">{verdict}</td><td><code>{text}</code></td>"
+        )?;
         for check in checks {
             let found = check.found.map_or("none".to_owned(), short);
             write!(out, "<td class=\"n\">{found}</td>")?;
         }
-        write!(out, "<td class=\"dim\">{}</td></tr>", threshold.figure.about)?;
+        write!(
+            out,
+            "<td class=\"dim\">{}</td></tr>",
+            threshold.figure.about
+        )?;
     }
     out.write_str("</table></div>")
 }
 
 fn write_groups(out: &mut String, groups: &[GroupResult]) -> std::fmt::Result {
     const COLUMNS: [&str; 13] = [
-        "Connected", "Delivered", "Lost", "Doubled", "Reordered", "Torn", "Gaps", "Ended", "p50 ms", "p90 ms",
-        "p99 ms", "p99.9 ms", "max ms",
+        "Connected",
+        "Delivered",
+        "Lost",
+        "Doubled",
+        "Reordered",
+        "Torn",
+        "Gaps",
+        "Ended",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
     ];
     out.push_str("<h2>Subscribers</h2><div class=\"wide\"><table><tr><th>Group</th>");
     for column in COLUMNS {
@@ -153,7 +190,11 @@ fn write_groups(out: &mut String, groups: &[GroupResult]) -> std::fmt::Result {
     out.push_str("</tr>");
     for GroupResult { name, counts } in groups {
         let cells = [
-            format!("{} of {}", grouped(counts.connected), grouped(counts.wanted)),
+            format!(
+                "{} of {}",
+                grouped(counts.connected),
+                grouped(counts.wanted)
+            ),
             grouped(counts.delivered),
             grouped(counts.lost),
             grouped(counts.doubled),
@@ -204,7 +245,7 @@ fn write_groups(out: &mut String, groups: &[GroupResult]) -> std::fmt::Result {
 }
 
 fn write_chart(out: &mut String, chart: &Chart) -> std::fmt::Result {
-    write!(out, "<figure><figcaption>{}", escape(&chart.title))?;
+    write!(out, "<figure><figcaption>{}", escape(&chart.caption()))?;
     for (number, line) in chart.series.iter().enumerate() {
         let (class, name) = (number % plot::COLOURS, escape(&line.name));
         write!(
@@ -219,23 +260,37 @@ fn write_moments(out: &mut String, run: &Run) -> std::fmt::Result {
     if run.moments.is_empty() {
         return Ok(());
     }
-    out.push_str("<h2>Events</h2><table><tr><th class=\"n\">Second of the run</th><th>What</th></tr>");
+    out.push_str(
+        "<h2>Events</h2><table><tr><th class=\"n\">Second of the run</th><th>What</th></tr>",
+    );
     for moment in &run.moments {
         let what = escape(&moment.what);
-        write!(out, "<tr><td class=\"n\">{:.1}</td><td>{what}</td></tr>", moment.at)?;
+        write!(
+            out,
+            "<tr><td class=\"n\">{:.1}</td><td>{what}</td></tr>",
+            moment.at
+        )?;
     }
     out.write_str("</table>")
 }
 
 fn write_figures(out: &mut String, record: &Record) -> std::fmt::Result {
-    out.push_str("<h2>Figures</h2><div class=\"wide\"><table><tr><th>Figure</th><th class=\"n\">Median</th>");
+    out.push_str(
+        "<h2>Figures</h2><div class=\"wide\"><table><tr><th>Figure</th><th class=\"n\">Median</th>",
+    );
     if record.runs.len() > 1 {
         out.push_str("<th class=\"n\">Lowest</th><th class=\"n\">Highest</th>");
     }
     out.push_str("<th>What it is</th></tr>");
     for Figure { name, about, .. } in figures::ALL {
-        let Some(spread) = record.spread(name) else { continue };
-        write!(out, "<tr><td><code>{name}</code></td><td class=\"n\">{}</td>", short(spread.median))?;
+        let Some(spread) = record.spread(name) else {
+            continue;
+        };
+        write!(
+            out,
+            "<tr><td><code>{name}</code></td><td class=\"n\">{}</td>",
+            short(spread.median)
+        )?;
         if record.runs.len() > 1 {
             let (low, high) = (short(spread.low), short(spread.high));
             write!(out, "<td class=\"n\">{low}</td><td class=\"n\">{high}</td>")?;
@@ -251,14 +306,32 @@ fn write_setup(out: &mut String, record: &Record) -> std::fmt::Result {
     let none = || "not bounded".to_owned();
     let rows = [
         ("Command", setup.command.clone()),
-        ("Server", setup.server.clone().unwrap_or_else(|| "not ours".to_owned())),
+        (
+            "Server",
+            setup
+                .server
+                .clone()
+                .unwrap_or_else(|| "not ours".to_owned()),
+        ),
         ("loadtest", setup.loadtest.clone()),
         ("Kernel", setup.kernel.clone()),
-        ("Processor", format!("{}, {} cores for this run", setup.cpu, setup.cores)),
+        (
+            "Processor",
+            format!("{}, {} cores for this run", setup.cpu, setup.cores),
+        ),
         ("Memory", format!("{} MiB", grouped(setup.memory_mib))),
-        ("Memory of the cgroup", setup.cgroup_memory_bytes.map_or_else(none, bytes)),
-        ("Descriptors of a process", setup.descriptors.map_or_else(none, grouped)),
-        ("Hash of configuration and scenario", setup.config_hash.clone()),
+        (
+            "Memory of the cgroup",
+            setup.cgroup_memory_bytes.map_or_else(none, bytes),
+        ),
+        (
+            "Descriptors of a process",
+            setup.descriptors.map_or_else(none, grouped),
+        ),
+        (
+            "Hash of configuration and scenario",
+            setup.config_hash.clone(),
+        ),
         ("Seed", setup.seed.to_string()),
         ("Started", format!("{} (seconds since 1970)", setup.started)),
     ];
@@ -312,7 +385,12 @@ mod tests {
             runs: vec![run],
         };
         let page = page(&record);
-        for wanted in ["&lt;b&gt;", "x &lt; y", "<code>lost &lt;= 0</code>", ">PASS<"] {
+        for wanted in [
+            "&lt;b&gt;",
+            "x &lt; y",
+            "<code>lost &lt;= 0</code>",
+            ">PASS<",
+        ] {
             assert!(page.contains(wanted), "{wanted}");
         }
         for unwanted in ["<script", "http://", "https://", "<b>,", "href=", "src="] {

@@ -8,8 +8,8 @@ const HEIGHT: f64 = 240.0;
 /// Room for labels.
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 16.0;
-const BOTTOM: f64 = 28.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 38.0;
 /// Lines of the grid, at most.
 const GRID: f64 = 5.0;
 /// Marks closer than this share a place, and only the first is named.
@@ -82,6 +82,12 @@ impl Chart {
         }
     }
 
+    /// Title and unit.
+    #[must_use]
+    pub fn caption(&self) -> String {
+        format!("{}, {}", self.title, self.unit)
+    }
+
     /// The chart as an `svg` element.
     #[must_use]
     pub fn svg(&self) -> String {
@@ -115,7 +121,10 @@ impl Chart {
         if let Some(limit) = self.limit {
             let y = down.place(limit);
             let right = WIDTH - RIGHT;
-            write!(out, r#"<line class="limit" x1="{LEFT}" y1="{y:.1}" x2="{right}" y2="{y:.1}"/>"#)?;
+            write!(
+                out,
+                r#"<line class="limit" x1="{LEFT}" y1="{y:.1}" x2="{right}" y2="{y:.1}"/>"#
+            )?;
         }
         for (number, line) in self.series.iter().enumerate() {
             let path = path(line, &across, &down);
@@ -140,13 +149,16 @@ impl Chart {
         for value in across.ticks() {
             let (x, label) = (across.place(value), short(value));
             let y = bottom + 16.0;
-            write!(out, r#"<text class="tick mid" x="{x:.1}" y="{y}">{label}</text>"#)?;
+            write!(
+                out,
+                r#"<text class="tick mid" x="{x:.1}" y="{y}">{label}</text>"#
+            )?;
         }
-        let (unit, name) = (escape(self.unit), escape(self.across));
+        let name = escape(self.across);
         write!(
             out,
-            r#"<text class="unit" x="4" y="12">{unit}</text><text class="unit end" x="{right}" y="{y}">{name}</text>"#,
-            y = HEIGHT - 1.0,
+            r#"<text class="tick end" x="{right}" y="{y}">{name}</text>"#,
+            y = HEIGHT - 4.0,
         )
     }
 
@@ -161,7 +173,10 @@ impl Chart {
             )?;
             if x >= free {
                 let (text, y) = (x + 3.0, TOP + 10.0);
-                write!(out, r#"<text class="name" x="{text:.1}" y="{y}">{name}</text>"#)?;
+                write!(
+                    out,
+                    r#"<text class="name" x="{text:.1}" y="{y}">{name}</text>"#
+                )?;
                 free = x + MARK_ROOM;
             }
         }
@@ -171,7 +186,7 @@ impl Chart {
     /// The chart as a file of its own, with title, legend and colours.
     #[must_use]
     pub fn file(&self) -> String {
-        let (title, height) = (escape(&self.title), HEIGHT + 48.0);
+        let (title, height) = (escape(&self.caption()), HEIGHT + 48.0);
         let mut legend = String::new();
         let mut x = LEFT;
         for (number, line) in self.series.iter().enumerate() {
@@ -256,7 +271,10 @@ impl Axis {
 fn step(least: f64) -> f64 {
     let power = 10_f64.powf(least.max(f64::MIN_POSITIVE).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
-    steps.into_iter().find(|step| *step >= least * (1.0 - 1e-9)).unwrap_or(least)
+    steps
+        .into_iter()
+        .find(|step| *step >= least * (1.0 - 1e-9))
+        .unwrap_or(least)
 }
 
 /// The end of an axis that reaches `most`.
@@ -276,7 +294,12 @@ fn path(line: &Series, across: &Axis, down: &Axis) -> String {
             pen = 'M';
             continue;
         };
-        let _ = write!(out, "{pen}{:.1} {:.1}", across.place(*x), down.place(*value));
+        let _ = write!(
+            out,
+            "{pen}{:.1} {:.1}",
+            across.place(*x),
+            down.place(*value)
+        );
         pen = 'L';
     }
     out
@@ -348,7 +371,12 @@ mod tests {
 
     #[test]
     fn axes_end_at_round_numbers() {
-        for (most, end, ticks) in [(0.0, 1.0, 6), (7.3, 8.0, 5), (95.0, 100.0, 6), (1.0, 1.0, 6)] {
+        for (most, end, ticks) in [
+            (0.0, 1.0, 6),
+            (7.3, 8.0, 5),
+            (95.0, 100.0, 6),
+            (1.0, 1.0, 6),
+        ] {
             let axis = Axis::new(Scale::Linear, [most].into_iter(), 0.0, 100.0);
             assert!((axis.high - end).abs() < 1e-9, "{most}: {}", axis.high);
             assert_eq!(axis.ticks().len(), ticks, "{most}");
@@ -362,11 +390,21 @@ mod tests {
     #[test]
     fn a_chart_breaks_its_line_where_there_is_no_value_and_escapes_names() {
         let points = vec![(0.0, Some(1.0)), (1.0, None), (2.0, Some(2.0))];
-        let mut chart = Chart::over_time("a < b", "ms", vec![Series { name: "p50".into(), points }]);
+        let mut chart = Chart::over_time(
+            "a < b",
+            "ms",
+            vec![Series {
+                name: "p50".into(),
+                points,
+            }],
+        );
         chart.marks = vec![(1.0, "cut & gone".into())];
         let svg = chart.svg();
         assert_eq!(svg.matches('M').count(), 2, "{svg}");
-        assert!(svg.contains("a &lt; b") && svg.contains("cut &amp; gone"), "{svg}");
+        assert!(
+            svg.contains("a &lt; b") && svg.contains("cut &amp; gone"),
+            "{svg}"
+        );
         assert!(chart.file().starts_with("<svg xmlns="));
     }
 }

@@ -7,8 +7,7 @@ use clap::Args;
 use super::{
     conductor::Options,
     file::Scenario,
-    runner,
-    setup,
+    runner, setup,
     stage::{Foreign, Site},
     units::Time,
 };
@@ -95,7 +94,9 @@ impl Server {
             }));
         }
         let program = self.sidestream.as_ref().ok_or_else(|| {
-            Failure::new("against what? Give --sidestream PATH (loadtest/run.sh builds one) or --url")
+            Failure::new(
+                "against what? Give --sidestream PATH (loadtest/run.sh builds one) or --url",
+            )
         })?;
         let program = program
             .canonicalize()

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
 use super::{
+    cast,
     file::{Action, Event, Group, Scenario},
     measure::{self, Measured},
     record::{GroupResult, Moment, Run},
@@ -13,23 +14,18 @@ use super::{
 };
 use crate::{
     clock,
-    conduct::Conduct,
     crew::Crew,
-    failure::{Failure, Result},
+    failure::Result,
     fleet::{Outcome, Snapshot},
     lane::Order,
     plan::Plan,
-    proc,
     report::grouped,
-    target::Header,
 };
 
 /// How often the conductor looks around.
 const WATCH: Duration = Duration::from_millis(100);
 /// How often under `outstanding`, where it is the one who publishes.
 const WATCH_CLOSELY: Duration = Duration::from_millis(20);
-/// Connections from one loopback address before another one is used.
-const CONNECTIONS_PER_SOURCE: u64 = 20_000;
 /// How long an ended drain is waited for after the hold.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 
@@ -163,18 +159,20 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
         let stats = self.stage.stats().await?;
         let published = stats.as_ref().map(super::publisher::published);
         let target = match published {
-            Some(seq) => Some(seq),
+            // Nobody can be held to what was never published.
+            Some(seq) => Some(seq).filter(|seq| Some(*seq) > mark),
             None => self.crews.iter().map(|member| member.now.highest).max(),
         };
         let outcomes = self.finish(target).await?;
         self.await_drain().await?;
         self.run.metrics = self.stage.metrics().await;
-        let late = self.scenario.subscribers.iter().map(|group| group.joins.is_some());
         let measured = Measured {
             outcomes: &outcomes,
-            late: &late.collect::<Vec<_>>(),
+            groups: &self.scenario.subscribers,
             connect_seconds,
-            published: published.zip(mark).map(|(end, mark)| end.saturating_sub(mark)),
+            published: published
+                .zip(mark)
+                .map(|(end, mark)| end.saturating_sub(mark)),
             stats: stats.as_ref(),
             drained: self.drained,
             cores: super::setup::cores(),
@@ -195,7 +193,13 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
     }
 
     async fn join(&mut self, group: usize) -> Result<()> {
-        let plan = self.plan(group)?;
+        let plan = cast::plan(
+            self.scenario,
+            &self.stage,
+            self.options,
+            self.origin_ns,
+            group,
+        )?;
         let crew = Crew::start(&Arc::new(plan.clone())).await?;
         self.crews.push(Member {
             group,
@@ -206,66 +210,28 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
         Ok(())
     }
 
-    fn plan(&self, number: usize) -> Result<Plan> {
-        let group = self.scenario.subscribers.get(number);
-        let group = group.ok_or_else(|| Failure::new("there is no such group"))?;
-        let target = self.stage.target(group.protocol, group.channels)?;
-        let mut headers = self.stage.headers();
-        if group.browser {
-            headers.push(Header {
-                name: "cache-control".to_owned(),
-                value: "no-cache".to_owned(),
-            });
-        }
-        let all: u64 = self.scenario.subscribers.iter().map(connections).sum();
-        let processes = match all.div_ceil(proc::connections_max()) {
-            // One process has them all.
-            0 | 1 => 1,
-            // This process keeps its descriptors for itself: all clients are in others.
-            _ => connections(group).div_ceil(proc::connections_max()).max(2),
-        };
-        // Groups that connect at the same time share the ramp.
-        let together = self.scenario.subscribers.iter().filter(|other| other.joins == group.joins);
-        let together: u64 = together.map(|other| u64::from(other.count)).sum();
-        let ramp = u64::from(self.scenario.ramp) * u64::from(group.count) / together.max(1);
-        let (h1, h2) = if group.protocol.is_h2() {
-            (0, group.count)
-        } else {
-            (group.count, 0)
-        };
-        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).max(1);
-        Ok(Plan {
-            headers,
-            h1,
-            h2,
-            streams_per_connection: group.streams_per_connection,
-            connects_per_second: small(ramp),
-            source_addresses: u8::try_from(all.div_ceil(CONNECTIONS_PER_SOURCE)).unwrap_or(250),
-            insecure: true,
-            threads: self.options.threads,
-            processes: small(processes),
-            channels: group.channels,
-            conduct: Conduct {
-                after_end: group.after_end,
-                stay: group.stay.map(|stay| stay.0),
-                bytes_per_second: group.bytes_per_second,
-                seed: self.options.seed,
-            },
-            timeline_origin_ns: Some(self.origin_ns),
-            ..Plan::new(target)
-        })
-    }
-
     /// Waits until every connect has succeeded, failed or run out of time.
     async fn connect(&mut self) -> Result<()> {
-        let wanted: u64 = self.crews.iter().map(|member| member.plan.subscribers()).sum();
-        let timeout = self.crews.iter().map(|member| member.plan.connect_timeout).max();
+        let wanted: u64 = self
+            .crews
+            .iter()
+            .map(|member| member.plan.subscribers())
+            .sum();
+        let timeout = self
+            .crews
+            .iter()
+            .map(|member| member.plan.connect_timeout)
+            .max();
         let spread = Duration::from_secs(wanted / u64::from(self.scenario.ramp.max(1)));
         let limit = spread * 2 + timeout.unwrap_or_default() * 4;
         let deadline_ns = clock::now_ns() + clock::nanos(limit);
         loop {
             let now = self.look(WATCH).await?;
-            let said = format!("connecting: {} of {}", grouped(now.connected), grouped(wanted));
+            let said = format!(
+                "connecting: {} of {}",
+                grouped(now.connected),
+                grouped(wanted)
+            );
             self.each_second(&said);
             if now.connected + now.failed >= wanted || clock::now_ns() > deadline_ns {
                 return Ok(());
@@ -296,7 +262,9 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
             }
             let (seconds, delivered) = (elapsed as u32, grouped(now.delivered));
             let hold = hold as u32;
-            self.each_second(&format!("measuring: {seconds} of {hold} s, {delivered} deliveries"));
+            self.each_second(&format!(
+                "measuring: {seconds} of {hold} s, {delivered} deliveries"
+            ));
         }
     }
 
@@ -367,7 +335,10 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
                 self.schedule(back_at, What::ReviveServer);
                 Ok(())
             }
-            Action::Reload => event.server.as_ref().map_or(Ok(()), |over| server.reload(over)),
+            Action::Reload => event
+                .server
+                .as_ref()
+                .map_or(Ok(()), |over| server.reload(over)),
             Action::ReloadBad => server.reload_bad(),
             Action::Drain => server.drain(event.successor.unwrap_or(false)).await,
         }
@@ -386,7 +357,9 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
 
     fn start_requests(&self) -> Result<Option<Clients>> {
         let wanted = self.scenario.requests.zip(self.stage.request_target());
-        wanted.map(|(what, target)| Clients::start(what, &target)).transpose()
+        wanted
+            .map(|(what, target)| Clients::start(what, &target))
+            .transpose()
     }
 
     /// Where all crews are, after a pause.
@@ -446,7 +419,9 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
         }
         let deadline_ns = clock::now_ns() + clock::nanos(DRAIN_MAX);
         while clock::now_ns() < deadline_ns {
-            let Some(server) = &mut self.stage.server else { break };
+            let Some(server) = &mut self.stage.server else {
+                break;
+            };
             self.drained = server.drained()?;
             if self.drained.is_some() {
                 break;
@@ -455,13 +430,4 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
         }
         Ok(())
     }
-}
-
-fn connections(group: &Group) -> u64 {
-    let each = if group.protocol.is_h2() {
-        group.streams_per_connection
-    } else {
-        1
-    };
-    u64::from(group.count.div_ceil(each))
 }

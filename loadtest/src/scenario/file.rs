@@ -131,7 +131,7 @@ pub struct Event {
     pub events: Option<u32>,
     /// `reload`: configuration to lay over the one in force.
     pub server: Option<Value>,
-    /// `drain`: another server takes the address over as soon as it is free.
+    /// `drain`: another server comes up first, and who comes back goes there.
     pub successor: Option<bool>,
 }
 
@@ -296,98 +296,17 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// True when a successor takes over during the run.
+    #[must_use]
+    pub fn has_successor(&self) -> bool {
+        let takes_over = |event: &Event| event.successor == Some(true);
+        self.events.iter().any(takes_over)
+    }
+
     /// All subscribers.
     #[must_use]
     pub fn count(&self) -> u64 {
         let counts = self.subscribers.iter().map(|group| u64::from(group.count));
         counts.sum()
-    }
-
-    fn check(&self) -> Result<()> {
-        let wrong = |what: String| Err(Failure::new(what));
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if self.name.is_empty() || !self.name.chars().all(plain) {
-            return wrong(format!(
-                "name `{}`: small letters, digits and dashes, since files are named after it",
-                self.name
-            ));
-        }
-        if self.subscribers.is_empty() {
-            return wrong("subscribers: there must be at least one group".into());
-        }
-        if !(0.0..=1_000_000.0).contains(&self.publisher.rate) {
-            return wrong("publisher.rate: between 0 and 1,000,000 events per second".into());
-        }
-        if self.publisher.outstanding == Some(0) {
-            return wrong("publisher.outstanding: at least 1".into());
-        }
-        if self.ramp == 0 || self.hold.0.is_zero() {
-            return wrong("ramp and hold must be above 0".into());
-        }
-        let requests = self.requests.as_ref();
-        if requests.is_some_and(|r| r.per_second.is_nan() || r.per_second <= 0.0 || r.connections == 0) {
-            return wrong("requests: per_second and connections must be above 0".into());
-        }
-        if !(self.server.is_null() || self.server.is_mapping()) {
-            return wrong("server: must be a mapping, as in Sidestream's configuration".into());
-        }
-        for (at, group) in self.subscribers.iter().enumerate() {
-            group
-                .check(self)
-                .map_err(|what| Failure::new(format!("subscribers[{at}]: {what}")))?;
-        }
-        for (at, event) in self.events.iter().enumerate() {
-            event
-                .check(self)
-                .map_err(|what| Failure::new(format!("events[{at}]: {what}")))?;
-        }
-        Ok(())
-    }
-}
-
-impl Group {
-    fn check(&self, scenario: &Scenario) -> std::result::Result<(), String> {
-        if self.count == 0 || self.channels == 0 || self.streams_per_connection == 0 {
-            return Err("count, channels and streams_per_connection must be above 0".into());
-        }
-        if self.bytes_per_second.is_some() && self.protocol != Kind::H1 {
-            return Err("bytes_per_second: slow readers are h1".into());
-        }
-        if self.bytes_per_second.is_some() && self.stay.is_some() {
-            return Err("bytes_per_second and stay exclude each other".into());
-        }
-        if self.joins.is_some_and(|at| at >= scenario.hold) {
-            return Err("joins: before the hold is over".into());
-        }
-        Ok(())
-    }
-}
-
-impl Event {
-    fn check(&self, scenario: &Scenario) -> std::result::Result<(), String> {
-        if self.at >= scenario.hold {
-            return Err(format!(
-                "at {} is not before the end of the hold",
-                self.at
-            ));
-        }
-        if self.every.is_some_and(|every| every.0.is_zero()) {
-            return Err("every: must be above 0".into());
-        }
-        let belongs = [
-            ("down", self.down.is_some(), matches!(self.action, Action::RestartApp | Action::RestartServer)),
-            ("events", self.events.is_some(), self.action == Action::Burst),
-            ("server", self.server.is_some(), self.action == Action::Reload),
-            ("successor", self.successor.is_some(), self.action == Action::Drain),
-        ];
-        let name = self.action.name();
-        for (key, given, known) in belongs {
-            match (given, known) {
-                (true, false) => return Err(format!("{name} has no `{key}`")),
-                (false, true) if key != "successor" => return Err(format!("{name} needs `{key}`")),
-                _ => {}
-            }
-        }
-        Ok(())
     }
 }

@@ -6,8 +6,11 @@
 //!                              sampler, requests                       figures
 //! ```
 
+pub mod cast;
+mod check;
 pub mod command;
 pub mod conductor;
+pub mod course;
 pub mod figures;
 pub mod file;
 pub mod measure;

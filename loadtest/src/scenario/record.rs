@@ -3,11 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    file::Scenario,
-    figures::Figures,
-    requests::Answers,
-    sampler::Sample,
-    setup::Setup,
+    figures::Figures, file::Scenario, requests::Answers, sampler::Sample, setup::Setup,
     units::Threshold,
 };
 use crate::{
@@ -191,8 +187,11 @@ mod tests {
         run.figures.insert("lost".into(), 0.0);
         run.judge(&thresholds);
         assert!(!run.is_pass());
-        let found: Vec<(Option<f64>, bool)> =
-            run.checks.iter().map(|check| (check.found, check.pass)).collect();
+        let found: Vec<(Option<f64>, bool)> = run
+            .checks
+            .iter()
+            .map(|check| (check.found, check.pass))
+            .collect();
         assert_eq!(found, [(Some(0.0), true), (None, false)]);
         run.figures.insert("gaps".into(), 3.0);
         run.judge(&thresholds);

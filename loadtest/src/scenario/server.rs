@@ -12,7 +12,7 @@ use serde_yaml::Value;
 use super::process::{Process, Program, free_address};
 use crate::{
     clock,
-    failure::{Doing, Failure, Result},
+    failure::{Doing, Result},
 };
 
 /// What every run starts from.
@@ -20,9 +20,6 @@ pub const BASE: &str = include_str!("../../conf/scenario.yaml");
 /// A file that no version of Sidestream takes.
 const BAD: &str = "version: 1\nroutes: neither here nor there\n";
 const CONFIG: &str = "sidestream.yaml";
-/// How long the address may be taken after SIGTERM.
-const FREE_MAX: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(20);
 
 /// How to start it.
 #[derive(Debug, Clone)]
@@ -46,12 +43,31 @@ pub struct Server {
     old: Option<Process>,
     /// When it was told to end, until it has.
     told_ns: Option<u64>,
+    /// Where it listens; after a drain with a successor, where that one does.
+    pub at: Addresses,
+    /// Where a successor is going to listen.
+    pub next: Addresses,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
     /// HTTP/1.1 and HTTP/2 in clear.
     pub plain: SocketAddr,
     /// Over TLS.
     pub secure: SocketAddr,
     /// Metrics.
     pub admin: SocketAddr,
+}
+
+impl Addresses {
+    fn free() -> Result<Self> {
+        Ok(Self {
+            plain: free_address()?,
+            secure: free_address()?,
+            admin: free_address()?,
+        })
+    }
 }
 
 /// What became of a drain.
@@ -72,20 +88,19 @@ impl Server {
         let mut config: Value = serde_yaml::from_str(BASE).doing("read conf/scenario.yaml")?;
         lay_over(&mut config, over);
         certify(&options.folder)?;
-        let (plain, secure, admin) = (free_address()?, free_address()?, free_address()?);
         write(&options.folder, &config)?;
-        let process = launch(&options, plain, secure, admin)?;
+        let (at, next) = (Addresses::free()?, Addresses::free()?);
+        let process = launch(&options, at)?;
         let mut server = Self {
             options,
             config,
             process,
             old: None,
             told_ns: None,
-            plain,
-            secure,
-            admin,
+            at,
+            next,
         };
-        server.process.listens(plain).await?;
+        server.process.listens(at.plain).await?;
         Ok(server)
     }
 
@@ -132,27 +147,23 @@ impl Server {
     /// When it does not come up.
     pub async fn revive(&mut self) -> Result<()> {
         write(&self.options.folder, &self.config)?;
-        self.process = launch(&self.options, self.plain, self.secure, self.admin)?;
-        self.process.listens(self.plain).await
+        self.process = launch(&self.options, self.at)?;
+        self.process.listens(self.at.plain).await
     }
 
-    /// Tells it to end. A successor gets the same addresses as soon as they are free, and an admin
-    /// address of its own, since the other one is needed to the end.
+    /// Tells it to end. With a successor that one is up before, as in a rolling update.
     ///
     /// # Errors
     /// When it is gone, or the successor does not come up.
     pub async fn drain(&mut self, successor: bool) -> Result<()> {
-        self.process.terminate()?;
-        self.told_ns = Some(clock::now_ns());
         if successor {
-            self.admin = free_address()?;
-            wait_free(self.plain).await?;
-            wait_free(self.secure).await?;
-            let next = launch(&self.options, self.plain, self.secure, self.admin)?;
+            let mut next = launch(&self.options, self.next)?;
+            next.listens(self.next.plain).await?;
+            self.at = self.next;
             self.old = Some(std::mem::replace(&mut self.process, next));
-            self.process.listens(self.plain).await?;
         }
-        Ok(())
+        self.told_ns = Some(clock::now_ns());
+        self.old.as_ref().unwrap_or(&self.process).terminate()
     }
 
     /// What became of the drain, once the process has ended.
@@ -176,26 +187,7 @@ impl Server {
     }
 }
 
-/// Waits until an address can be listened at; the process that has it was told to end.
-async fn wait_free(address: SocketAddr) -> Result<()> {
-    let deadline_ns = clock::now_ns() + clock::nanos(FREE_MAX);
-    while std::net::TcpListener::bind(address).is_err() {
-        if clock::now_ns() > deadline_ns {
-            return Err(Failure::new(format!(
-                "the draining server keeps {address}; set drain.listen_min to 0"
-            )));
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(())
-}
-
-fn launch(
-    options: &Options,
-    plain: SocketAddr,
-    secure: SocketAddr,
-    admin: SocketAddr,
-) -> Result<Process> {
+fn launch(options: &Options, at: Addresses) -> Result<Process> {
     let folder = &options.folder;
     let config = folder.join(CONFIG);
     Process::start(Program {
@@ -207,9 +199,9 @@ fn launch(
             config.display().to_string(),
         ],
         env: vec![
-            ("LOADTEST_LISTEN", plain.to_string()),
-            ("LOADTEST_LISTEN_TLS", secure.to_string()),
-            ("LOADTEST_ADMIN", admin.to_string()),
+            ("LOADTEST_LISTEN", at.plain.to_string()),
+            ("LOADTEST_LISTEN_TLS", at.secure.to_string()),
+            ("LOADTEST_ADMIN", at.admin.to_string()),
             ("LOADTEST_APP", options.app.to_string()),
             ("LOADTEST_FOLDER", folder.display().to_string()),
         ],

@@ -6,7 +6,7 @@ use super::{
     file::{Kind, Scenario},
     publisher::{self, Publisher},
     sampler::Pids,
-    server::{self, Server},
+    server::{self, Addresses, Server},
 };
 use crate::{
     app::feed::Stats,
@@ -101,7 +101,7 @@ impl Stage {
             } else {
                 "/events".to_owned()
             };
-            return Ok(self.at(server, kind.is_tls(), &path));
+            return Ok(at(server.at, kind, &path));
         }
         let foreign = self.foreign.as_ref();
         let foreign = foreign.ok_or_else(|| Failure::new("there is no server"))?;
@@ -113,7 +113,14 @@ impl Stage {
     #[must_use]
     pub fn request_target(&self) -> Option<Target> {
         let server = self.server.as_ref()?;
-        Some(self.at(server, false, "/stats"))
+        Some(at(server.at, Kind::H1, "/stats"))
+    }
+
+    /// Where subscribers of a kind go when they come back, if the scenario has a successor.
+    #[must_use]
+    pub fn successor(&self, kind: Kind) -> Option<Target> {
+        let server = self.server.as_ref()?;
+        Some(at(server.next, kind, "/"))
     }
 
     /// Headers that every subscriber sends.
@@ -131,7 +138,11 @@ impl Stage {
         if let Some(publisher) = &self.publisher {
             return publisher.stats().await.map(Some);
         }
-        match self.foreign.as_ref().and_then(|foreign| foreign.stats.as_ref()) {
+        match self
+            .foreign
+            .as_ref()
+            .and_then(|foreign| foreign.stats.as_ref())
+        {
             Some(target) => stats::fetch(target).await.map(Some),
             None => Ok(None),
         }
@@ -160,8 +171,8 @@ impl Stage {
     pub async fn metrics(&self) -> Vec<(String, f64)> {
         let own = self.server.as_ref().map(|server| Target {
             tls: false,
-            host: server.admin.ip().to_string(),
-            port: server.admin.port(),
+            host: server.at.admin.ip().to_string(),
+            port: server.at.admin.port(),
             path: "/metrics".to_owned(),
         });
         let foreign = || self.foreign.as_ref()?.metrics.clone();
@@ -171,15 +182,20 @@ impl Stage {
         let body = stats::body(&target).await.unwrap_or_default();
         nonzero(&String::from_utf8_lossy(&body))
     }
+}
 
-    fn at(&self, server: &Server, tls: bool, path: &str) -> Target {
-        let address = if tls { server.secure } else { server.plain };
-        Target {
-            tls,
-            host: address.ip().to_string(),
-            port: address.port(),
-            path: path.to_owned(),
-        }
+fn at(addresses: Addresses, kind: Kind, path: &str) -> Target {
+    let tls = kind.is_tls();
+    let address = if tls {
+        addresses.secure
+    } else {
+        addresses.plain
+    };
+    Target {
+        tls,
+        host: address.ip().to_string(),
+        port: address.port(),
+        path: path.to_owned(),
     }
 }
 
@@ -229,8 +245,12 @@ mod tests {
 
     #[test]
     fn metrics_are_read() {
-        let text = "# TYPE a counter\na_total{x=\"y z\"} 3\nb 0\nc_bucket{le=\"1\"} 5\nd 1.5\n# EOF\n";
-        let expected = [("a_total{x=\"y z\"}".to_owned(), 3.0), ("d".to_owned(), 1.5)];
+        let text =
+            "# TYPE a counter\na_total{x=\"y z\"} 3\nb 0\nc_bucket{le=\"1\"} 5\nd 1.5\n# EOF\n";
+        let expected = [
+            ("a_total{x=\"y z\"}".to_owned(), 3.0),
+            ("d".to_owned(), 1.5),
+        ];
         assert_eq!(nonzero(text), expected);
     }
 }

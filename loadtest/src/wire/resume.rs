@@ -113,11 +113,19 @@ mod tests {
         let cases: [(&[&str], Option<&str>, Option<u64>); 8] = [
             (&["retry: 1500\n: hello\n"], None, Some(1_500)),
             (&["id: e-1\ndata: x\n\n"], Some("e-1"), None),
-            (&["id: e-1\ndata: x\n\nid: e-2\ndata: y\n"], Some("e-1"), None),
+            (
+                &["id: e-1\ndata: x\n\nid: e-2\ndata: y\n"],
+                Some("e-1"),
+                None,
+            ),
             (&["id: e-", "1\nda", "ta: x\n", "\n"], Some("e-1"), None),
             (&["id: e-1\r\ndata: x\r", "\n\r", "\n"], Some("e-1"), None),
             (&["id: e-1\r\ndata: x\r", "\nid: e-2\r\n"], None, None),
-            (&["id: e-1\n\nid\u{0}: 2\nid: a\u{0}b\n\n"], Some("e-1"), None),
+            (
+                &["id: e-1\n\nid\u{0}: 2\nid: a\u{0}b\n\n"],
+                Some("e-1"),
+                None,
+            ),
             (&["id: e-1\n\nid:\n\n", "retry: soon\n"], None, None),
         ];
         for (chunks, id, retry) in cases {
