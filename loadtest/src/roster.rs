@@ -42,6 +42,8 @@ enum Phase {
     Ended,
     /// Between two streams.
     Away,
+    /// Coming back.
+    Asking,
 }
 
 /// All subscribers of a lane.
@@ -123,7 +125,7 @@ impl Roster {
                 self.waiting -= 1;
                 counts.connected += 1;
             }
-            Phase::Away => {
+            Phase::Away | Phase::Asking => {
                 counts.returned += 1;
                 // What was cut short comes again as a whole.
                 subscriber.scanner = Scanner::default();
@@ -150,8 +152,8 @@ impl Roster {
             Phase::Waiting => (Phase::Failed, &mut counts.failures),
             Phase::Streaming if returns => (Phase::Away, &mut counts.ends),
             Phase::Streaming => (Phase::Ended, &mut counts.ends),
-            Phase::Away => (Phase::Away, &mut counts.refused),
-            Phase::Failed | Phase::Ended => return,
+            Phase::Asking => (Phase::Away, &mut counts.refused),
+            Phase::Away | Phase::Failed | Phase::Ended => return,
         };
         if let Some(diary) = &mut self.diary {
             if subscriber.phase == Phase::Streaming {
@@ -163,6 +165,23 @@ impl Roster {
         self.waiting -= u64::from(phase == Phase::Failed);
         subscriber.phase = phase;
         *reasons.entry(reason.to_string()).or_default() += 1;
+    }
+
+    /// A subscriber dials, for the first time or to come back.
+    pub fn ask(&mut self, place: usize) {
+        if let Some(subscriber) = self.subscribers.get_mut(place)
+            && subscriber.phase == Phase::Away
+        {
+            subscriber.phase = Phase::Asking;
+        }
+    }
+
+    /// True when the subscriber has dialled and has no 200 yet.
+    #[must_use]
+    pub fn is_asking(&self, place: usize) -> bool {
+        let subscriber = self.subscribers.get(place);
+        subscriber
+            .is_some_and(|subscriber| matches!(subscriber.phase, Phase::Waiting | Phase::Asking))
     }
 
     /// A subscriber leaves by itself, to come back.
@@ -251,7 +270,7 @@ impl Roster {
         let late = |subscriber: &Subscriber| {
             let expected = match subscriber.phase {
                 Phase::Streaming => owed,
-                Phase::Away => true,
+                Phase::Away | Phase::Asking => true,
                 Phase::Waiting | Phase::Failed | Phase::Ended => false,
             };
             expected && !subscriber.sequence.has_reached(target)
@@ -267,11 +286,12 @@ impl Roster {
             let owed = match subscriber.phase {
                 Phase::Streaming => self.conduct.is_owed(),
                 Phase::Ended => self.conduct.after_end == AfterEnd::Fail,
-                Phase::Waiting | Phase::Failed | Phase::Away => false,
+                Phase::Waiting | Phase::Failed | Phase::Away | Phase::Asking => false,
             };
             // Who had everything may just be changing connections.
             let whole = target.is_some_and(|target| subscriber.sequence.has_reached(target));
-            counts.absent += u64::from(subscriber.phase == Phase::Away && !whole);
+            let away = matches!(subscriber.phase, Phase::Away | Phase::Asking);
+            counts.absent += u64::from(away && !whole);
             if let (true, Some(target)) = (owed, target) {
                 let mark = self.mark.filter(|_| !subscriber.late);
                 let missing = subscriber.sequence.missing_at_ends(mark, target);

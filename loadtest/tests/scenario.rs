@@ -3,7 +3,12 @@
 //! The server that it starts is this very program, as a relay that knows nothing: it passes bytes,
 //! and when it is killed its readers miss what was published meanwhile. (Hence a `main` of its own.)
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests, in a program of their own"
+)]
 
 use std::{env, fs, net::SocketAddr, path::Path};
 
@@ -57,14 +62,15 @@ async fn scenarios() {
     assert!(figure(&calm, "server_cpu_cores").is_some());
     assert!(figure(&calm, "requests").unwrap() > 40.0);
     assert_eq!(figure(&calm, "requests_failed"), Some(0.0));
-    let run_ = &calm.runs[0];
+    let first = &calm.runs[0];
     assert!(
-        run_.seconds
+        first
+            .seconds
             .iter()
             .any(|second| second.delivered >= 40 * 50)
     );
-    assert_eq!(run_.moments[0].what, "burst");
-    assert_eq!(run_.groups[0].counts.connected, 40);
+    assert_eq!(first.moments[0].what, "burst");
+    assert_eq!(first.groups[0].counts.connected, 40);
 
     let event = "{at: 1s, do: restart-server, down: 200ms}";
     let (code, torn) = run(folder, "torn", event).await;

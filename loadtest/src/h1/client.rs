@@ -51,14 +51,15 @@ pub async fn run(lane: Rc<Lane>, dial: Dial, place: usize, permit: OwnedSemaphor
     let (mut visits, mut failures) = (0, 0);
     loop {
         let stay = lane.plan.conduct.stay(dial.index, visits);
+        lane.roster.borrow_mut().ask(place);
         let over = visit(&lane, &dial, place, visits, permit.take(), stay).await;
         let returns = lane.plan.conduct.returns();
         let pause = {
             let mut roster = lane.roster.borrow_mut();
-            failures = if roster.is_streaming(place) {
-                0
-            } else {
+            failures = if roster.is_asking(place) {
                 failures + 1
+            } else {
+                0
             };
             match &over {
                 Over::Ended(reason) => roster.over(place, reason),

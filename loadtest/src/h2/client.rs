@@ -43,6 +43,9 @@ pub async fn run(lane: Rc<Lane>, dial: Dial, place: usize, permit: OwnedSemaphor
     let mut permit = Some(permit);
     let (mut visits, mut failures) = (0, 0);
     loop {
+        for place in places(&dial, place) {
+            lane.roster.borrow_mut().ask(place);
+        }
         let ended = {
             let subscribed = subscribe(&lane, &dial, place, visits, permit.take());
             match lane.plan.conduct.stay(dial.index, visits) {
@@ -55,7 +58,7 @@ pub async fn run(lane: Rc<Lane>, dial: Dial, place: usize, permit: OwnedSemaphor
         };
         let pause = {
             let mut roster = lane.roster.borrow_mut();
-            let was_open = places(&dial, place).any(|place| roster.is_streaming(place));
+            let was_open = places(&dial, place).any(|place| !roster.is_asking(place));
             failures = if was_open { 0 } else { failures + 1 };
             // Streams that are over keep the reason of their own; this one is for the rest.
             for place in places(&dial, place) {

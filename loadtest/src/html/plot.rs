@@ -294,12 +294,12 @@ fn path(line: &Series, across: &Axis, down: &Axis) -> String {
             pen = 'M';
             continue;
         };
-        let _ = write!(
-            out,
-            "{pen}{:.1} {:.1}",
-            across.place(*x),
-            down.place(*value)
-        );
+        let (x, y) = (across.place(*x), down.place(*value));
+        let _ = write!(out, "{pen}{x:.1} {y:.1}");
+        if pen == 'M' {
+            // A lone point is a line of no length, which has round ends.
+            let _ = write!(out, "L{x:.1} {y:.1}");
+        }
         pen = 'L';
     }
     out

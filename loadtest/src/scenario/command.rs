@@ -84,14 +84,14 @@ impl Server {
     /// When nothing is named.
     pub fn site(&self) -> Result<Site> {
         if let Some(url) = &self.url {
-            return Ok(Site::Foreign(Foreign {
+            return Ok(Site::Foreign(Box::new(Foreign {
                 url: url.clone(),
                 tls_url: self.tls_url.clone(),
                 headers: self.headers.clone(),
                 stats: self.stats.clone(),
                 pid: self.server_pid,
                 metrics: self.metrics.clone(),
-            }));
+            })));
         }
         let program = self.sidestream.as_ref().ok_or_else(|| {
             Failure::new(

@@ -260,10 +260,9 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
                 self.drained = Some(drained);
                 self.moment("the drained server has ended");
             }
-            let (seconds, delivered) = (elapsed as u32, grouped(now.delivered));
-            let hold = hold as u32;
+            let delivered = grouped(now.delivered);
             self.each_second(&format!(
-                "measuring: {seconds} of {hold} s, {delivered} deliveries"
+                "measuring: {elapsed:.0} of {hold:.0} s, {delivered} deliveries"
             ));
         }
     }

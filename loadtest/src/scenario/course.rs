@@ -150,7 +150,6 @@ fn recovery(run: &Run) -> Option<f64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
         reason = "a second of a run"
     )]
     let (from, to) = (last as usize, (run.hold_to as usize).min(open.len()));
@@ -225,18 +224,23 @@ mod tests {
 
     #[test]
     fn recovery_lasts_until_all_streams_are_back() {
-        let cut = [(2.0, "restart-server")];
-        let cases: [(&[(u64, u64)], &[(f64, &str)], Option<f64>); 5] = [
+        type Case = (
+            &'static [(u64, u64)],
+            &'static [(f64, &'static str)],
+            Option<f64>,
+        );
+        const CUT: [(f64, &str); 1] = [(2.0, "restart-server")];
+        let cases: [Case; 5] = [
             (&[(9, 0), (0, 0), (0, 0)], &[], None),
-            (&[(9, 0), (0, 0), (0, 0), (0, 0)], &cut, Some(0.0)),
+            (&[(9, 0), (0, 0), (0, 0), (0, 0)], &CUT, Some(0.0)),
             (
                 &[(9, 0), (0, 0), (0, 9), (5, 0), (4, 0), (0, 0)],
-                &cut,
+                &CUT,
                 Some(2.0),
             ),
             (
                 &[(9, 0), (0, 0), (0, 9), (5, 0), (3, 0), (0, 0)],
-                &cut,
+                &CUT,
                 None,
             ),
             // It counts from the last event.

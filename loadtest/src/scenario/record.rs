@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_spread_is_median_lowest_and_highest() {
-        let cases: [(&[f64], Option<(f64, f64, f64)>); 4] = [
+        type Case = (&'static [f64], Option<(f64, f64, f64)>);
+        let cases: [Case; 4] = [
             (&[], None),
             (&[3.0], Some((3.0, 3.0, 3.0))),
             (&[3.0, 1.0, 2.0], Some((2.0, 1.0, 3.0))),

@@ -27,7 +27,7 @@ pub enum Site {
         cpus: Option<String>,
     },
     /// Somebody's server.
-    Foreign(Foreign),
+    Foreign(Box<Foreign>),
 }
 
 /// A server that is there already.
@@ -84,7 +84,7 @@ impl Stage {
                 Ok(Self {
                     publisher: None,
                     server: None,
-                    foreign: Some(foreign.clone()),
+                    foreign: Some(Foreign::clone(foreign)),
                 })
             }
         }

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::{Measurements, trial::Trial};
 use crate::report::grouped;
 
+const MIB: f64 = 1_048_576.0;
 /// Share of the memory that replay rings may take; Sidestream's own default.
 const RING_SHARE: f64 = 0.25;
 /// Share of the measured connects per second that is let in: the rest is for those who are
@@ -68,7 +69,7 @@ pub fn of(measured: &Measurements) -> Option<Caps> {
     let quiet = held(measured, slowest(measured))?;
     let channel = held(measured, budget.rate)?;
     let quiet_count = f64::from(quiet.point.subscribers);
-    let (idle, base) = memory(measured)?;
+    let (idle, base) = memory(quiet);
     #[expect(
         clippy::cast_precision_loss,
         reason = "memory to a fraction of a percent"
@@ -94,31 +95,15 @@ pub fn of(measured: &Measurements) -> Option<Caps> {
     })
 }
 
-/// Memory for each subscriber and without any, from the smallest and the largest trial at the lowest
-/// rate.
-fn memory(measured: &Measurements) -> Option<(f64, f64)> {
-    const MIB: f64 = 1_048_576.0;
-    let rate = slowest(measured);
-    let mut trials: Vec<&Trial> = measured
-        .load
-        .iter()
-        .filter(|t| (t.point.rate - rate).abs() < 1e-9)
-        .collect();
-    trials.sort_by_key(|trial| trial.point.subscribers);
-    let (few, many) = (trials.first()?, trials.last()?);
-    let (low, high) = (
-        f64::from(few.point.subscribers),
-        f64::from(many.point.subscribers),
-    );
-    let bytes = |trial: &Trial| trial.median("server_memory_mib") * MIB;
-    let each = if high > low {
-        (bytes(many) - bytes(few)) / (high - low)
-    } else {
-        bytes(few) / low
-    };
+/// Memory for each subscriber and without any, from the most that held at the lowest rate.
+fn memory(quiet: &Trial) -> (f64, f64) {
     // Never nothing: a division by it would promise the world.
-    let each = each.max(1_024.0);
-    Some((each, (bytes(few) - each * low).max(0.0)))
+    let each = quiet.median("server_bytes_per_subscriber").max(1_024.0);
+    let all = quiet.median("server_memory_mib") * MIB;
+    (
+        each,
+        (all - each * f64::from(quiet.point.subscribers)).max(0.0),
+    )
 }
 
 /// The shortest heartbeat that keeps to its share of the CPU with all subscribers there.
@@ -188,7 +173,7 @@ fn write(out: &mut String, measured: &Measurements, caps: &Caps) -> std::fmt::Re
     let repeats = measured.load.first().map_or(0, |trial| trial.runs.len());
     writeln!(
         out,
-        "# By `loadtest tune` for {} cores, {} MiB and p99 <= {} ms at {} events/s of 200 bytes a channel.",
+        "# By `loadtest tune` for {} CPU, {} MiB and p99 <= {} ms at {} events/s of 200 bytes a channel.",
         budget.cpus,
         budget.memory_bytes >> 20,
         budget.objective_ms,
@@ -242,7 +227,7 @@ fn write(out: &mut String, measured: &Measurements, caps: &Caps) -> std::fmt::Re
     writeln!(
         out,
         "  ring_bytes_max: {}MiB",
-        (caps.ring_bytes / 1_048_576.0).floor()
+        (caps.ring_bytes / MIB).floor()
     )?;
     writeln!(out, "defaults:")?;
     writeln!(out, "  # {}.", point(held(measured, budget.rate)))?;
@@ -288,6 +273,7 @@ mod tests {
         let mut run: crate::scenario::figures::Figures =
             names.map(str::to_owned).into_iter().zip(figures).collect();
         run.insert("connects_per_second".into(), 4_100.0);
+        run.insert("server_bytes_per_subscriber".into(), 4_096.0);
         Trial {
             point: Point {
                 subscribers,
@@ -332,7 +318,7 @@ mod tests {
         let caps = of(&measured).unwrap();
         // 4 KiB each: memory would carry more than the CPU does.
         assert!(
-            (caps.bytes_per_subscriber - 4_194.0).abs() < 2.0,
+            (caps.bytes_per_subscriber - 4_096.0).abs() < 1e-9,
             "{caps:?}"
         );
         assert!((caps.subscribers - 16_000.0).abs() < 1e-9, "{caps:?}");
@@ -352,7 +338,7 @@ mod tests {
         let mut measured = measured();
         measured.budget.memory_bytes = 110 << 20;
         let caps = of(&measured).unwrap();
-        // (88 - 16 - 27.5) MiB at 4 KiB each.
+        // (88 - 17.5 - 27.5) MiB at 4 KiB each.
         assert!((caps.subscribers - 11_000.0).abs() < 1e-9, "{caps:?}");
     }
 

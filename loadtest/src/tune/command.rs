@@ -170,8 +170,13 @@ impl Command {
         let mut heartbeat = Vec::new();
         for seconds in HEARTBEATS {
             note(&format!("a heartbeat each {seconds} s"));
-            // Long enough for several of them, or for a good part of one: they are spread evenly.
-            let trial = bench.run(Point {
+            // One round at least: subscribers that came together are due together.
+            let round = Time(std::time::Duration::from_secs_f64(seconds));
+            let patient = Bench {
+                hold: self.hold.max(round),
+                ..bench.clone()
+            };
+            let trial = patient.run(Point {
                 heartbeat_seconds: Some(seconds),
                 ..point(most.min(10_000), 0.0)
             });
