@@ -9,6 +9,7 @@ use loadtest::{
     crew,
     failure::{Doing, Result},
     fanout, memory,
+    scenario::process::unless_stopped,
 };
 
 /// Exit code for a test that could not be run; 1 is a test that ran and failed.
@@ -55,9 +56,9 @@ async fn run(command: Command) -> Result<bool> {
                 .bytes_max
                 .is_none_or(|max| slope.bytes_per_subscriber() <= max))
         }
-        Command::Scenario(args) => args.run(note, print).await,
+        Command::Scenario(args) => unless_stopped(Box::pin(args.run(note, print))).await,
         Command::Compare(args) => args.run(print),
-        Command::Tune(args) => args.run(note, print).await,
+        Command::Tune(args) => unless_stopped(Box::pin(args.run(note, print))).await,
         Command::App(args) => {
             let app = App::start(args.options()?).await?;
             app.go_on(args.after);

@@ -10,13 +10,16 @@
     reason = "tests, in a program of their own"
 )]
 
-use std::{env, fs, net::SocketAddr, path::Path};
+use std::{env, fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use loadtest::scenario::record::Record;
 use tokio::{
     net::{TcpListener, TcpStream},
     process::Command,
 };
+
+/// Bounds a wait that a correct program never uses up.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -40,6 +43,8 @@ async fn relay() {
     let address = |name| env::var(name).unwrap().parse::<SocketAddr>().unwrap();
     let (listen, app) = (address("LOADTEST_LISTEN"), address("LOADTEST_APP"));
     let listener = TcpListener::bind(listen).await.unwrap();
+    let folder = env::var("LOADTEST_FOLDER").unwrap();
+    fs::write(format!("{folder}/pid"), std::process::id().to_string()).unwrap();
     loop {
         let (mut client, _) = listener.accept().await.unwrap();
         tokio::spawn(async move {
@@ -89,6 +94,8 @@ async fn scenarios() {
     let code = compare(folder, "calm", "torn").await;
     assert_eq!(code, Some(1));
 
+    stopped(folder).await;
+
     let broken = folder.join("broken.yaml");
     fs::write(&broken, "name: broken\nabout: [").unwrap();
     let output = loadtest(&[
@@ -104,6 +111,46 @@ async fn scenarios() {
         said.contains("broken.yaml") && said.contains("line 2"),
         "{said}"
     );
+}
+
+/// A run that is told to end leaves nothing behind.
+async fn stopped(folder: &Path) {
+    let file = folder.join("small.yaml");
+    let program = env::current_exe().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args([
+            "scenario",
+            file.to_str().unwrap(),
+            "--hold=60s",
+            "--results",
+        ])
+        .arg(folder.join("stopped"))
+        .arg("--sidestream")
+        .arg(program)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = folder.join("stopped/small-files/pid");
+    until(|| fs::read_to_string(&pid).is_ok_and(|pid| !pid.is_empty())).await;
+    let server = fs::read_to_string(&pid).unwrap();
+    let mut told = Command::new("kill");
+    told.arg(child.id().unwrap().to_string());
+    assert!(told.status().await.unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("stopped by SIGTERM"), "{said}");
+    until(|| !Path::new("/proc").join(&server).exists()).await;
+}
+
+/// Waits until a condition holds.
+async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
 }
 
 /// Runs forty subscribers that come back, with one event; returns the exit code and the record.

@@ -11,6 +11,7 @@ use std::{
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
+    signal::unix::{SignalKind, signal},
 };
 
 use crate::{
@@ -151,6 +152,20 @@ impl Process {
         let lines: Vec<&str> = text.lines().collect();
         let last = lines.len().saturating_sub(TAIL_LINES);
         lines.get(last..).unwrap_or_default().join("\n")
+    }
+}
+
+/// Does `work` unless this program is told to end (SIGINT, SIGTERM): then what was started ends too,
+/// with what is dropped.
+///
+/// # Errors
+/// Those of the work, or that it was stopped.
+pub async fn unless_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut terminate = signal(SignalKind::terminate()).doing("listen for SIGTERM")?;
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new("stopped by SIGINT")),
+        _ = terminate.recv() => Err(Failure::new("stopped by SIGTERM")),
     }
 }
 
