@@ -6,6 +6,10 @@
 #   loadtest/run.sh memory   what an idle subscriber costs sidestream, h1 and h2
 #   loadtest/run.sh stalled  what 10,000 subscribers that read nothing cost the others, h1 and h2
 #   loadtest/run.sh direct   publisher -> 8,000 h1 subscribers: what client and machine can do
+#   loadtest/run.sh NAME [option...]     the scenario in loadtest/scenarios/NAME.yaml, or in the file
+#                            NAME: publisher, sidestream, subscribers, and a report in HTML and JSON;
+#                            options go to `loadtest scenario`, as --scale 0.1 or --runs 5
+#   loadtest/run.sh tune [option...]     the caps for a budget: `loadtest tune`, as --memory-mib 512
 #
 # Exit code 0: every check passed. 1: a check failed. 2: the test could not be run.
 # Settings, all optional (the numbers are those of `core`):
@@ -232,19 +236,47 @@ direct() {
     --json "$results/direct.json"
 }
 
+# The scenario in the file $1; the other arguments are options.
+from_file() {
+  local file=$1
+  shift
+  "$loadtest" scenario "$file" --sidestream "$sidestream" --results "$results" "$@"
+}
+
+tune() {
+  "$loadtest" tune --sidestream "$sidestream" --results "$results" "$@"
+}
+
+names() {
+  local file
+  for file in "$root"/loadtest/scenarios/*.yaml; do
+    file=${file##*/}
+    printf ', %s' "${file%.yaml}"
+  done
+}
+
 scenario=${1:-demo}
+(($# == 0)) || shift
 mkdir -p "$results"
 case $scenario in
-  demo | direct) ;;
-  core | memory | stalled)
+  demo | direct) run=("$scenario") ;;
+  core | memory | stalled | tune)
     sidestream=${SIDESTREAM_BIN:-$(build sidestream)}
+    run=("$scenario" "$@")
     ;;
-  *) fail "no scenario \`$scenario\`; there are demo, core, memory, stalled, direct" ;;
+  *)
+    file=$root/loadtest/scenarios/$scenario.yaml
+    [[ -f $file ]] || file=$scenario
+    [[ -f $file ]] ||
+      fail "no scenario \`$scenario\`; there are demo, core, memory, stalled, direct, tune$(names), or give a file"
+    sidestream=${SIDESTREAM_BIN:-$(build sidestream)}
+    run=(from_file "$file" "$@")
+    ;;
 esac
 loadtest=${LOADTEST_BIN:-$(build loadtest)}
 
 status=0
-"$scenario" || status=$?
+"${run[@]}" || status=$?
 ((status == 0)) && verdict=PASS || verdict="FAIL (exit $status)"
 printf '\n%s: %s; reports and logs in %s\n' "$scenario" "$verdict" "$results"
 exit "$status"

@@ -6,12 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     app::{self, IdStyle},
-    bench,
+    bench, compare,
     failure::{Failure, Result},
     fanout, floor, memory,
     plan::Plan,
-    proc, ratios,
+    proc, ratios, scenario,
     target::{Header, Target},
+    tune,
     wire::scanner::Expect,
 };
 
@@ -41,6 +42,12 @@ pub enum Command {
     Floor(floor::Options),
     /// Make a table of the results of `loadtest/peers/run.sh`.
     Ratios(ratios::Args),
+    /// Run a scenario from a YAML file, and leave a report.
+    Scenario(scenario::command::Command),
+    /// Compare two records of a scenario; exit code 1 when a figure got worse.
+    Compare(compare::Command),
+    /// Find the caps for a budget of CPU and memory, and write them as configuration.
+    Tune(tune::command::Command),
     /// Be the publisher: an SSE app whose events are numbered and time-stamped.
     App(App),
     /// A client process of a run in several processes; started by `fanout` and `memory`.
@@ -185,6 +192,9 @@ pub struct App {
     /// What stands in `id:`.
     #[arg(long, value_enum, default_value_t = IdStyle::PerConnection)]
     pub ids: IdStyle,
+    /// Number events from behind this one on, in the place of a publisher that is gone.
+    #[arg(long, default_value_t = 0)]
+    pub after: u64,
 }
 
 impl Connect {
@@ -299,6 +309,7 @@ impl App {
             rate,
             size,
             ids,
+            after: _,
         } = *self;
         Ok(app::Options {
             listen,

@@ -46,8 +46,8 @@ pub enum Crew {
 
 /// A child process.
 pub struct Worker {
-    /// Kept so that the child is killed when the run is given up.
-    _child: Child,
+    /// Killed when the run is given up.
+    child: Child,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
     snapshot: Snapshot,
@@ -84,6 +84,16 @@ impl Crew {
             }
         }
         Ok(())
+    }
+
+    /// The processes, this one included.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        let mut pids = vec![std::process::id()];
+        if let Self::Children(workers) = self {
+            pids.extend(workers.iter().filter_map(|worker| worker.child.id()));
+        }
+        pids
     }
 
     /// Waits for `pause`, and says where everybody is.
@@ -143,7 +153,7 @@ impl Worker {
         let lines = BufReader::new(stdout).lines();
         let snapshot = Snapshot::default();
         let mut worker = Self {
-            _child: child,
+            child,
             stdin,
             lines,
             snapshot,

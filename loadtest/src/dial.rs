@@ -22,12 +22,18 @@ use crate::{
     tls::Handshaker,
 };
 
+/// Receive buffer of slow readers' sockets; the kernel doubles it.
+const SLOW_BUFFER_BYTES: u32 = 4 * 1024;
+
 /// Makes the connections of a lane.
 pub struct Dialler {
     h1: Line,
     h2: Line,
+    /// Where those who come back go.
+    successor: Option<SocketAddr>,
     source_addresses: u8,
-    receive_buffer_bytes: Option<u32>,
+    /// Kernel memory for what a subscriber has not read yet; slow ones leave the rest to the server.
+    receive_buffer: Option<u32>,
 }
 
 /// Where the connections of one protocol go.
@@ -54,25 +60,29 @@ impl Dialler {
         Ok(Self {
             h1: line(&plan.h1_target, "http/1.1")?,
             h2: line(&plan.h2_target, "h2")?,
+            successor: plan.successor.as_ref().map(Target::resolve).transpose()?,
             source_addresses: plan.source_addresses,
-            receive_buffer_bytes: plan.receive_buffer_bytes,
+            receive_buffer: plan
+                .receive_buffer_bytes
+                .or(plan.conduct.bytes_per_second.map(|_| SLOW_BUFFER_BYTES)),
         })
     }
 
-    /// Connects, and shakes hands where the target asks for TLS.
+    /// Connects for visit number `visit`, and shakes hands where the target asks for TLS.
     ///
     /// # Errors
     /// The reason for the report.
-    pub async fn dial(&self, dial: &Dial) -> std::result::Result<Io, Reason> {
+    pub async fn dial(&self, dial: &Dial, visit: u32) -> std::result::Result<Io, Reason> {
         let line = match dial.protocol {
             Protocol::H1 => &self.h1,
             Protocol::H2 => &self.h2,
         };
+        let address = self.successor.filter(|_| visit > 0).unwrap_or(line.address);
         let socket = self
-            .socket(line.address, dial.index)
+            .socket(address, dial.index)
             .map_err(|error| reason("socket", &error))?;
         let stream = socket
-            .connect(line.address)
+            .connect(address)
             .await
             .map_err(|error| reason("connect", &error))?;
         stream
@@ -95,7 +105,7 @@ impl Dialler {
         } else {
             TcpSocket::new_v6()?
         };
-        if let Some(bytes) = self.receive_buffer_bytes {
+        if let Some(bytes) = self.receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
         }
         let addresses = u32::from(self.source_addresses);

@@ -1,7 +1,7 @@
 //! One thread of a fleet: it dials its share, reads all its connections, and closes its books.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -59,6 +59,8 @@ pub struct Lane {
     pub scratch: RefCell<Vec<u8>>,
     /// Makes connections.
     pub dialler: Dialler,
+    /// The test is about to end: nobody leaves any more.
+    pub finishing: Cell<bool>,
 }
 
 /// Runs lane number `number` to the end of its orders.
@@ -76,9 +78,10 @@ pub fn run(
         .build()
         .doing("start a client thread")?;
     let lane = Rc::new(Lane {
-        roster: RefCell::new(Roster::new(plan.expect)),
+        roster: RefCell::new(Roster::of(&plan)),
         scratch: RefCell::new(vec![0; READ_BYTES]),
         dialler: Dialler::new(&plan)?,
+        finishing: Cell::new(false),
         plan,
     });
     let tasks = LocalSet::new();
@@ -134,6 +137,7 @@ async fn follow(
             Order::Connect => {}
             Order::Measure { mark } => lane.roster.borrow_mut().measure(mark),
             Order::Finish { target, grace } => {
+                lane.finishing.set(true);
                 let deadline = *deadline.get_or_insert(clock::now_ns() + clock::nanos(grace));
                 let reached = target.is_none_or(|target| lane.roster.borrow().has_reached(target));
                 if reached || clock::now_ns() >= deadline {

@@ -13,6 +13,7 @@ use loadtest::{
     floor::Floor,
     memory,
     ratios::Ratios,
+    scenario::process::unless_stopped,
 };
 
 /// Exit code for a test that could not be run; 1 is a test that ran and failed.
@@ -80,8 +81,12 @@ async fn run(command: Command) -> Result<bool> {
             print(&format!("listening on http://{}", floor.address));
             floor.serve().map(|()| true)
         }
+        Command::Scenario(args) => unless_stopped(Box::pin(args.run(note, print))).await,
+        Command::Compare(args) => args.run(print),
+        Command::Tune(args) => unless_stopped(Box::pin(args.run(note, print))).await,
         Command::App(args) => {
             let app = App::start(args.options()?).await?;
+            app.go_on(args.after);
             print(&format!("listening on http://{}", app.address));
             tokio::select! {
                 served = app.serve() => served?,

@@ -1,10 +1,11 @@
 //! What a fleet of subscribers is to do, as it is handed to a process, and who dials what.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    conduct::Conduct,
     tally::Protocol,
     target::{Header, Target},
     wire::scanner::Expect,
@@ -43,7 +44,18 @@ pub struct Plan {
     pub threads: u32,
     /// Processes.
     pub processes: u32,
+    /// How many paths `{channel}` in the target's path stands for.
+    pub channels: u32,
+    /// Whether subscribers come back, leave, or read slowly.
+    pub conduct: Conduct,
+    /// Where subscribers dial when they come back, if not where they were.
+    pub successor: Option<Target>,
+    /// Where the timeline begins (`CLOCK_MONOTONIC`), if one is to be kept.
+    pub timeline_origin_ns: Option<u64>,
 }
+
+/// Stands for the number of a channel in a path.
+pub const CHANNEL: &str = "{channel}";
 
 /// One connection to dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +90,30 @@ impl Plan {
             insecure: false,
             threads: 1,
             processes: 1,
+            channels: 1,
+            conduct: Conduct::default(),
+            successor: None,
+            timeline_origin_ns: None,
         }
+    }
+
+    /// Number of the first subscriber of a dial, among those of its protocol.
+    #[must_use]
+    pub fn first_of(&self, dial: &Dial) -> u32 {
+        match dial.protocol {
+            Protocol::H1 => dial.index,
+            Protocol::H2 => (dial.index - self.h1) * self.streams_per_connection.max(1),
+        }
+    }
+
+    /// The path that subscriber number `subscriber` asks for.
+    #[must_use]
+    pub fn path<'a>(&self, target: &'a Target, subscriber: u32) -> Cow<'a, str> {
+        if !target.path.contains(CHANNEL) {
+            return Cow::Borrowed(&target.path);
+        }
+        let channel = subscriber % self.channels.max(1);
+        Cow::Owned(target.path.replace(CHANNEL, &channel.to_string()))
     }
 
     /// All subscribers.
@@ -122,6 +157,22 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subscribers_take_channels_in_turn() {
+        let target: Target = "http://a/events/{channel}?x".parse().unwrap();
+        let plan = Plan {
+            h1: 3,
+            h2: 10,
+            streams_per_connection: 4,
+            channels: 3,
+            ..Plan::new(target)
+        };
+        let firsts: Vec<u32> = plan.dials(0).map(|dial| plan.first_of(&dial)).collect();
+        assert_eq!(firsts, [0, 1, 2, 0, 4, 8]);
+        assert_eq!(plan.path(&plan.h2_target, 8), "/events/2?x");
+        assert_eq!(plan.path(&"http://a/e".parse().unwrap(), 8), "/e");
+    }
 
     #[test]
     fn lanes_share_all_subscribers_between_them() {

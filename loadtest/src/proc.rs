@@ -54,6 +54,29 @@ pub fn usage(pid: u32) -> Result<Usage> {
     })
 }
 
+/// User and system time of process `pid`.
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu_seconds_of(pid: u32) -> Result<f64> {
+    cpu_seconds(&format!("/proc/{pid}/stat"))
+}
+
+/// Resident memory of process `pid`, from counters that cost next to nothing to read.
+///
+/// # Errors
+/// When there is no such process.
+pub fn rss_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/statm");
+    let text = fs::read_to_string(&path).doing(format_args!("read {path}"))?;
+    let pages = text
+        .split_whitespace()
+        .nth(1)
+        .and_then(|n| n.parse::<u64>().ok());
+    let pages = pages.ok_or_else(|| Failure::new(format!("{path} has no pages")))?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
+
 /// User and system time of this process; zero where there is no `/proc`.
 #[must_use]
 pub fn own_cpu_seconds() -> f64 {

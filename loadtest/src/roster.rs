@@ -1,9 +1,12 @@
 //! The subscribers of one lane (thread) and what it has counted: the only place that judges.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
-    plan::Dial,
+    conduct::{AfterEnd, Conduct},
+    diary::Diary,
+    payload::Stamp,
+    plan::{Dial, Plan},
     rounds::Rounds,
     tally::{Counts, Protocol, Tally},
     wire::{
@@ -24,6 +27,8 @@ struct Subscriber {
     protocol: Protocol,
     phase: Phase,
     faulty: bool,
+    /// It came back without having seen an event: what went before is nobody's debt.
+    late: bool,
 }
 
 /// Where a subscriber is in its life.
@@ -37,6 +42,10 @@ enum Phase {
     Failed,
     /// Had a 200 and lost the stream before the test was over.
     Ended,
+    /// Between two streams.
+    Away,
+    /// Coming back.
+    Asking,
 }
 
 /// All subscribers of a lane.
@@ -54,6 +63,8 @@ pub struct Roster {
     known: Known,
     /// Counts arrivals for a closed loop.
     rounds: Option<Rounds>,
+    conduct: Conduct,
+    diary: Option<Box<Diary>>,
 }
 
 impl Roster {
@@ -70,6 +81,18 @@ impl Roster {
             highest: 0,
             known: Known::default(),
             rounds: None,
+            conduct: Conduct::default(),
+            diary: None,
+        }
+    }
+
+    /// The empty roster of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        Self {
+            conduct: plan.conduct,
+            diary: Diary::of(plan),
+            ..Self::new(plan.expect)
         }
     }
 
@@ -95,7 +118,11 @@ impl Roster {
                 protocol: dial.protocol,
                 phase: Phase::Waiting,
                 faulty: false,
+                late: false,
             }));
+        if let Some(diary) = &mut self.diary {
+            diary.enter(self.subscribers.len());
+        }
         first
     }
 
@@ -109,12 +136,24 @@ impl Roster {
         let Some(subscriber) = self.subscribers.get_mut(place) else {
             return;
         };
-        if subscriber.phase == Phase::Waiting {
-            subscriber.phase = Phase::Streaming;
-            self.waiting -= 1;
-            let counts = self.tally.of(subscriber.protocol);
-            counts.connected += 1;
-            counts.first_byte.record_ns(nanos);
+        let counts = self.tally.of(subscriber.protocol);
+        match subscriber.phase {
+            Phase::Waiting => {
+                self.waiting -= 1;
+                counts.connected += 1;
+            }
+            Phase::Away | Phase::Asking => {
+                counts.returned += 1;
+                // What was cut short comes again as a whole.
+                subscriber.scanner = Scanner::default();
+                subscriber.late |= subscriber.sequence.last().is_none();
+            }
+            Phase::Streaming | Phase::Failed | Phase::Ended => return,
+        }
+        subscriber.phase = Phase::Streaming;
+        counts.first_byte.record_ns(nanos);
+        if let Some(diary) = &mut self.diary {
+            diary.opened(place);
         }
     }
 
@@ -124,14 +163,68 @@ impl Roster {
             return;
         };
         let counts = self.tally.of(subscriber.protocol);
+        let returns = self.conduct.returns();
         let (phase, reasons) = match subscriber.phase {
+            Phase::Waiting if returns => (Phase::Waiting, &mut counts.refused),
             Phase::Waiting => (Phase::Failed, &mut counts.failures),
+            Phase::Streaming if returns => (Phase::Away, &mut counts.ends),
             Phase::Streaming => (Phase::Ended, &mut counts.ends),
-            Phase::Failed | Phase::Ended => return,
+            Phase::Asking => (Phase::Away, &mut counts.refused),
+            Phase::Away | Phase::Failed | Phase::Ended => return,
         };
+        if let Some(diary) = &mut self.diary {
+            if subscriber.phase == Phase::Streaming {
+                diary.ended();
+            } else {
+                diary.refused();
+            }
+        }
         self.waiting -= u64::from(phase == Phase::Failed);
         subscriber.phase = phase;
         *reasons.entry(reason.to_string()).or_default() += 1;
+    }
+
+    /// A subscriber dials, for the first time or to come back.
+    pub fn ask(&mut self, place: usize) {
+        if let Some(subscriber) = self.subscribers.get_mut(place)
+            && subscriber.phase == Phase::Away
+        {
+            subscriber.phase = Phase::Asking;
+        }
+    }
+
+    /// True when the subscriber has dialled and has no 200 yet.
+    #[must_use]
+    pub fn is_asking(&self, place: usize) -> bool {
+        let subscriber = self.subscribers.get(place);
+        subscriber
+            .is_some_and(|subscriber| matches!(subscriber.phase, Phase::Waiting | Phase::Asking))
+    }
+
+    /// A subscriber leaves by itself, to come back.
+    pub fn leave(&mut self, place: usize) {
+        let Some(subscriber) = self.subscribers.get_mut(place) else {
+            return;
+        };
+        if subscriber.phase == Phase::Streaming {
+            subscriber.phase = Phase::Away;
+            self.tally.of(subscriber.protocol).left += 1;
+            if let Some(diary) = &mut self.diary {
+                diary.ended();
+            }
+        }
+    }
+
+    /// The value of `Last-Event-ID` with which a subscriber comes back.
+    #[must_use]
+    pub fn last_id(&self, place: usize) -> Option<&str> {
+        self.diary.as_ref()?.last_id(place)
+    }
+
+    /// The time that the server has told a subscriber to wait.
+    #[must_use]
+    pub fn retry(&self, place: usize) -> Option<Duration> {
+        self.diary.as_ref()?.retry(place)
     }
 
     /// True when the subscriber has its 200 and its stream has not ended.
@@ -150,15 +243,22 @@ impl Roster {
         let expect = self.expect;
         let counts = self.tally.of(subscriber.protocol);
         counts.bytes += bytes.len() as u64;
+        let mut diary = self.diary.as_deref_mut();
+        if let Some(diary) = &mut diary {
+            diary.fed(place, bytes, now_ns);
+        }
         let scanner = &mut subscriber.scanner;
         let mut judge = Judge {
+            place,
             expect,
-            now_ns: self.measuring.then_some(now_ns),
+            now_ns,
+            measuring: self.measuring,
             counts,
             sequence: &mut subscriber.sequence,
             faulty: &mut subscriber.faulty,
             highest: &mut self.highest,
             rounds: self.rounds.as_mut(),
+            diary,
         };
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -209,8 +309,14 @@ impl Roster {
     /// True when every subscriber that still streams has reached `target`.
     #[must_use]
     pub fn has_reached(&self, target: u64) -> bool {
+        let owed = self.conduct.is_owed();
         let late = |subscriber: &Subscriber| {
-            subscriber.phase == Phase::Streaming && !subscriber.sequence.has_reached(target)
+            let expected = match subscriber.phase {
+                Phase::Streaming => owed,
+                Phase::Away | Phase::Asking => true,
+                Phase::Waiting | Phase::Failed | Phase::Ended => false,
+            };
+            expected && !subscriber.sequence.has_reached(target)
         };
         !self.subscribers.iter().any(late)
     }
@@ -220,13 +326,25 @@ impl Roster {
     pub fn close(mut self, target: Option<u64>) -> Tally {
         for subscriber in &mut self.subscribers {
             let counts = self.tally.of(subscriber.protocol);
-            let owed = matches!(subscriber.phase, Phase::Streaming | Phase::Ended);
+            let owed = match subscriber.phase {
+                Phase::Streaming => self.conduct.is_owed(),
+                Phase::Ended => self.conduct.after_end == AfterEnd::Fail,
+                Phase::Waiting | Phase::Failed | Phase::Away | Phase::Asking => false,
+            };
+            // Who had everything may just be changing connections.
+            let whole = target.is_some_and(|target| subscriber.sequence.has_reached(target));
+            let away = matches!(subscriber.phase, Phase::Away | Phase::Asking);
+            counts.absent += u64::from(away && !whole);
             if let (true, Some(target)) = (owed, target) {
-                let missing = subscriber.sequence.missing_at_ends(self.mark, target);
+                let mark = self.mark.filter(|_| !subscriber.late);
+                let missing = subscriber.sequence.missing_at_ends(mark, target);
                 counts.lost += missing;
                 subscriber.faulty |= missing > 0;
             }
             counts.faulty += u64::from(subscriber.faulty);
+        }
+        if let Some(diary) = self.diary.take() {
+            (self.tally.timeline, self.tally.means) = diary.close();
         }
         self.tally
     }
@@ -252,14 +370,17 @@ impl Roster {
 
 /// What has been found for one subscriber goes through here.
 struct Judge<'a> {
+    place: usize,
     expect: Expect,
-    /// When the bytes came, while measuring.
-    now_ns: Option<u64>,
+    /// When the bytes came.
+    now_ns: u64,
+    measuring: bool,
     counts: &'a mut Counts,
     sequence: &'a mut Sequence,
     faulty: &'a mut bool,
     highest: &'a mut u64,
     rounds: Option<&'a mut Rounds>,
+    diary: Option<&'a mut Diary>,
 }
 
 impl Judge<'_> {
@@ -267,17 +388,21 @@ impl Judge<'_> {
         let number = number_of(found, self.expect);
         *self.faulty |= self.counts.count(found, number, self.sequence);
         *self.highest = (*self.highest).max(number.unwrap_or(0));
-        let Found::Message { stamp, .. } = found else {
+        let latency = stamp_of(found).filter(|_| self.measuring);
+        let latency = latency.map(|stamp| self.now_ns.saturating_sub(stamp.sent_ns));
+        if let Some(diary) = &mut self.diary {
+            diary.found(self.place, found, self.now_ns, latency);
+        }
+        if !matches!(found, Found::Message { .. }) {
             return;
-        };
+        }
         if let (Some(number), Some(rounds)) = (number, &mut self.rounds) {
             rounds.arrive(number);
         }
-        if let Some(now_ns) = self.now_ns {
+        if self.measuring {
             self.counts.measured += 1;
-            if let Some(stamp) = stamp {
-                let latency = &mut self.counts.latency;
-                latency.record_ns(now_ns.saturating_sub(stamp.sent_ns));
+            if let Some(latency) = latency {
+                self.counts.latency.record_ns(latency);
             }
         }
     }
@@ -287,6 +412,13 @@ impl Judge<'_> {
 fn split_event(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = memchr::memmem::find(bytes, b"\n\n").map_or(bytes.len(), |at| at + 2);
     bytes.split_at_checked(end).unwrap_or((bytes, b""))
+}
+
+fn stamp_of(found: Found) -> Option<Stamp> {
+    match found {
+        Found::Message { stamp, .. } => stamp,
+        Found::Gap { .. } | Found::Torn => None,
+    }
 }
 
 /// The number of a finding that takes part in the sequence.

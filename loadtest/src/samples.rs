@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longest duration kept: ten minutes. Longer ones count as that.
-const MICROS_MAX: u64 = 600_000_000;
+pub const MICROS_MAX: u64 = 600_000_000;
 
 /// Durations in microseconds, exact to three digits. Its memory is taken with the first sample.
 #[derive(Debug, Clone, Default)]

@@ -22,12 +22,22 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the publisher does not answer with its counters.
 pub async fn fetch(target: &Target) -> Result<Stats> {
-    let what = format!("read http://{}{}", target.authority(), target.path);
-    let body = tokio::time::timeout(TIMEOUT, get(target))
+    serde_json::from_slice(&body(target).await?).doing(what(target))
+}
+
+/// Fetches what `target` answers (plain HTTP).
+///
+/// # Errors
+/// When there is no answer, or its status is not 200.
+pub async fn body(target: &Target) -> Result<Vec<u8>> {
+    tokio::time::timeout(TIMEOUT, get(target))
         .await
-        .doing(&what)?
-        .doing(&what)?;
-    serde_json::from_slice(&body).doing(&what)
+        .doing(what(target))?
+        .doing(what(target))
+}
+
+fn what(target: &Target) -> String {
+    format!("read http://{}{}", target.authority(), target.path)
 }
 
 async fn get(target: &Target) -> Result<Vec<u8>> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     samples::Samples,
+    timeline::Timeline,
     wire::{
         scanner::Found,
         sequence::{Sequence, Step},
@@ -29,6 +30,12 @@ pub struct Tally {
     pub h1: Counts,
     /// HTTP/2 subscribers.
     pub h2: Counts,
+    /// What happened when, if the plan asks for it.
+    #[serde(default)]
+    pub timeline: Timeline,
+    /// The mean latency of each subscriber, likewise.
+    #[serde(default)]
+    pub means: Samples,
 }
 
 /// Counts of the subscribers of one protocol.
@@ -43,6 +50,14 @@ pub struct Counts {
     pub failures: BTreeMap<String, u64>,
     /// Streams that ended before the test did, by reason.
     pub ends: BTreeMap<String, u64>,
+    /// Attempts that failed and were repeated, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Streams opened again by subscribers that came back.
+    pub returned: u64,
+    /// Visits that subscribers ended by themselves.
+    pub left: u64,
+    /// Subscribers that come back, and were without a stream at the end.
+    pub absent: u64,
     /// Events delivered, all phases.
     pub delivered: u64,
     /// Events delivered while measuring.
@@ -84,6 +99,8 @@ impl Tally {
     pub fn merge(&mut self, other: &Self) {
         self.h1.merge(&other.h1);
         self.h2.merge(&other.h2);
+        self.timeline.merge(&other.timeline);
+        self.means.merge(&other.means);
     }
 
     /// Both protocols together.
@@ -130,12 +147,16 @@ impl Counts {
         for (mine, theirs) in [
             (&mut self.failures, &other.failures),
             (&mut self.ends, &other.ends),
+            (&mut self.refused, &other.refused),
         ] {
             for (reason, count) in theirs {
                 *mine.entry(reason.clone()).or_default() += count;
             }
         }
         self.wanted += other.wanted;
+        self.returned += other.returned;
+        self.left += other.left;
+        self.absent += other.absent;
         self.connected += other.connected;
         self.delivered += other.delivered;
         self.measured += other.measured;

@@ -22,6 +22,8 @@ const BACKLOG_EVENTS: usize = 8_192;
 /// All feeds of the app.
 pub struct Feeds {
     feeds: Mutex<BTreeMap<String, Arc<Feed>>>,
+    /// Number of the last event: feeds that run side by side are at the same one.
+    seq: AtomicU64,
     kills: watch::Sender<u64>,
     connections_total: AtomicU64,
     overruns: AtomicU64,
@@ -31,7 +33,6 @@ pub struct Feeds {
 /// The events of one path.
 pub struct Feed {
     events: broadcast::Sender<Stamp>,
-    seq: AtomicU64,
     connections: AtomicU64,
 }
 
@@ -73,6 +74,7 @@ impl Default for Feeds {
     fn default() -> Self {
         Self {
             feeds: Mutex::default(),
+            seq: AtomicU64::new(0),
             kills: watch::Sender::new(0),
             connections_total: AtomicU64::new(0),
             overruns: AtomicU64::new(0),
@@ -92,7 +94,6 @@ impl Feeds {
             Arc::clone(feeds.entry(path.to_owned()).or_insert_with(|| {
                 Arc::new(Feed {
                     events: broadcast::Sender::new(BACKLOG_EVENTS),
-                    seq: AtomicU64::new(0),
                     connections: AtomicU64::new(0),
                 })
             }))
@@ -110,11 +111,17 @@ impl Feeds {
     pub fn publish(&self, sent_ns: u64) {
         let late_ns = clock::now_ns().saturating_sub(sent_ns);
         self.late_ns_max.fetch_max(late_ns, Ordering::Relaxed);
-        for feed in self.feeds.lock().values() {
-            let seq = feed.seq.fetch_add(1, Ordering::Relaxed) + 1;
+        let feeds = self.feeds.lock();
+        let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
+        for feed in feeds.values() {
             // Nobody listens: the event is published all the same, that is what a gap is.
             let _ = feed.events.send(Stamp { seq, sent_ns });
         }
+    }
+
+    /// Goes on behind event number `seq`, for a publisher in the place of another.
+    pub fn go_on(&self, seq: u64) {
+        self.seq.fetch_max(seq, Ordering::Relaxed);
     }
 
     /// Cuts every stream.
@@ -130,12 +137,12 @@ impl Feeds {
     /// The counters now.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let seq = self.seq.load(Ordering::Relaxed);
         let feeds: BTreeMap<String, FeedStats> = self
             .feeds
             .lock()
             .iter()
             .map(|(path, feed)| {
-                let seq = feed.seq.load(Ordering::Relaxed);
                 let connections = feed.connections.load(Ordering::Relaxed);
                 (path.clone(), FeedStats { seq, connections })
             })

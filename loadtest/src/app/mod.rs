@@ -68,6 +68,11 @@ impl App {
         })
     }
 
+    /// Goes on behind event number `seq`, in the place of a publisher that is gone.
+    pub fn go_on(&self, seq: u64) {
+        self.feeds.go_on(seq);
+    }
+
     /// Serves until the process is told to stop.
     ///
     /// # Errors

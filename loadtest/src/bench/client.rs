@@ -37,18 +37,24 @@ impl Client {
     ///
     /// # Errors
     /// The reason for the report.
-    pub fn dial(plan: &Plan, line: &Line, dial: &Dial, place: usize) -> Result<Self, Reason> {
+    pub fn dial(
+        plan: &Plan,
+        line: &Line,
+        dial: &Dial,
+        place: usize,
+        roster: &Roster,
+    ) -> Result<Self, Reason> {
         let asked_ns = clock::now_ns();
         let mut link = Link::dial(line)?;
         let stage = match dial.protocol {
             Protocol::H1 => {
-                link.write(&request(plan))?;
+                link.write(&request(plan, &plan.h1_target.path, None))?;
                 Stage::Asked(Vec::new())
             }
             Protocol::H2 => {
                 let streams = Streams::new(place, dial.subscribers, asked_ns);
                 let mut out = Vec::new();
-                streams.requests(plan, &mut out);
+                streams.requests(plan, plan.first_of(dial), roster, &mut out);
                 link.write(&out)?;
                 Stage::Framed(streams)
             }

@@ -172,7 +172,7 @@ impl<'a> Bench<'a> {
                 Protocol::H1 => &lines.0,
                 Protocol::H2 => &lines.1,
             };
-            match Client::dial(plan, line, dial, *place) {
+            match Client::dial(plan, line, dial, *place, &self.roster) {
                 Ok(client) => {
                     self.poll.add(client.socket(), self.clients.len() as u64)?;
                     self.clients.push(client);

@@ -38,7 +38,7 @@ impl Upstream {
         let what = format!("connect to http://{}", target.authority());
         let mut socket = TcpStream::connect(target.resolve()?).doing(&what)?;
         socket
-            .write_all(&request(&Plan::new(target.clone())))
+            .write_all(&request(&Plan::new(target.clone()), &target.path, None))
             .doing(&what)?;
         socket.set_nonblocking(true).doing(&what)?;
         Ok(Self {

@@ -1,11 +1,12 @@
 //! One HTTP/1.1 subscriber: connect, ask, then read to the end through the lane's shared buffer.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     io::Write,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
@@ -33,22 +34,69 @@ struct Opened {
     rest: Vec<u8>,
 }
 
-/// Runs one subscriber for its whole life.
+/// Slow readers read this often.
+const SIP: Duration = Duration::from_millis(100);
+
+/// How a visit ended.
+enum Over {
+    /// The server or the network ended it, or there was no stream.
+    Ended(Reason),
+    /// The subscriber left.
+    Left,
+}
+
+/// Runs one subscriber for its whole life: one visit, or as many as its conduct asks for.
 pub async fn run(lane: Rc<Lane>, dial: Dial, place: usize, permit: OwnedSemaphorePermit) {
+    let mut permit = Some(permit);
+    let (mut visits, mut failures) = (0, 0);
+    loop {
+        let stay = lane.plan.conduct.stay(dial.index, visits);
+        lane.roster.borrow_mut().ask(place);
+        let over = visit(&lane, &dial, place, visits, permit.take(), stay).await;
+        let returns = lane.plan.conduct.returns();
+        let pause = {
+            let mut roster = lane.roster.borrow_mut();
+            failures = if roster.is_asking(place) {
+                failures + 1
+            } else {
+                0
+            };
+            match &over {
+                Over::Ended(reason) => roster.over(place, reason),
+                Over::Left => roster.leave(place),
+            }
+            match over {
+                Over::Ended(_) if !returns => return,
+                Over::Left => Duration::ZERO,
+                Over::Ended(_) => {
+                    let told = roster.retry(place);
+                    lane.plan.conduct.pause(told, dial.index, failures)
+                }
+            }
+        };
+        visits += 1;
+        Box::pin(tokio::time::sleep(pause)).await;
+    }
+}
+
+/// Visit number `number`: one connection, from dialling it to its end.
+async fn visit(
+    lane: &Lane,
+    dial: &Dial,
+    place: usize,
+    number: u32,
+    permit: Option<OwnedSemaphorePermit>,
+    stay: Option<Duration>,
+) -> Over {
     // Boxed: what opening needs is large and soon over, the task lives as long as the test.
     let opening = Box::pin(tokio::time::timeout(
         lane.plan.connect_timeout,
-        open(&lane, &dial, place),
+        open(lane, dial, place, number),
     ));
     let opened = match opening.await {
         Ok(Ok(opened)) => opened,
-        Ok(Err(reason)) => return lane.roster.borrow_mut().over(place, &reason),
-        Err(_) => {
-            return lane
-                .roster
-                .borrow_mut()
-                .over(place, &"timeout before the head".into());
-        }
+        Ok(Err(reason)) => return Over::Ended(reason),
+        Err(_) => return Over::Ended("timeout before the head".into()),
     };
     drop(permit);
     let Opened {
@@ -56,24 +104,77 @@ pub async fn run(lane: Rc<Lane>, dial: Dial, place: usize, permit: OwnedSemaphor
         mut body,
         rest,
     } = opened;
-    let at_once = feed(&lane, place, &mut body, &rest);
+    let at_once = feed(lane, place, &mut body, &rest);
     drop(rest);
-    let reason = match at_once {
-        Some(reason) => reason,
-        None => poll_fn(|cx| poll_feed(&lane, place, &mut io, &mut body, cx)).await,
-    };
-    lane.roster.borrow_mut().over(place, &reason);
+    if let Some(reason) = at_once {
+        return Over::Ended(reason);
+    }
+    if let Some(bytes_per_second) = lane.plan.conduct.bytes_per_second {
+        return Over::Ended(Box::pin(sip(lane, place, io, body, bytes_per_second)).await);
+    }
+    let mut leaving = stay.map(|stay| Box::pin(tokio::time::sleep(stay)));
+    poll_fn(|cx| {
+        if let Some(timer) = &mut leaving
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            leaving = None;
+            if !lane.finishing.get() {
+                return Poll::Ready(Over::Left);
+            }
+        }
+        poll_feed(lane, place, &mut io, &mut body, cx).map(Over::Ended)
+    })
+    .await
+}
+
+/// Reads slowly; with a rate of zero not at all, and then only the end of the test ends it.
+async fn sip(
+    lane: &Lane,
+    place: usize,
+    mut io: Io,
+    mut body: Body,
+    bytes_per_second: u32,
+) -> Reason {
+    let sips_per_second = 10;
+    let mut bytes = vec![0; bytes_per_second.div_ceil(sips_per_second) as usize];
+    if bytes.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        tokio::time::sleep(SIP).await;
+        match io.read(&mut bytes).await {
+            Err(error) => return reason("read", &error),
+            Ok(0) => return closed(&body),
+            Ok(count) => {
+                if let Some(end) = feed(lane, place, &mut body, bytes.get(..count).unwrap_or(&[])) {
+                    return end;
+                }
+            }
+        }
+    }
+}
+
+/// What the end of the connection means.
+fn closed(body: &Body) -> Reason {
+    if body.ends_by_close() {
+        "closed by the server".into()
+    } else {
+        "cut by the server".into()
+    }
 }
 
 /// Connects and asks; returns when the head is a 200 with an event stream.
-async fn open(lane: &Lane, dial: &Dial, place: usize) -> Result<Opened, Reason> {
+async fn open(lane: &Lane, dial: &Dial, place: usize, visit: u32) -> Result<Opened, Reason> {
     let dialled_ns = clock::now_ns();
-    let mut io = lane.dialler.dial(dial).await?;
+    let mut io = lane.dialler.dial(dial, visit).await?;
     let asked_ns = clock::now_ns();
     lane.roster
         .borrow_mut()
         .connected(Protocol::H1, asked_ns - dialled_ns);
-    io.write_all(&request(&lane.plan))
+    let plan = &lane.plan;
+    let path = plan.path(&plan.h1_target, plan.first_of(dial));
+    let asked = request(plan, &path, lane.roster.borrow().last_id(place));
+    io.write_all(&asked)
         .await
         .map_err(|error| reason("write", &error))?;
     io.flush().await.map_err(|error| reason("write", &error))?;
@@ -121,21 +222,24 @@ async fn open(lane: &Lane, dial: &Dial, place: usize) -> Result<Opened, Reason> 
     }
 }
 
-/// The request's bytes.
+/// The request's bytes: for `path` of the plan's HTTP/1 target.
 #[must_use]
-pub fn request(plan: &Plan) -> Vec<u8> {
+pub fn request(plan: &Plan, path: &str, last_event_id: Option<&str>) -> Vec<u8> {
     let target = &plan.h1_target;
     let mut out = Vec::with_capacity(256);
     // Writing into memory cannot fail.
     let _ = write!(
         out,
         "GET {} HTTP/1.1\r\nHost: {}\r\n",
-        target.path,
+        path,
         target.authority()
     );
     out.extend_from_slice(b"Accept: text/event-stream\r\n");
     for header in &plan.headers {
         let _ = write!(out, "{}: {}\r\n", header.name, header.value);
+    }
+    if let Some(id) = last_event_id {
+        let _ = write!(out, "Last-Event-ID: {id}\r\n");
     }
     out.extend_from_slice(b"\r\n");
     out
@@ -157,12 +261,7 @@ fn poll_feed(
             return Poll::Ready(reason("read", &error));
         }
         if buf.filled().is_empty() {
-            let end = if body.ends_by_close() {
-                "closed by the server"
-            } else {
-                "cut by the server"
-            };
-            return Poll::Ready(end.into());
+            return Poll::Ready(closed(body));
         }
         if let Some(end) = feed(lane, place, body, buf.filled()) {
             return Poll::Ready(end);

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
@@ -36,22 +37,70 @@ struct Connection {
     unflushed: bool,
 }
 
-/// Runs the subscribers of one connection for their whole life.
+/// Runs the subscribers of one connection for their whole life. Those that come back do it
+/// together, once the last stream of the connection is over.
 pub async fn run(lane: Rc<Lane>, dial: Dial, place: usize, permit: OwnedSemaphorePermit) {
-    let reason = subscribe(&lane, &dial, place, permit).await;
-    // Streams that are over keep the reason of their own; this one is for the rest.
-    let mut roster = lane.roster.borrow_mut();
-    for place in places(&dial, place) {
-        roster.over(place, &reason);
+    let mut permit = Some(permit);
+    let (mut visits, mut failures) = (0, 0);
+    loop {
+        for place in places(&dial, place) {
+            lane.roster.borrow_mut().ask(place);
+        }
+        let ended = {
+            let subscribed = subscribe(&lane, &dial, place, visits, permit.take());
+            match lane.plan.conduct.stay(dial.index, visits) {
+                None => Some(subscribed.await),
+                Some(stay) => tokio::select! {
+                    reason = subscribed => Some(reason),
+                    () = leave_after(&lane, stay) => None,
+                },
+            }
+        };
+        let pause = {
+            let mut roster = lane.roster.borrow_mut();
+            let was_open = places(&dial, place).any(|place| !roster.is_asking(place));
+            failures = if was_open { 0 } else { failures + 1 };
+            // Streams that are over keep the reason of their own; this one is for the rest.
+            for place in places(&dial, place) {
+                match &ended {
+                    Some(reason) => roster.over(place, reason),
+                    None => roster.leave(place),
+                }
+            }
+            match ended {
+                Some(_) if !lane.plan.conduct.returns() => return,
+                None => Duration::ZERO,
+                Some(_) => {
+                    let told = roster.retry(place);
+                    lane.plan.conduct.pause(told, dial.index, failures)
+                }
+            }
+        };
+        visits += 1;
+        Box::pin(tokio::time::sleep(pause)).await;
+    }
+}
+
+/// Ends after `stay`, unless the test is about to end.
+async fn leave_after(lane: &Lane, stay: Duration) {
+    tokio::time::sleep(stay).await;
+    if lane.finishing.get() {
+        std::future::pending::<()>().await;
     }
 }
 
 /// Opens the connection and reads it until nothing is left to come; says why.
-async fn subscribe(lane: &Lane, dial: &Dial, place: usize, permit: OwnedSemaphorePermit) -> Reason {
+async fn subscribe(
+    lane: &Lane,
+    dial: &Dial,
+    place: usize,
+    visit: u32,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Reason {
     const LATE: &str = "timeout before the head";
     let limit = lane.plan.connect_timeout;
     // Boxed: what opening needs is large and soon over, the task lives as long as the test.
-    let mut connection = match Box::pin(timeout(limit, open(lane, dial, place))).await {
+    let mut connection = match Box::pin(timeout(limit, open(lane, dial, place, visit))).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(reason)) => return reason,
         Err(_) => return LATE.into(),
@@ -81,16 +130,17 @@ fn places(dial: &Dial, place: usize) -> std::ops::Range<usize> {
 }
 
 /// Connects and queues the preface and all requests.
-async fn open(lane: &Lane, dial: &Dial, place: usize) -> Result<Connection, Reason> {
+async fn open(lane: &Lane, dial: &Dial, place: usize, visit: u32) -> Result<Connection, Reason> {
     let dialled_ns = clock::now_ns();
-    let io = lane.dialler.dial(dial).await?;
+    let io = lane.dialler.dial(dial, visit).await?;
     let asked_ns = clock::now_ns();
     lane.roster
         .borrow_mut()
         .connected(Protocol::H2, asked_ns - dialled_ns);
     let streams = Streams::new(place, dial.subscribers, asked_ns);
     let mut out = Vec::new();
-    streams.requests(&lane.plan, &mut out);
+    let first = lane.plan.first_of(dial);
+    streams.requests(&lane.plan, first, &lane.roster.borrow(), &mut out);
     Ok(Connection {
         io,
         streams,

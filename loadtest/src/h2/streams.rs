@@ -78,8 +78,9 @@ impl Streams {
         }
     }
 
-    /// Appends the preface, our settings and one request per stream.
-    pub fn requests(&self, plan: &Plan, out: &mut Vec<u8>) {
+    /// Appends the preface, our settings and one request per stream; `first` is the number of the
+    /// first subscriber.
+    pub fn requests(&self, plan: &Plan, first: u32, roster: &Roster, out: &mut Vec<u8>) {
         out.extend_from_slice(PREFACE);
         let settings = [
             // No dynamic table: answers are then readable without one.
@@ -97,12 +98,17 @@ impl Streams {
 
         let target = &plan.h2_target;
         let mut block = Vec::new();
-        hpack::request(&mut block, target.tls, &target.path, &target.authority());
-        for header in &plan.headers {
-            hpack::literal(&mut block, &header.name, &header.value);
-        }
         let mut id = 1;
-        for _ in &self.streams {
+        for (subscriber, place) in (first..).zip(self.place..self.place + self.streams.len()) {
+            block.clear();
+            let path = plan.path(target, subscriber);
+            hpack::request(&mut block, target.tls, &path, &target.authority());
+            for header in &plan.headers {
+                hpack::literal(&mut block, &header.name, &header.value);
+            }
+            if let Some(id) = roster.last_id(place) {
+                hpack::literal(&mut block, "last-event-id", id);
+            }
             frame::write(
                 out,
                 kind::HEADERS,
