@@ -143,6 +143,7 @@ async fn receive(turnstile: &mut Turnstile) -> io::Result<usize> {
 }
 
 fn poll_receive(turnstile: &mut Turnstile, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    ready!(turnstile.poll_flushed(cx))?;
     let mut chunk = [0_u8; READ_BYTES];
     let mut buf = ReadBuf::new(&mut chunk);
     ready!(Pin::new(turnstile.stream()).poll_read(cx, &mut buf))?;

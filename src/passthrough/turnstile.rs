@@ -17,7 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
@@ -34,6 +34,10 @@ use crate::{client::Client, config::model::Limits, egress::sink::ClientSocket};
 /// Bytes after the current request that wait here at most; beyond, the kernel's buffer holds them.
 const WAITING_BYTES_MAX: usize = 16 * 1024;
 
+/// Written bytes that are gathered at most: a head and a small body leave in one piece, which pingora
+/// writes one after the other.
+const GATHERED_BYTES_MAX: usize = 8 * 1024;
+
 /// A client's HTTP/1 stream that ends, for the reader, with the current request.
 pub struct Turnstile {
     stream: Stream,
@@ -49,9 +53,11 @@ pub struct Turnstile {
     switched: AtomicBool,
     /// The client's FIN was seen.
     ended: bool,
+    /// Written, and not yet handed down.
+    gathered: BytesMut,
     /// Something was written since the last completed flush. Pingora does not flush bodies with a
-    /// Content-Length until they are complete; over TLS a part would be held back. It polls our read
-    /// side all the time, so that is where we flush.
+    /// Content-Length until they are complete, so a part would be held back here, or by TLS. It polls
+    /// our read side all the time, so that is where we flush.
     unflushed: bool,
     /// The end has begun.
     linger: Option<Linger>,
@@ -75,6 +81,7 @@ impl Turnstile {
             wait: None,
             switched: AtomicBool::new(false),
             ended: false,
+            gathered: BytesMut::new(),
             unflushed: false,
             linger: None,
         }
@@ -140,6 +147,29 @@ impl Turnstile {
     pub fn recover(stream: Stream) -> Option<Box<Self>> {
         let any: Box<dyn Any> = stream.into_any();
         any.downcast().ok()
+    }
+
+    /// Hands down what was gathered; its memory goes with it.
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.gathered.advance(n),
+            }
+        }
+        self.gathered = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Everything that was written leaves. Pingora does so before it gives the stream back, and before
+    /// it ends one.
+    pub fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            ready!(self.poll_gathered(cx))?;
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads body bytes straight into the reader's buffer; what lies behind the body waits.
@@ -212,11 +242,8 @@ impl AsyncRead for Turnstile {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.unflushed
-            && let Poll::Ready(flushed) = Pin::new(&mut this.stream).poll_flush(cx)
-        {
+        if let Poll::Ready(flushed) = this.poll_flushed(cx) {
             flushed?;
-            this.unflushed = false;
         }
         if this.switched.load(Ordering::Relaxed) {
             if this.waiting.is_empty() {
@@ -242,33 +269,27 @@ impl AsyncWrite for Turnstile {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.unflushed = true;
-        Pin::new(&mut this.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.unflushed = true;
-        Pin::new(&mut this.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        if this.gathered.len() + buf.len() > GATHERED_BYTES_MAX {
+            ready!(this.poll_gathered(cx))?;
+        }
+        if buf.len() > GATHERED_BYTES_MAX {
+            return Pin::new(&mut this.stream).poll_write(cx, buf);
+        }
+        this.gathered.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
-        this.unflushed = false;
-        Poll::Ready(Ok(()))
+        self.get_mut().poll_flushed(cx)
     }
 
     /// Pingora ends a connection by this, and drops it then.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.linger.is_none() {
+            // An error means that nobody reads it.
+            let _gone = ready!(this.poll_flushed(cx));
+        }
         let linger = this.linger.get_or_insert_with(|| {
             let is_silent = this.ended || this.switched.load(Ordering::Relaxed);
             // Else the client may be in the middle of a body that nobody wants any more, or may have
@@ -358,5 +379,35 @@ mod tests {
         assert_eq!(turnstile.waiting(), "GET");
         assert_eq!(turnstile.take_waiting(100), "GET");
         assert_eq!(turnstile.waiting().capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn small_writes_leave_together_and_large_ones_after_them() {
+        use tokio::io::AsyncReadExt as _;
+
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let client = Client::peer(None, Scheme::Http);
+        let socket = Arc::new(NoSocket);
+        let mut turnstile = Turnstile::new(Box::new(near), socket, client, BytesMut::new());
+        let mut space = vec![0; 100_000];
+        turnstile.write_all(b"head").await.unwrap();
+        turnstile.write_all(b"body").await.unwrap();
+        turnstile.flush().await.unwrap();
+        assert_eq!(far.read(&mut space).await.unwrap(), 8);
+        turnstile.write_all(b"head").await.unwrap();
+        turnstile.write_all(&[b'x'; 50_000]).await.unwrap();
+        far.read_exact(&mut space[..50_004]).await.unwrap();
+        assert!(space.starts_with(b"headxx"));
+        turnstile.write_all(b"last").await.unwrap();
+        let ended = AsyncWriteExt::shutdown(&mut turnstile);
+        let read = async {
+            let read = far.read(&mut space).await.unwrap();
+            drop(far);
+            read
+        };
+        let (ended, read) = tokio::join!(ended, read);
+        assert!(ended.is_ok());
+        assert_eq!(read, 4);
+        assert_eq!(turnstile.gathered.capacity(), 0);
     }
 }
