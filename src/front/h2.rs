@@ -37,7 +37,8 @@ use crate::{
     subscribe::Downstream,
 };
 
-type H2Connection = h2::server::Connection<Stream, Bytes>;
+/// In a box: a future has room for each place that a value moves to, and this is a large one.
+type H2Connection = Box<h2::server::Connection<Stream, Bytes>>;
 
 /// Malformed requests that one connection may send in a minute: a proxy's connection carries those of
 /// many clients, and they are not to fall together for what one of them does in a week. Pingora's own budget of the same size starts
@@ -122,6 +123,7 @@ pub(super) async fn serve(stream: Stream, received: BytesMut, client: Client, co
     match timeout(limits.head_timeout, with_flush(handshake, &shared)).await {
         // A task of its own, so that the state of the handshake is freed.
         Ok(Ok(connection)) => {
+            let connection = Box::new(connection);
             core.contained(accept_loop(connection, shared, client, core.clone()));
         }
         Ok(Err(_)) => core.metrics.handshake_failures.inc(HandshakeFailure::H2),
