@@ -1,5 +1,5 @@
 //! The pages say what the program does: keys, defaults and bounds of the configuration, examples,
-//! dependencies, and links.
+//! dependencies, links, and the proofs of promises.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,7 @@ mod defaults;
 mod dependencies;
 mod keys;
 mod pages;
+mod promises;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 

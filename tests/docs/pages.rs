@@ -1,11 +1,11 @@
-//! Examples load, links lead somewhere, and tests that are named exist.
+//! Examples load, and links lead somewhere.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use crate::{load, quoted, read, root};
+use crate::{load, root};
 
 /// The pages for users and developers.
 fn pages() -> Vec<PathBuf> {
@@ -75,29 +75,4 @@ fn links_lead_somewhere() {
             assert!(heading.is_empty() || has_heading(&target), "{place}");
         }
     }
-}
-
-#[test]
-fn the_tests_behind_promises_exist() {
-    let page = read("SECURITY.md");
-    let promises = page.split("## Promises").nth(1).unwrap();
-    let promises = promises.split("\n## ").next().unwrap();
-    let mut named = 0;
-    for row in promises
-        .lines()
-        .filter(|line| line.starts_with("| "))
-        .skip(1)
-    {
-        let tests = row.split(" | ").nth(1).unwrap();
-        let mut file = String::new();
-        for name in quoted(tests) {
-            if name.ends_with(".rs") || name.ends_with(".mjs") {
-                file = read(name);
-            } else {
-                assert!(file.contains(name), "SECURITY.md: {name}");
-                named += 1;
-            }
-        }
-    }
-    assert!(named > 20, "{named} tests");
 }
