@@ -19,8 +19,8 @@ RUN scripts/ensure.sh static
 COPY Cargo.toml Cargo.lock ./
 COPY loadtest/Cargo.toml loadtest/Cargo.toml
 COPY scripts/static-binary.sh scripts/
-RUN mkdir src loadtest/src \
-    && printf '//! Empty.\nfn main() {}\n' | tee src/main.rs > loadtest/src/main.rs \
+RUN mkdir src loadtest/src loadtest/tests \
+    && printf '//! Empty.\nfn main() {}\n' | tee src/main.rs loadtest/tests/scenario.rs > loadtest/src/main.rs \
     && echo '//! Empty.' > src/lib.rs \
     && scripts/static-binary.sh
 
