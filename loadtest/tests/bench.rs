@@ -102,8 +102,11 @@ fn serve(stream: TcpStream, subscribers: &Mutex<Vec<TcpStream>>) {
         }
         if head.starts_with("GET ") {
             let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+            // Under the lock: who has read the head counts as a subscriber, and the next event is
+            // for them too.
+            let mut subscribers = subscribers.lock();
             answers.write_all(head).unwrap();
-            return subscribers.lock().push(answers);
+            return subscribers.push(answers);
         }
         let (_, length) = head.split_once("Content-Length: ").unwrap();
         let mut message = vec![0; length.trim().parse().unwrap()];
