@@ -31,7 +31,7 @@ use crate::{
     clock::{self, Millis},
     config::model::{Limits, Route},
     decide::Decision,
-    egress::h2::{Connection, budget::Budget},
+    egress::h2::{Connection, RECEIVE_WINDOW_BYTES, budget::Budget},
     metrics::labels::HandshakeFailure,
     passthrough::{Kind, Routed, pace::Watch, reply, request::view},
     subscribe::Downstream,
@@ -45,9 +45,8 @@ type H2Connection = Box<h2::server::Connection<Stream, Bytes>>;
 /// anew with each call of `from_h2_conn`, so it is counted here, and ours with it.
 const MALFORMED_MAX: u32 = 32;
 const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
-/// Windows for request bodies: uploads pass through, they need no megabytes in flight.
+/// Window for a request body: uploads pass through, they need no megabytes in flight.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Response bytes that one stream may have queued inside the h2 crate. 10,000 streams that stand
 /// still, on connections that do, are to cost less than 160 MiB.
 const SEND_BUFFER_BYTES: usize = 12 * 1024;
@@ -140,7 +139,7 @@ fn options(limits: &Limits) -> H2Options {
         .max_concurrent_streams(limits.streams_per_connection_max)
         .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
         .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_connection_window_size(RECEIVE_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES);
     options
 }

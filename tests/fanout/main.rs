@@ -35,3 +35,5 @@ mod scraping;
 mod seam;
 mod sharing;
 mod silence;
+mod stalls;
+mod windows;

@@ -1,7 +1,7 @@
 //! An HTTP/2 client on a raw stream: it sends whatever frames a test says, right or wrong.
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -103,9 +103,17 @@ pub(crate) fn block(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
     block
 }
 
-pub(crate) struct RawH2 {
-    io: TcpStream,
+pub(crate) struct RawH2<S = TcpStream> {
+    io: S,
     rest: Vec<u8>,
+}
+
+/// The payload of a SETTINGS frame.
+pub(crate) fn parameters(settings: &[(u16, u32)]) -> Vec<u8> {
+    settings
+        .iter()
+        .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
+        .collect()
 }
 
 impl RawH2 {
@@ -113,16 +121,15 @@ impl RawH2 {
     pub(crate) async fn connect(address: std::net::SocketAddr, settings: &[(u16, u32)]) -> Self {
         Self::over(tcp(address).await, settings).await
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> RawH2<S> {
     /// As [`RawH2::connect`], over a connection that is there.
-    pub(crate) async fn over(mut io: TcpStream, settings: &[(u16, u32)]) -> Self {
-        let settings: Vec<u8> = settings
-            .iter()
-            .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
-            .collect();
+    pub(crate) async fn over(mut io: S, settings: &[(u16, u32)]) -> Self {
         let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        hello.extend(frame(SETTINGS, 0, 0, &settings));
+        hello.extend(frame(SETTINGS, 0, 0, &parameters(settings)));
         io.write_all(&hello).await.unwrap();
+        io.flush().await.unwrap();
         Self {
             io,
             rest: Vec::new(),
@@ -131,7 +138,11 @@ impl RawH2 {
 
     /// Sends to a peer that may have closed; false when it has.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
-        soon("send", self.io.write_all(bytes)).await.is_ok()
+        let sent = async {
+            self.io.write_all(bytes).await?;
+            self.io.flush().await
+        };
+        soon("send", sent).await.is_ok()
     }
 
     /// The next frame; `None` at the end, be it clean or a reset.

@@ -7,6 +7,7 @@ pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod h2;
 pub(crate) mod h2app;
+pub(crate) mod h2peer;
 pub(crate) mod h2raw;
 pub(crate) mod head;
 pub(crate) mod process;

@@ -30,6 +30,13 @@ impl Head {
         Self([a, b, c, kind::DATA, 0, d, e, f, g])
     }
 
+    /// The same frame, of which so many bytes went before.
+    pub(super) const fn shorter_by(self, len: u32) -> Self {
+        let [_, a, b, c] = self.len().saturating_sub(len).to_be_bytes();
+        let [_, _, _, kind, flags, d, e, f, g] = self.0;
+        Self([a, b, c, kind, flags, d, e, f, g])
+    }
+
     /// Bytes of payload.
     pub(super) const fn len(self) -> u32 {
         let [a, b, c, ..] = self.0;

@@ -197,6 +197,11 @@ impl Ledger {
         len == 0 || len as i64 <= self.window
     }
 
+    /// How much DATA the client takes of the crate now.
+    pub(super) fn room(&self) -> u32 {
+        u32::try_from(self.window).unwrap_or(0)
+    }
+
     /// DATA of the crate has passed.
     pub(super) fn spent(&mut self, stream: u32, len: u32) {
         let by = i64::from(len);

@@ -16,6 +16,7 @@
 pub mod budget;
 mod connection;
 mod frame;
+mod held;
 mod inbound;
 mod io;
 mod ledger;
@@ -24,3 +25,6 @@ mod simulation;
 mod wire;
 
 pub use self::{connection::Connection, io::H2Io, ledger::Key};
+
+/// What a client may upload on one connection before it is granted more.
+pub const RECEIVE_WINDOW_BYTES: u32 = 1024 * 1024;

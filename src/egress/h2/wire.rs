@@ -12,8 +12,10 @@ use pingora::protocols::{Stream, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
+    RECEIVE_WINDOW_BYTES,
     budget::Budget,
     frame::{Head, Piece, Walker, kind},
+    held::Held,
     inbound::Inbound,
     ledger::{Key, Ledger, State},
 };
@@ -23,11 +25,19 @@ use crate::clock;
 /// one connection holds for a client that does not read.
 const OUT_BYTES_MAX: usize = 64 * 1024;
 
+/// What is held of the crate's for the client's window, from which on it may write no more. A client that
+/// grants no more than the standard's window is never behind by more than that: 65,535.
+const HELD_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes of a stream that may wait for its response head, which the crate writes in its own time.
 const EARLY_BYTES_MAX: usize = 4 * 1024;
 
 /// Read from the socket at once.
 const READ_BYTES: usize = 16 * 1024;
+
+/// What is read and not yet the crate's, while it waits to write: all that a client may upload, for what
+/// the crate waits for may come behind it.
+const RECEIVED_BYTES_MAX: usize = RECEIVE_WINDOW_BYTES as usize + READ_BYTES;
 
 /// The socket and its books. Behind a lock, which the connection's task and the shard take in turn:
 /// they are on one thread.
@@ -51,8 +61,10 @@ pub(super) struct Wire {
     blocked: bool,
     /// Who is told when it does.
     room: Vec<Waker>,
-    /// What the crate wrote from a DATA frame on that the client has no room for.
-    held: BytesMut,
+    /// What the crate wrote and the client has no room for, and what must not overtake it.
+    held: Held,
+    /// The frame that the crate is writing goes there.
+    holds: bool,
     /// First bytes of streams whose response heads have not passed.
     early: Vec<(Key, Bytes)>,
     /// Writing failed. The crate may not write again for long, so its next read tells it.
@@ -77,7 +89,8 @@ impl Wire {
             out: BytesMut::new(),
             blocked: false,
             room: Vec::new(),
-            held: BytesMut::new(),
+            held: Held::default(),
+            holds: false,
             early: Vec::new(),
             broken: false,
             task: None,
@@ -198,7 +211,7 @@ impl Wire {
     ) -> Poll<io::Result<usize>> {
         self.check()?;
         self.move_waiting();
-        if !self.held.is_empty() {
+        if self.held.bytes() >= HELD_BYTES_MAX && self.outbound.is_between_frames() {
             // The task is woken by what the client grants: that is read, whatever the crate does.
             return Poll::Pending;
         }
@@ -219,27 +232,35 @@ impl Wire {
     }
 
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.move_waiting();
         ready!(self.poll_out(cx))?;
+        if !self.held.is_empty() && !self.broken {
+            // The crate knows nothing of it. See `flush`.
+            return Poll::Pending;
+        }
         match &mut self.stream {
             Some(stream) => Pin::new(stream).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
         }
     }
 
-    /// Takes what the crate writes, up to a DATA frame for which there is no room.
+    /// Takes what the crate writes. DATA for which there is no room is held, and no other frame waits
+    /// for it that need not: neither an answer to PING nor what a client may upload (section 5.2.2).
     fn absorb(&mut self, mut bytes: &[u8]) {
         while let Some(piece) = self.outbound.next(&mut bytes) {
             match piece {
                 Piece::Head(head) => {
-                    if head.kind() == kind::DATA && !self.ledger.admits(head.len()) {
-                        self.outbound = Walker::default();
-                        self.held.extend_from_slice(&head.0);
-                        self.held.extend_from_slice(bytes);
-                        return;
+                    let waits = self.held.is_before(head)
+                        || head.kind() == kind::DATA && !self.ledger.admits(head.len());
+                    if waits {
+                        self.held.begin(head);
+                    } else {
+                        self.out.extend_from_slice(&head.0);
+                        self.note(head);
                     }
-                    self.out.extend_from_slice(&head.0);
-                    self.note(head);
+                    self.holds = waits;
                 }
+                Piece::Payload(part) if self.holds => self.held.extend(part),
                 Piece::Payload(part) => self.out.extend_from_slice(part),
             }
             if !self.early.is_empty() && self.is_between_frames() {
@@ -265,17 +286,39 @@ impl Wire {
 
     /// Nothing that must stay together is torn by a frame that comes here.
     const fn is_between_frames(&self) -> bool {
-        self.outbound.is_between_frames() && !self.continues
+        (self.holds || self.outbound.is_between_frames()) && !self.continues
     }
 
     /// What waits for the client's windows goes out as far as they reach.
     fn move_waiting(&mut self) {
-        if !self.held.is_empty() {
-            let held = std::mem::take(&mut self.held);
-            self.absorb(&held);
-        }
+        self.move_held();
         if !self.early.is_empty() && self.is_between_frames() {
             self.move_early();
+        }
+    }
+}
+
+/// What the crate has no room for.
+impl Wire {
+    /// Moves what there is room for. A client may grant more only when all of its window is used up, so
+    /// a frame that does not fit goes out as far as it does.
+    fn move_held(&mut self) {
+        while let Some(head) = self.held.first()
+            && (self.is_between_frames() || head.kind() == kind::CONTINUATION)
+        {
+            let fits = head.kind() != kind::DATA || self.ledger.admits(head.len());
+            let (head, payload) = if fits && let Some(payload) = self.held.take() {
+                // The crate may not have written all of it.
+                self.holds &= !self.held.is_empty();
+                (head, payload)
+            } else if let Some(part) = self.held.split(self.ledger.room()) {
+                part
+            } else {
+                return;
+            };
+            self.out.extend_from_slice(&head.0);
+            self.out.extend_from_slice(&payload);
+            self.note(head);
         }
     }
 }
@@ -476,17 +519,15 @@ impl Wire {
         self.asked = false;
         // A failure is noted.
         let _ = self.poll_out(cx);
-        // The crate does not read while it waits to write, and what it waits for is to be read.
-        while !self.held.is_empty() && self.received.len() < READ_BYTES && !self.flooded {
+        // The crate may not read while it waits to write, and what it waits for is to be read.
+        while !self.held.is_empty() && self.received.len() < RECEIVED_BYTES_MAX && !self.flooded {
             match self.poll_fill(cx, None) {
                 Poll::Ready(Ok(0) | Err(_)) => return self.fail(),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => return,
             }
-            if self.held.is_empty() {
-                // The crate can go on.
-                cx.waker().wake_by_ref();
-            }
+            // The crate can read it, and go on.
+            cx.waker().wake_by_ref();
         }
     }
 

@@ -131,6 +131,11 @@ impl Exchange {
         self.closed().await;
     }
 
+    /// Answers 200 with `body`, in whatever time the client takes.
+    pub(crate) async fn answer_only(&mut self, body: &[u8]) {
+        self.conn.answer(200, "", body).await;
+    }
+
     /// As [`Exchange::answer`], on a connection that stays open.
     pub(crate) async fn send_answer(&mut self, status: &str, fields: &str, body: &[u8]) {
         let answered = self.conn.answer_as(status, fields, body);
@@ -151,6 +156,12 @@ impl Exchange {
     /// Waits until Sidestream has closed.
     pub(crate) async fn closed(&mut self) {
         soon("the app's connection closes", self.conn.closed()).await;
+    }
+
+    /// The body of the request.
+    pub(crate) async fn body(&mut self) -> Vec<u8> {
+        let body = self.conn.body_of(&self.head);
+        soon("the app reads a body", body).await
     }
 
     /// A field of the request.

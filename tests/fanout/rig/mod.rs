@@ -3,6 +3,7 @@
 
 pub(crate) mod app;
 pub(crate) mod outside;
+pub(crate) mod peers;
 pub(crate) mod reader;
 pub(crate) mod wire;
 
