@@ -160,7 +160,10 @@ async fn next(connection: &mut H2Connection, digest: Arc<Digest>, shared: &Conne
     let mut accepted = pin!(HttpSession::from_h2_conn(connection, digest));
     poll_fn(|cx| {
         let polled = accepted.as_mut().poll(cx);
-        shared.flush(cx);
+        // What is taken now is answered in the turns of others, and more may follow at once.
+        if !matches!(polled, Poll::Ready(Ok(Some(_)))) {
+            shared.flush(cx);
+        }
         if shared.is_flooded() {
             Poll::Ready(Step::Flood)
         } else {

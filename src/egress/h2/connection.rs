@@ -42,8 +42,9 @@ impl Connection {
         self.leave.notified().await;
     }
 
-    /// For the connection's task, whenever it has polled the crate: writes out what was gathered, now
-    /// or when the socket wakes the task again.
+    /// For the connection's task, when it has polled the crate and goes to sleep: writes out what was
+    /// gathered, now or when the socket wakes the task again. Only so many requests come between two
+    /// calls.
     pub fn flush(&self, cx: &mut Context<'_>) {
         self.wire.lock().flush(cx);
     }

@@ -92,22 +92,27 @@ impl Default for Inbound {
 }
 
 impl Inbound {
-    /// Takes `bytes` as they come, and gives `emit` what the crate is to see. Returns how many frames
-    /// began that ask for nothing.
+    /// Takes `bytes` as they come, and gives `emit` what the crate is to see. Stops behind the frame
+    /// that begins the last request of this turn. Returns how many frames began that ask for nothing.
     pub(super) fn pass(
         &mut self,
-        bytes: &[u8],
+        bytes: &mut &[u8],
+        turn: &mut usize,
         ledger: &mut Ledger,
         mut emit: impl FnMut(&[u8]),
     ) -> u64 {
-        let (preface, mut bytes) = bytes.split_at_checked(self.left).unwrap_or((bytes, &[]));
+        let (preface, rest) = bytes.split_at_checked(self.left).unwrap_or((bytes, &[]));
+        *bytes = rest;
         self.left -= preface.len();
         emit(preface);
         let mut counted = 0;
-        while let Some(piece) = self.walker.next(&mut bytes) {
+        while (*turn > 0 || !self.walker.is_between_frames())
+            && let Some(piece) = self.walker.next(bytes)
+        {
             match piece {
                 Piece::Head(head) => {
                     counted += u64::from(!FREE.contains(&head.kind()));
+                    *turn -= usize::from(head.kind() == kind::HEADERS);
                     self.passing = begin(head, ledger);
                     if !matches!(self.passing, Passing::Update(..)) {
                         emit(&head.0);
@@ -217,8 +222,10 @@ mod tests {
             let (mut inbound, mut ledger) = (Inbound::default(), Ledger::default());
             let (mut seen, mut counted) = (Vec::new(), 0);
             let mut pass = |bytes: &[u8], ledger: &mut Ledger| {
-                for part in bytes.chunks(size) {
-                    counted += inbound.pass(part, ledger, |part| seen.extend_from_slice(part));
+                for mut part in bytes.chunks(size) {
+                    let emit = |part: &[u8]| seen.extend_from_slice(part);
+                    counted += inbound.pass(&mut part, &mut 100, ledger, emit);
+                    assert!(part.is_empty(), "the turn is long enough");
                 }
             };
             pass(&before, &mut ledger);
@@ -245,8 +252,28 @@ mod tests {
         ]
         .concat();
         let mut seen = Vec::new();
-        inbound.pass(&wire, &mut ledger, |part| seen.extend_from_slice(part));
+        let emit = |part: &[u8]| seen.extend_from_slice(part);
+        inbound.pass(&mut &wire[..], &mut 100, &mut ledger, emit);
         assert_eq!(seen, wire);
         assert_eq!(ledger.adopt(1), None);
+    }
+
+    #[test]
+    fn a_turn_ends_with_the_head_of_its_last_request_however_it_comes() {
+        let request = |stream| frame(kind::HEADERS, 5, stream, b"head");
+        let ping = frame(6, 0, 0, b"12345678");
+        let wire = [PREFACE.to_vec(), request(1), ping, request(3), request(5)].concat();
+        let rest = request(5).len();
+        for size in [1, 9, 10, 30, wire.len()] {
+            let (mut inbound, mut ledger) = (Inbound::default(), Ledger::default());
+            let (mut seen, mut turn, mut left) = (Vec::new(), 2, 0);
+            for mut part in wire.chunks(size) {
+                let emit = |part: &[u8]| seen.extend_from_slice(part);
+                inbound.pass(&mut part, &mut turn, &mut ledger, emit);
+                left += part.len();
+            }
+            assert_eq!((turn, left), (0, rest), "in pieces of {size}");
+            assert_eq!(seen, wire[..wire.len() - rest]);
+        }
     }
 }

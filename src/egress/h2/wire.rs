@@ -39,13 +39,22 @@ const READ_BYTES: usize = 16 * 1024;
 /// the crate waits for may come behind it.
 const RECEIVED_BYTES_MAX: usize = RECEIVE_WINDOW_BYTES as usize + READ_BYTES;
 
+/// Requests that the crate gets in one turn of the connection's task. Its tables of frames under way
+/// grow with those that it has at once, and never shrink: with all streams of a client at once, they
+/// are a third of what a stream costs.
+const REQUESTS_IN_TURN: usize = 16;
+
 /// The socket and its books. Behind a lock, which the connection's task and the shard take in turn:
 /// they are on one thread.
 pub(super) struct Wire {
     /// `None`: the crate is done with the connection.
     stream: Option<Stream>,
     inbound: Inbound,
-    /// Read, and not yet the crate's.
+    /// Requests that may still begin in this turn.
+    turn: usize,
+    /// Read, and to be looked at in the next one.
+    unseen: BytesMut,
+    /// Looked at, and not yet the crate's.
     received: BytesMut,
     budget: Budget,
     /// The budget is spent. The crate gets nothing more to read.
@@ -80,6 +89,8 @@ impl Wire {
         let mut wire = Self {
             stream: Some(stream),
             inbound: Inbound::default(),
+            turn: REQUESTS_IN_TURN,
+            unseen: BytesMut::new(),
             received: BytesMut::new(),
             budget,
             flooded: false,
@@ -171,12 +182,22 @@ impl Wire {
         }
     }
 
-    /// Reads once from the socket; how much. What of it is the crate's goes to `buf`, or waits.
+    /// Reads once from the socket, or what was left of that; how much. What of it is the crate's goes
+    /// to `buf`, or waits.
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         buf: Option<&mut ReadBuf<'_>>,
     ) -> Poll<io::Result<usize>> {
+        if self.turn == 0 {
+            // The flush begins another one, and wakes the task.
+            return Poll::Pending;
+        }
+        if !self.unseen.is_empty() {
+            let unseen = std::mem::take(&mut self.unseen);
+            self.take_in(&unseen, buf);
+            return Poll::Ready(Ok(unseen.len() - self.unseen.len()));
+        }
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Ok(0));
         };
@@ -187,16 +208,19 @@ impl Wire {
         Poll::Ready(Ok(read.filled().len()))
     }
 
-    fn take_in(&mut self, bytes: &[u8], mut buf: Option<&mut ReadBuf<'_>>) {
+    fn take_in(&mut self, mut bytes: &[u8], mut buf: Option<&mut ReadBuf<'_>>) {
         let received = &mut self.received;
-        let counted = self
-            .inbound
-            .pass(bytes, &mut self.ledger, |part| match &mut buf {
-                Some(buf) if received.is_empty() && buf.remaining() >= part.len() => {
-                    buf.put_slice(part);
-                }
-                _ => received.extend_from_slice(part),
-            });
+        let emit = |part: &[u8]| match &mut buf {
+            Some(buf) if received.is_empty() && buf.remaining() >= part.len() => {
+                buf.put_slice(part);
+            }
+            _ => received.extend_from_slice(part),
+        };
+        let (turn, ledger) = (&mut self.turn, &mut self.ledger);
+        let counted = self.inbound.pass(&mut bytes, turn, ledger, emit);
+        if !bytes.is_empty() {
+            self.unseen = BytesMut::from(bytes);
+        }
         self.flooded |= !self.budget.spend(counted, clock::now);
         self.move_waiting();
     }
@@ -504,9 +528,9 @@ impl Wire {
 
 /// To the socket.
 impl Wire {
-    /// By the connection's task, each time that it has polled the crate: writes for all, now or when
-    /// the socket wakes the task again. After a failure the task is woken once more, so that the crate
-    /// learns of it by its next read.
+    /// By the connection's task, when its turn ends: writes for all, now or when the socket wakes the
+    /// task again, and wakes it at once if requests may be left for another turn. After a failure the
+    /// task is woken once more, so that the crate learns of it by its next read.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
         if !self
             .task
@@ -517,6 +541,10 @@ impl Wire {
         }
         self.move_waiting();
         self.asked = false;
+        if self.turn == 0 {
+            cx.waker().wake_by_ref();
+        }
+        self.turn = REQUESTS_IN_TURN;
         // A failure is noted.
         let _ = self.poll_out(cx);
         // The crate may not read while it waits to write, and what it waits for is to be read.

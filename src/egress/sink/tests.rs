@@ -7,7 +7,7 @@ use ::h2::{Reason, RecvStream, client, server};
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     net::{TcpListener, TcpStream},
 };
 
@@ -58,6 +58,38 @@ struct Server {
 }
 
 impl Server {
+    /// Of a client that is at the other end of `near`.
+    async fn of(near: DuplexStream) -> Self {
+        let budget = Budget::new(&limits(), Millis(0));
+        let (shared, io) = Connection::new(Box::new(near), &[], budget);
+        let mut handshake = std::pin::pin!(server::Builder::new().handshake(io));
+        let driver = poll_fn(|cx| {
+            let polled = handshake.as_mut().poll(cx);
+            shared.flush(cx);
+            polled
+        });
+        let driver = driver.await.unwrap();
+        let shared = Arc::new(shared);
+        Self { driver, shared }
+    }
+
+    /// A turn of the connection's task in which requests come.
+    async fn turn(&mut self) -> Vec<server::SendResponse<Bytes>> {
+        poll_fn(|cx| {
+            let mut taken = Vec::new();
+            while let Poll::Ready(Some(accepted)) = self.driver.poll_accept(cx) {
+                taken.push(accepted.unwrap().1);
+            }
+            self.shared.flush(cx);
+            if taken.is_empty() {
+                Poll::Pending
+            } else {
+                Poll::Ready(taken)
+            }
+        })
+        .await
+    }
+
     /// One step of the driver, as the connection's task makes it.
     async fn accept(&mut self) -> Option<server::SendResponse<Bytes>> {
         poll_fn(|cx| {
@@ -83,21 +115,36 @@ async fn h2_pair(window: u32) -> (Server, Sink, Answered) {
         let (answer, _) = send.send_request(Request::new(()), true)?;
         answer.await
     });
-    let budget = Budget::new(&limits(), Millis(0));
-    let (shared, io) = Connection::new(Box::new(near), &[], budget);
-    let mut handshake = std::pin::pin!(server::Builder::new().handshake(io));
-    let driver = poll_fn(|cx| {
-        let polled = handshake.as_mut().poll(cx);
-        shared.flush(cx);
-        polled
-    });
-    let driver = driver.await.unwrap();
-    let shared = Arc::new(shared);
-    let mut server = Server { driver, shared };
+    let mut server = Server::of(near).await;
     let mut respond = server.accept().await.unwrap();
     let send = respond.send_response(Response::new(()), false).unwrap();
     let sink = Sink::H2(H2Sink::new(send, server.shared.clone()));
     (server, sink, answered)
+}
+
+/// However many requests come at once, so many are taken before others have their turn.
+#[tokio::test]
+async fn requests_that_come_at_once_are_taken_by_turns() {
+    let (near, far) = duplex(1 << 20);
+    let asked = tokio::spawn(async move {
+        let (mut send, connection) = client::handshake(far).await.unwrap();
+        let requests: Vec<_> = (0..40)
+            .map(|_| send.send_request(Request::new(()), true).unwrap())
+            .collect();
+        let _ended = connection.await;
+        requests.len()
+    });
+    let mut server = Server::of(near).await;
+    let (mut turns, mut taken) = (Vec::new(), Vec::new());
+    while taken.len() < 40 {
+        let more = server.turn().await;
+        turns.push(more.len());
+        taken.extend(more);
+    }
+    // What the handshake has read is a turn more, once.
+    assert_eq!(turns, [32, 8]);
+    drop(server);
+    assert_eq!(asked.await.unwrap(), 40);
 }
 
 /// The body that the client gets, and why it was reset, if it was.
