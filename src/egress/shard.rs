@@ -80,6 +80,8 @@ pub struct Shard {
     generation: u32,
     /// Readers that did not take a batch as a whole; kept for its memory.
     lagging: Vec<usize>,
+    /// The groups that a sweep goes to, and how many they are. Kept for its memory.
+    due_groups: Vec<(usize, usize)>,
     /// Counted here and added to the metrics once per round.
     delivered: Delivered,
 }
@@ -142,6 +144,7 @@ impl Shard {
             order: None,
             generation: 0,
             lagging: Vec::new(),
+            due_groups: Vec::new(),
             delivered: Delivered::default(),
         }
     }

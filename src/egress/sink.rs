@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_LENGTH};
 use pingora::{
     http::ResponseHeader,
     protocols::{
@@ -141,9 +141,12 @@ fn h2_begun<'a>(
     for (name, value) in fields {
         head.append_header(name, value).ok()?;
     }
-    session.write_response_header(Box::new(head), false).ok()?;
-    let send = session.take_response_body_writer()?;
-    Some(Sink::H2(H2Sink::new(send, connection)))
+    // For the crate, this is all.
+    session.write_response_header(Box::new(head), true).ok()?;
+    let half = session.take_response_body_writer()?;
+    // A length of nothing, or the request would not be ours; and yet its end may be to come.
+    let may_go_on = session.req_header().headers.contains_key(CONTENT_LENGTH);
+    Some(Sink::H2(H2Sink::new(half, connection, may_go_on)))
 }
 
 /// Whether the head tells where the body ends.

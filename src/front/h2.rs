@@ -11,9 +11,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use h2::Reason;
-use http::uri::Authority;
+use http::{StatusCode, uri::Authority};
 use pingora::{
     apps::HttpServerApp,
+    http::ResponseHeader,
     protocols::{
         Digest, Stream,
         http::{
@@ -65,8 +66,10 @@ enum Step {
     Accepted(pingora::Result<Option<H2Accept>>),
     /// The process wants to go.
     Drain,
-    /// It is this connection's turn.
+    /// It is this connection's turn, or its client goes.
     Leave,
+    /// The shard has no streams here any more.
+    Unshared,
     /// Nothing happened for a while.
     Quiet,
     /// The client sent more frames that ask for nothing than it may.
@@ -80,7 +83,9 @@ enum Stay {
     Settled,
     /// Until its turn comes in the drain.
     Draining,
-    /// Until its streams have ended: its client was told to go.
+    /// Until the streams of the shard have ended: its client was told to go at this time.
+    Parting(Millis),
+    /// Until the crate's streams have ended, and its client was told that as well.
     Leaving,
 }
 
@@ -156,7 +161,12 @@ async fn with_flush<T>(work: impl Future<Output = T>, shared: &Connection) -> T 
 }
 
 /// The next request, unless the client overdid it.
-async fn next(connection: &mut H2Connection, digest: Arc<Digest>, shared: &Connection) -> Step {
+async fn next(
+    connection: &mut H2Connection,
+    digest: Arc<Digest>,
+    shared: &Arc<Connection>,
+    stay: Stay,
+) -> Step {
     let mut accepted = pin!(HttpSession::from_h2_conn(connection, digest));
     poll_fn(|cx| {
         let polled = accepted.as_mut().poll(cx);
@@ -166,6 +176,10 @@ async fn next(connection: &mut H2Connection, digest: Arc<Digest>, shared: &Conne
         }
         if shared.is_flooded() {
             Poll::Ready(Step::Flood)
+        } else if matches!(stay, Stay::Parting(_)) && !is_shared(shared) {
+            Poll::Ready(Step::Unshared)
+        } else if matches!(stay, Stay::Settled | Stay::Draining) && shared.is_left() {
+            Poll::Ready(Step::Leave)
         } else {
             polled.map(Step::Accepted)
         }
@@ -187,20 +201,20 @@ async fn accept_loop(
     loop {
         // The shard that has streams here says when; without any it is now, however busy the
         // connection is with other requests.
-        if stay == Stay::Draining && !is_shared(&shared) {
+        if matches!(stay, Stay::Draining | Stay::Parting(_)) && !is_shared(&shared) {
             connection.graceful_shutdown();
             stay = Stay::Leaving;
         }
         let patience = match stay {
             Stay::Settled => core.limits().keepalive_timeout,
-            Stay::Draining | Stay::Leaving => GOODBYE,
+            Stay::Draining | Stay::Parting(_) | Stay::Leaving => GOODBYE,
         };
         let step = tokio::select! {
             biased;
             // Also when the sender is gone: then nobody wants us to stay.
             _ = shutdown.wait_for(|down| *down), if stay == Stay::Settled => Step::Drain,
-            () = shared.told_to_leave(), if stay != Stay::Leaving => Step::Leave,
-            step = next(&mut connection, digest.clone(), &shared) => step,
+            () = shared.told_to_leave(), if matches!(stay, Stay::Settled | Stay::Draining) => Step::Leave,
+            step = next(&mut connection, digest.clone(), &shared, stay) => step,
             () = sleep(patience) => Step::Quiet,
         };
         let verdict = match step {
@@ -208,10 +222,16 @@ async fn accept_loop(
                 stay = Stay::Draining;
                 Verdict::Fine
             }
-            Step::Quiet if stay == Stay::Draining => Verdict::Fine,
+            Step::Unshared => Verdict::Fine,
+            Step::Quiet if matches!(stay, Stay::Draining | Stay::Parting(_)) => Verdict::Fine,
             Step::Quiet if stay == Stay::Leaving && !connection.has_streams() => return,
             // Long-lived streams keep a connection quiet and yet in use.
-            Step::Quiet if connection.has_streams() => Verdict::Fine,
+            Step::Quiet if connection.has_streams() || is_shared(&shared) => Verdict::Fine,
+            Step::Leave if is_shared(&shared) => {
+                shared.say_go_away();
+                stay = Stay::Parting(clock::now());
+                Verdict::Fine
+            }
             Step::Quiet | Step::Leave => {
                 // GOAWAY; the streams that exist go on, and those on their way are still taken.
                 connection.graceful_shutdown();
@@ -220,7 +240,7 @@ async fn accept_loop(
             }
             Step::Flood => return calm(connection, &shared, &core).await,
             Step::Accepted(Ok(Some(H2Accept::Session(session)))) => {
-                take(session, client, &shared, &core)
+                take(session, client, stay, &shared, &core)
             }
             Step::Accepted(Ok(Some(H2Accept::Rejected))) => {
                 core.metrics.bad_heads.inc();
@@ -267,7 +287,20 @@ fn is_calmed(error: &pingora::Error) -> bool {
 
 /// Decides about one request and hands it on. Nothing here waits: all streams of the connection
 /// depend on it.
-fn take(session: HttpSession, peer: Client, shared: &Arc<Connection>, core: &Arc<Core>) -> Verdict {
+fn take(
+    session: HttpSession,
+    peer: Client,
+    stay: Stay,
+    shared: &Arc<Connection>,
+    core: &Arc<Core>,
+) -> Verdict {
+    // Requests may be on their way for a while after GOAWAY.
+    let is_late = matches!(stay, Stay::Parting(since) if clock::now().since(since) >= GOODBYE);
+    let streams = core.limits().streams_per_connection_max;
+    if is_late || shared.is_above(streams as usize) {
+        refuse(session);
+        return Verdict::Fine;
+    }
     let head = session.req_header();
     let authority = head.uri.authority().map(Authority::as_str);
     let checked = check_parts(
@@ -286,6 +319,8 @@ fn take(session: HttpSession, peer: Client, shared: &Arc<Connection>, core: &Arc
     let client = peer.behind(&head.headers, &config.trusted_proxies);
     let request = view(head, client, !session.is_body_empty());
     match core.hub.decide(&request, &config) {
+        // The crate closes the connection once it has no streams, and of the shard's it has none.
+        Decision::FanOut(_) if stay == Stay::Leaving => refuse(session),
         Decision::FanOut(request) => {
             core.hub.subscribe(
                 request,
@@ -302,6 +337,20 @@ fn take(session: HttpSession, peer: Client, shared: &Arc<Connection>, core: &Arc
         Decision::Stream(route) => pass(session, route, Kind::Stream, client, core),
     }
     Verdict::Fine
+}
+
+/// The client asks again, here or elsewhere: nothing was done (RFC 9113, section 8.7).
+fn refuse(mut session: HttpSession) {
+    let Ok(head) = ResponseHeader::build(StatusCode::SERVICE_UNAVAILABLE, None) else {
+        return;
+    };
+    // The reset takes the place of this head, which is needed for a hold on the stream.
+    let begun = session.write_response_header(Box::new(head), false);
+    if begun.is_ok()
+        && let Some(mut send) = session.take_response_body_writer()
+    {
+        send.send_reset(Reason::REFUSED_STREAM);
+    }
 }
 
 /// In a task of its own, since the window may have no room for the text.

@@ -32,7 +32,8 @@ impl Connection {
         (connection, H2Io::new(wire))
     }
 
-    /// Has it say GOAWAY: its client asks elsewhere from then on. The streams that exist go on.
+    /// Has the connection's task send it away: its client asks elsewhere from then on. The streams that
+    /// exist go on.
     pub fn leave(&self) {
         self.leave.notify_one();
     }
@@ -54,18 +55,37 @@ impl Connection {
     pub fn is_flooded(&self) -> bool {
         self.wire.lock().is_flooded()
     }
+
+    /// Whether the client has more than `max` streams open. The crate counts only its own.
+    #[must_use]
+    pub fn is_above(&self, max: usize) -> bool {
+        self.wire.lock().is_above(max)
+    }
+
+    /// Whether the client has said GOAWAY while it had streams. The crate is not told: it would close
+    /// the connection as soon as it has no streams of its own.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.wire.lock().is_left()
+    }
+
+    /// Says GOAWAY in place of the crate, which would close a connection that it has no streams on.
+    pub fn say_go_away(&self) {
+        self.wire.lock().say_go_away();
+    }
 }
 
 /// Streams.
 impl Connection {
-    /// The caller writes to this stream from now on; its response head is the crate's. `None`: it is
-    /// closed already.
+    /// The caller takes over this stream, whose response head was given to the crate as all that there
+    /// is and is not written: that it ends the stream does not reach the client, and the crate, for
+    /// which the stream is over, forgets it. `None`: it is closed already.
     #[must_use]
     pub fn adopt(&self, stream: u32) -> Option<Key> {
         self.wire.lock().adopt(stream)
     }
 
-    /// The caller is done with it.
+    /// The caller is done with it. If it has not ended, it is reset, without what waits for room.
     pub fn release(&self, key: Key) {
         self.wire.lock().release(key);
     }
@@ -90,14 +110,19 @@ impl Connection {
         self.wire.lock().when_there_is_room(waiter.clone().into());
     }
 
-    /// Ready when its response head, and all that it was given, goes before whatever the crate writes
-    /// next.
-    pub fn poll_ordered(&self, key: Key, waker: &Waker) -> Poll<()> {
-        self.wire.lock().poll_ordered(key, waker)
+    /// Ends it as whole: with END_STREAM. Ready: that goes out behind all that it was given, or it is
+    /// closed.
+    pub fn poll_complete(&self, key: Key, waker: &Waker) -> Poll<()> {
+        self.wire.lock().poll_complete(key, waker)
     }
 
-    /// Ready when its end has passed.
-    pub fn poll_ended(&self, key: Key, waker: &Waker) -> Poll<()> {
-        self.wire.lock().poll_ended(key, waker)
+    /// As [`poll_complete`](Self::poll_complete), with a reset: it is not whole.
+    pub fn poll_cut(&self, key: Key, waker: &Waker) -> Poll<()> {
+        self.wire.lock().poll_cut(key, waker)
+    }
+
+    /// Ready when it is closed, or its connection.
+    pub fn poll_closed(&self, key: Key, waker: &Waker) -> Poll<()> {
+        self.wire.lock().poll_closed(key, waker)
     }
 }

@@ -1,5 +1,7 @@
 //! Heads of HTTP/2 frames (RFC 9113, section 4.1), found in whatever pieces they pass in. Pure.
 
+use h2::Reason;
+
 /// Length of a frame's head.
 pub(super) const HEAD_BYTES: usize = 9;
 
@@ -28,6 +30,21 @@ impl Head {
         let [_, a, b, c] = len.to_be_bytes();
         let [d, e, f, g] = stream.to_be_bytes();
         Self([a, b, c, kind::DATA, 0, d, e, f, g])
+    }
+
+    /// Of the DATA frame that ends its stream and carries nothing.
+    pub(super) const fn end(stream: u32) -> Self {
+        Self::data(0, stream).with(kind::DATA, END_STREAM)
+    }
+
+    const fn with(self, kind: u8, flags: u8) -> Self {
+        let [a, b, c, _, _, d, e, f, g] = self.0;
+        Self([a, b, c, kind, flags, d, e, f, g])
+    }
+
+    /// The same frame, after which more comes on its stream.
+    pub(super) const fn without_end(self) -> Self {
+        self.with(self.kind(), self.0[4] & !END_STREAM)
     }
 
     /// The same frame, of which so many bytes went before.
@@ -72,6 +89,27 @@ impl Head {
     pub(super) const fn continues(self) -> bool {
         matches!(self.kind(), kind::HEADERS | kind::CONTINUATION) && !self.has(END_HEADERS)
     }
+}
+
+/// A frame that tells the client that there is no more of a stream: RST_STREAM (section 6.4).
+pub(super) fn reset(stream: u32, reason: Reason) -> [u8; HEAD_BYTES + 4] {
+    let head = Head::data(4, stream).with(kind::RST_STREAM, 0);
+    with_payload(head, u32::from(reason).to_be_bytes())
+}
+
+/// A frame that asks the client to open no more streams, and judges none of those that it has:
+/// GOAWAY of the highest number (section 6.8).
+pub(super) fn go_away() -> [u8; HEAD_BYTES + 8] {
+    let head = Head::data(8, 0).with(kind::GOAWAY, 0);
+    with_payload(head, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0])
+}
+
+fn with_payload<const N: usize, const M: usize>(head: Head, payload: [u8; N]) -> [u8; M] {
+    let mut frame = [0; M];
+    for (place, byte) in frame.iter_mut().zip(head.0.into_iter().chain(payload)) {
+        *place = byte;
+    }
+    frame
 }
 
 /// A piece of what passes.

@@ -14,6 +14,9 @@ const PREFACE_BYTES: usize = 24;
 /// Payload of a WINDOW_UPDATE.
 const UPDATE_BYTES: usize = 4;
 
+/// Payload of a GOAWAY: the last stream, and why.
+const GO_AWAY_BYTES_MIN: u32 = 8;
+
 /// One parameter of a SETTINGS frame: an identifier and a value.
 const PARAMETER_BYTES: usize = 6;
 const INITIAL_WINDOW_SIZE: u16 = 0x4;
@@ -70,6 +73,8 @@ enum Passing {
     Settings(Gathered<PARAMETER_BYTES>, Settings),
     /// A WINDOW_UPDATE, which is held back until it is whole.
     Update(Head, Gathered<UPDATE_BYTES>),
+    /// A GOAWAY that the crate does not get.
+    Parting,
 }
 
 /// The frames of one client.
@@ -79,6 +84,8 @@ pub(super) struct Inbound {
     left: usize,
     walker: Walker,
     passing: Passing,
+    /// The client has said GOAWAY, and the crate was not told.
+    is_left: bool,
 }
 
 impl Default for Inbound {
@@ -87,11 +94,18 @@ impl Default for Inbound {
             left: PREFACE_BYTES,
             walker: Walker::default(),
             passing: Passing::Other,
+            is_left: false,
         }
     }
 }
 
 impl Inbound {
+    /// Whether the client has said GOAWAY while it had streams. The crate does not know: it would close
+    /// the connection as soon as it has none, and of the shard's it has none.
+    pub(super) const fn is_left(&self) -> bool {
+        self.is_left
+    }
+
     /// Takes `bytes` as they come, and gives `emit` what the crate is to see. Stops behind the frame
     /// that begins the last request of this turn. Returns how many frames began that ask for nothing.
     pub(super) fn pass(
@@ -114,7 +128,8 @@ impl Inbound {
                     counted += u64::from(!FREE.contains(&head.kind()));
                     *turn -= usize::from(head.kind() == kind::HEADERS);
                     self.passing = begin(head, ledger);
-                    if !matches!(self.passing, Passing::Update(..)) {
+                    self.is_left |= matches!(self.passing, Passing::Parting);
+                    if !matches!(self.passing, Passing::Update(..) | Passing::Parting) {
                         emit(&head.0);
                     }
                 }
@@ -132,6 +147,7 @@ impl Inbound {
 
     fn payload(&mut self, part: &[u8], ledger: &mut Ledger, emit: &mut impl FnMut(&[u8])) {
         match &mut self.passing {
+            Passing::Parting => {}
             Passing::Other => emit(part),
             Passing::Settings(parameter, settings) => {
                 emit(part);
@@ -170,6 +186,11 @@ fn begin(head: Head, ledger: &mut Ledger) -> Passing {
         kind::RST_STREAM => ledger.closed(head.stream()),
         kind::SETTINGS if !head.is_ack() => {
             return Passing::Settings(Gathered::new(), Settings::default());
+        }
+        kind::GOAWAY
+            if head.stream() == 0 && head.len() >= GO_AWAY_BYTES_MIN && ledger.is_above(0) =>
+        {
+            return Passing::Parting;
         }
         // Of another length it is an error, which is the crate's to judge.
         kind::WINDOW_UPDATE if head.len() as usize == UPDATE_BYTES => {

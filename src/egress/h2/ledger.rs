@@ -1,7 +1,8 @@
 //! What may be sent to an HTTP/2 client, by whom (RFC 9113, section 5.2). Pure.
 //!
 //! Two send on one connection: the h2 crate, which keeps books of its own, and the shard. A stream is
-//! one's or the other's, so its window is too. The connection's window is shared, and the crate does
+//! one's or the other's, so its window is too: of what the shard has taken over, the crate knows
+//! nothing any more once it has written the response head, for it was told that this is all. The connection's window is shared, and the crate does
 //! not know what the shard sends. So the crate is told of less than the client grants: of what comes,
 //! it gets so much that the shard keeps a share. It may still have been promised more than is left,
 //! for it begins with 65,535 bytes, and no one can take a window back; then its DATA waits in the wire.
@@ -11,6 +12,7 @@ use std::{
     task::Waker,
 };
 
+use h2::Reason;
 use slab::Slab;
 
 /// Windows, and the size of frames, that hold until the client says otherwise (section 6.5.2).
@@ -57,16 +59,36 @@ pub(super) enum State {
     Closed,
 }
 
+/// Who writes the DATA of a stream, and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Crate,
+    Shard,
+    /// The shard has given it up before its end: it is to be reset.
+    Nobody,
+}
+
 #[derive(Debug)]
 struct Entry {
     id: u32,
+    state: State,
+    owner: Owner,
+    /// `waker` is to be woken when more can be sent; in any case it is when the stream is closed.
+    wants_room: bool,
     /// What the client takes on this stream; below 0 after it made its windows smaller.
     window: i64,
-    state: State,
-    /// The shard writes to it.
-    owned: bool,
-    /// Whom to wake when more can be sent.
     waker: Option<Waker>,
+}
+
+impl Entry {
+    /// Wakes who waits for room.
+    fn wake(&mut self) -> bool {
+        let waits = std::mem::take(&mut self.wants_room);
+        if waits && let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+        waits
+    }
 }
 
 /// The books of one connection.
@@ -84,8 +106,14 @@ pub(super) struct Ledger {
     by_id: HashMap<u32, u32>,
     /// The highest stream that the client opened.
     last: u32,
+    /// Streams that are not closed.
+    open: usize,
+    /// Those of the shard.
     owned: usize,
+    /// Those who want room.
     waiting: usize,
+    /// Streams to be reset as soon as their response heads have passed.
+    resets: Vec<(u32, Reason)>,
 }
 
 impl Default for Ledger {
@@ -99,8 +127,10 @@ impl Default for Ledger {
             streams: Slab::new(),
             by_id: HashMap::new(),
             last: 0,
+            open: 0,
             owned: 0,
             waiting: 0,
+            resets: Vec::new(),
         }
     }
 }
@@ -115,11 +145,13 @@ impl Ledger {
         self.last = stream;
         let key = self.streams.insert(Entry {
             id: stream,
-            window: self.initial_window,
             state: State::Headless,
-            owned: false,
+            owner: Owner::Crate,
+            wants_room: false,
+            window: self.initial_window,
             waker: None,
         });
+        self.open += 1;
         self.by_id.insert(stream, number(key));
     }
 
@@ -141,15 +173,19 @@ impl Ledger {
             // An error, which is the crate's to judge (section 6.9).
             return Grant::Pass(0);
         }
-        if entry.window + by > i64::from(WINDOW_MAX) {
-            // Likewise. It knows of less, so it is told of more.
-            return Grant::Pass(WINDOW_MAX);
+        let fits = entry.window + by <= i64::from(WINDOW_MAX);
+        if fits {
+            entry.window += by;
         }
-        entry.window += by;
-        if entry.owned {
-            Grant::Keep
-        } else {
-            Grant::Pass(increment)
+        match (entry.owner, fits) {
+            (Owner::Crate, true) => Grant::Pass(increment),
+            // An error as well. It knows of less, so it is told of more.
+            (Owner::Crate, false) => Grant::Pass(WINDOW_MAX),
+            (Owner::Shard | Owner::Nobody, true) => Grant::Keep,
+            (Owner::Shard | Owner::Nobody, false) => {
+                self.resets.push((stream, Reason::FLOW_CONTROL_ERROR));
+                Grant::Keep
+            }
         }
     }
 
@@ -182,11 +218,28 @@ impl Ledger {
         let Some(entry) = self.streams.get_mut(key as usize) else {
             return;
         };
-        entry.state = State::Closed;
-        // An owner is to see it, and gives it up.
-        if !entry.owned {
-            self.remove(Key(key));
+        if entry.owner != Owner::Shard {
+            return self.remove(Key(key));
         }
+        // Its owner is to see it, and gives it up.
+        self.close(Key(key));
+        let entry = self.streams.get_mut(key as usize);
+        if let Some(waker) = entry.and_then(|entry| entry.waker.take()) {
+            waker.wake();
+        }
+    }
+
+    fn close(&mut self, key: Key) {
+        if let Some(entry) = self.streams.get_mut(key.0 as usize) {
+            self.open -= usize::from(entry.state != State::Closed);
+            self.waiting -= usize::from(std::mem::take(&mut entry.wants_room));
+            entry.state = State::Closed;
+        }
+    }
+
+    /// Whether the client has more than `max` streams open.
+    pub(super) const fn is_above(&self, max: usize) -> bool {
+        self.open > max
     }
 }
 
@@ -246,25 +299,67 @@ impl Ledger {
 
 /// What the shard sends.
 impl Ledger {
-    /// The shard writes to this stream from now on. `None`: it is closed already.
+    /// The stream, all but its response head, is the shard's from now on. `None`: it is closed already.
     pub(super) fn adopt(&mut self, stream: u32) -> Option<Key> {
         let key = self.by_id.get(&stream).copied()?;
         let entry = self.streams.get_mut(key as usize)?;
-        debug_assert!(!entry.owned, "a stream has one owner");
-        entry.owned = true;
+        debug_assert!(entry.owner == Owner::Crate, "a stream has one owner");
+        entry.owner = Owner::Shard;
         self.owned += 1;
         Some(Key(key))
     }
 
-    /// The owner is done with its stream.
-    pub(super) fn release(&mut self, key: Key) {
-        debug_assert!(self.is_owned(key), "only an owner gives up");
-        self.owned -= 1;
-        self.remove(key);
+    /// Whether a stream is the crate's no more, once it has written the response head.
+    pub(super) fn is_taken_over(&self, stream: u32) -> bool {
+        let key = self.by_id.get(&stream);
+        key.and_then(|key| self.streams.get(*key as usize))
+            .is_some_and(|entry| entry.owner != Owner::Crate)
     }
 
-    fn is_owned(&self, key: Key) -> bool {
-        self.streams.get(key.0 as usize).is_some_and(|e| e.owned)
+    /// The shard is done with its stream. What has not ended is reset.
+    pub(super) fn release(&mut self, key: Key) {
+        let Some(entry) = self.streams.get_mut(key.0 as usize) else {
+            return;
+        };
+        debug_assert!(entry.owner == Owner::Shard, "only an owner gives up");
+        self.owned -= 1;
+        if entry.state == State::Closed {
+            return self.remove(key);
+        }
+        entry.owner = Owner::Nobody;
+        self.resets.push((entry.id, Reason::CANCEL));
+    }
+
+    /// Whether the shard has streams.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.owned > 0
+    }
+
+    /// Resets the streams that are to be, and can: `reset` writes that. They are closed.
+    pub(super) fn reset_due(&mut self, mut reset: impl FnMut(u32, Reason)) {
+        let mut resets = std::mem::take(&mut self.resets);
+        resets.retain(|(stream, reason)| {
+            let state = self.entry_of(*stream).map(|entry| entry.state);
+            if state == Some(State::Open) {
+                reset(*stream, *reason);
+                self.closed(*stream);
+            }
+            state == Some(State::Headless)
+        });
+        self.resets = resets;
+    }
+
+    /// Whether streams are to be reset, now or later.
+    pub(super) const fn has_resets(&self) -> bool {
+        !self.resets.is_empty()
+    }
+
+    /// Says the end of a stream. Its number, if it was open.
+    pub(super) fn end(&mut self, key: Key) -> Option<u32> {
+        let entry = self.streams.get(key.0 as usize)?;
+        let id = (entry.state == State::Open).then_some(entry.id)?;
+        self.close(key);
+        Some(id)
     }
 
     /// Whether it can be written to.
@@ -304,53 +399,56 @@ impl Ledger {
         Some((entry.id, self.frame_bytes_max))
     }
 
-    /// Whom to wake when this stream may be written to again.
-    pub(super) fn wait(&mut self, key: Key, waker: &Waker) {
-        let Some(entry) = self.streams.get_mut(key.0 as usize) else {
-            return;
-        };
-        match &mut entry.waker {
-            Some(known) => known.clone_from(waker),
-            none => {
-                *none = Some(waker.clone());
-                self.waiting += 1;
+    /// Whom to wake when this stream may be written to again, or is closed. There is one for each
+    /// stream, whatever it waits for.
+    pub(super) fn wait_for_room(&mut self, key: Key, waker: &Waker) {
+        self.wait_for_end(key, waker);
+        if let Some(entry) = self.streams.get_mut(key.0 as usize)
+            && !std::mem::replace(&mut entry.wants_room, true)
+        {
+            self.waiting += 1;
+        }
+    }
+
+    /// Whom to wake when this stream is closed.
+    pub(super) fn wait_for_end(&mut self, key: Key, waker: &Waker) {
+        if let Some(entry) = self.streams.get_mut(key.0 as usize) {
+            match &mut entry.waker {
+                Some(known) => known.clone_from(waker),
+                none => *none = Some(waker.clone()),
             }
         }
     }
 
-    /// Wakes those who wait and may send, or can no more. For whenever windows, or the room for what
-    /// waits for the socket, may have changed.
+    /// Wakes those who want room and may send. For whenever windows, or the room for what waits for
+    /// the socket, may have changed.
     pub(super) fn wake_ready(&mut self) {
         if self.waiting == 0 {
             return;
         }
         let is_open = self.window > 0;
         for (_, entry) in &mut self.streams {
-            let ready = entry.state == State::Closed
-                || (is_open && entry.window > 0 && entry.state == State::Open);
-            if ready && let Some(waker) = entry.waker.take() {
-                self.waiting -= 1;
-                waker.wake();
+            if is_open && entry.window > 0 && entry.state == State::Open {
+                self.waiting -= usize::from(entry.wake());
             }
         }
     }
 
     /// Wakes everybody: the connection is gone.
     pub(super) fn wake_all(&mut self) {
+        self.waiting = 0;
         for (_, entry) in &mut self.streams {
+            entry.wants_room = false;
             if let Some(waker) = entry.waker.take() {
-                self.waiting -= 1;
                 waker.wake();
             }
         }
     }
 
-    /// Wakes who waits for this stream.
+    /// Wakes who wants room on this stream.
     pub(super) fn wake(&mut self, key: Key) {
-        let entry = self.streams.get_mut(key.0 as usize);
-        if let Some(waker) = entry.and_then(|entry| entry.waker.take()) {
-            self.waiting -= 1;
-            waker.wake();
+        if let Some(entry) = self.streams.get_mut(key.0 as usize) {
+            self.waiting -= usize::from(entry.wake());
         }
     }
 
@@ -360,9 +458,9 @@ impl Ledger {
     }
 
     fn remove(&mut self, key: Key) {
+        self.close(key);
         if let Some(entry) = self.streams.try_remove(key.0 as usize) {
             self.by_id.remove(&entry.id);
-            self.waiting -= usize::from(entry.waker.is_some());
         }
     }
 }
@@ -374,6 +472,14 @@ fn number(key: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
     use super::*;
 
     fn owned(ledger: &mut Ledger, stream: u32) -> Key {
@@ -444,7 +550,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_left_to_the_crate() {
         let mut ledger = Ledger::default();
-        owned(&mut ledger, 1);
+        ledger.opened(1);
         let too_much = Grant::Pass(0x7fff_ffff);
         assert_eq!(ledger.granted(1, 0), Grant::Pass(0));
         assert_eq!(ledger.granted(1, 0x7fff_ffff), too_much);
@@ -466,5 +572,74 @@ mod tests {
         assert!(ledger.streams.is_empty() && ledger.by_id.is_empty());
         ledger.opened(1);
         assert_eq!(ledger.adopt(1), None, "trailers open nothing");
+    }
+
+    fn resets(ledger: &mut Ledger) -> Vec<(u32, Reason)> {
+        let mut resets = Vec::new();
+        ledger.reset_due(|stream, reason| resets.push((stream, reason)));
+        resets
+    }
+
+    #[test]
+    fn what_is_given_up_before_its_end_is_reset_once_its_head_has_passed() {
+        let mut ledger = Ledger::default();
+        for (stream, headed) in [(1, true), (3, false), (5, false), (7, true)] {
+            ledger.opened(stream);
+            let key = ledger.adopt(stream).unwrap();
+            if headed {
+                ledger.headed(stream);
+            }
+            if stream == 7 {
+                assert_eq!(ledger.end(key), Some(7));
+                assert_eq!(ledger.end(key), None, "it has ended");
+            }
+            ledger.release(key);
+        }
+        assert_eq!(resets(&mut ledger), [(1, Reason::CANCEL)]);
+        assert!(ledger.is_taken_over(3), "its head is still not its end");
+        ledger.headed(3);
+        ledger.closed(5);
+        assert_eq!(resets(&mut ledger), [(3, Reason::CANCEL)]);
+        assert!(!ledger.has_resets() && !ledger.is_shared());
+        assert!(ledger.streams.is_empty() && !ledger.is_above(0));
+    }
+
+    #[test]
+    fn a_window_that_a_client_lets_overflow_is_the_end_of_its_stream() {
+        let mut ledger = Ledger::default();
+        let key = owned(&mut ledger, 1);
+        assert_eq!(ledger.granted(1, 0), Grant::Pass(0), "the crate resets it");
+        assert_eq!(ledger.granted(1, 0x7fff_ffff), Grant::Keep);
+        assert_eq!(resets(&mut ledger), [(1, Reason::FLOW_CONTROL_ERROR)]);
+        assert_eq!(ledger.state(key), State::Closed);
+        ledger.release(key);
+        assert_eq!(resets(&mut ledger), []);
+    }
+
+    #[test]
+    fn who_waits_for_an_end_is_not_woken_by_room() {
+        #[derive(Default)]
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let mut ledger = Ledger::default();
+        let key = owned(&mut ledger, 1);
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let woken = || count.0.load(Ordering::Relaxed);
+        ledger.wait_for_end(key, &waker);
+        ledger.wake_ready();
+        ledger.wake(key);
+        assert_eq!((woken(), ledger.waiting), (0, 0));
+        ledger.wait_for_room(key, &waker);
+        ledger.wait_for_end(key, &waker);
+        ledger.wake_ready();
+        ledger.wake_ready();
+        assert_eq!((woken(), ledger.waiting), (1, 0), "once");
+        ledger.closed(1);
+        assert_eq!(woken(), 2);
     }
 }

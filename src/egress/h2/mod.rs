@@ -1,18 +1,20 @@
-//! HTTP/2 below the protocol: the shard writes the DATA frames of its streams itself, and the h2 crate
-//! speaks the rest.
+//! HTTP/2 below the protocol: the shard writes the DATA frames of its streams itself, and their ends;
+//! the h2 crate speaks the rest.
 //!
 //! ```text
 //!            h2 crate (one task per connection)          shard
-//!   reads ▲          │ writes                              │ DATA of its streams
+//!   reads ▲          │ writes                              │ DATA and ends of its streams
 //!         │          ▼                                     ▼
-//!   ┌─ Inbound ──┬─ Outbound ─────────────── Ledger ───────────────┐
+//!   ┌─ Inbound ──┬─ Outbound ── Held ─────── Ledger ───────────────┐
 //!   │            │                                             out │  Wire
 //!   └────────────┴─────────────────────────────────────────────────┘
 //!                            socket
 //! ```
 //!
 //! Both sides write whole frames, one after the other, into one buffer. What a client grants by
-//! WINDOW_UPDATE is the wire's to deal out: the crate knows nothing of what a shard sends.
+//! WINDOW_UPDATE is the wire's to deal out: the crate knows nothing of what a shard sends. Nor does it
+//! know of the streams themselves: to the crate, the response head of a stream that a shard takes over is
+//! all of it, and it forgets the stream.
 pub mod budget;
 mod connection;
 mod frame;

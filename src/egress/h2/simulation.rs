@@ -91,6 +91,9 @@ struct Seen {
     window: i64,
     headed: bool,
     ended: bool,
+    /// The server has reset it.
+    cut: bool,
+    /// The client has.
     reset: bool,
     received: usize,
 }
@@ -199,8 +202,16 @@ impl Client {
                 assert!(len == 0 || seen.window >= 0, "stream {id}: {}", seen.window);
                 seen.ended |= head.ends_stream();
             }
-            kind::HEADERS => self.streams.get_mut(&id).unwrap().headed = true,
-            kind::RST_STREAM => self.streams.get_mut(&id).unwrap().ended = true,
+            kind::HEADERS => {
+                let seen = self.streams.get_mut(&id).unwrap();
+                assert!(!seen.headed && !head.ends_stream(), "the head of {id}");
+                seen.headed = true;
+            }
+            kind::RST_STREAM => {
+                let seen = self.streams.get_mut(&id).unwrap();
+                assert!(seen.headed && !seen.ended, "a reset out of place on {id}");
+                (seen.ended, seen.cut) = (true, true);
+            }
             kind::SETTINGS if head.is_ack() => {
                 let (initial, frame_max) = self.sent.remove(0);
                 for seen in self.streams.values_mut() {
@@ -331,6 +342,16 @@ struct Owned {
     key: Key,
     rest: Bytes,
     flag: Arc<Flag>,
+    fate: Fate,
+}
+
+/// How the shard is done with a stream.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Complete,
+    Cut,
+    /// Given up in the middle.
+    Dropped,
 }
 
 struct World {
@@ -340,6 +361,8 @@ struct World {
     client: Client,
     engine: Crate,
     owned: BTreeMap<u32, Owned>,
+    /// What was done with those that the shard had.
+    done: BTreeMap<u32, Fate>,
 }
 
 impl World {
@@ -363,6 +386,7 @@ impl World {
                 to_write: Vec::new(),
             },
             owned: BTreeMap::new(),
+            done: BTreeMap::new(),
         }
     }
 
@@ -444,11 +468,24 @@ impl World {
 
     fn engine_answers(&mut self) {
         for id in std::mem::take(&mut self.engine.asked) {
+            // To the crate, the head of a stream that the shard takes over is all of it.
+            let mut ends = 0;
             if self.random.random_bool(0.5) {
                 if let Some(key) = self.wire.adopt(id) {
+                    ends = 1;
                     let rest = Bytes::from(bytes(id, 0, STREAM_BYTES));
                     let flag = Flag::woken();
-                    self.owned.insert(id, Owned { key, rest, flag });
+                    let fate = [Fate::Complete, Fate::Cut, Fate::Dropped];
+                    let fate = fate[self.random.random_range(0..3)];
+                    self.owned.insert(
+                        id,
+                        Owned {
+                            key,
+                            rest,
+                            flag,
+                            fate,
+                        },
+                    );
                 }
             } else {
                 self.engine.streams.insert(id, (self.engine.initial, 0));
@@ -456,14 +493,14 @@ impl World {
             if self.random.random_bool(0.3) {
                 self.engine
                     .to_write
-                    .extend(frame(kind::HEADERS, 0, id, b"a part"));
+                    .extend(frame(kind::HEADERS, ends, id, b"a part"));
                 self.engine
                     .to_write
                     .extend(frame(kind::CONTINUATION, 4, id, b"the rest"));
             } else {
                 self.engine
                     .to_write
-                    .extend(frame(kind::HEADERS, 4, id, b"whole"));
+                    .extend(frame(kind::HEADERS, 4 | ends, id, b"whole"));
             }
         }
         let ids: Vec<u32> = self.engine.streams.keys().copied().collect();
@@ -502,18 +539,26 @@ impl World {
             let taken = before - part.len();
             drop(one.rest.split_to(taken));
             let done = match pushed {
+                Poll::Ready(Ok(())) if one.rest.is_empty() => match one.fate {
+                    Fate::Complete => self.wire.poll_complete(one.key, &waker).is_ready(),
+                    Fate::Cut => self.wire.poll_cut(one.key, &waker).is_ready(),
+                    Fate::Dropped => true,
+                },
                 Poll::Ready(Ok(())) => {
                     one.flag.0.store(true, Ordering::Relaxed);
-                    one.rest.is_empty() && self.wire.poll_ordered(one.key, &waker).is_ready()
+                    false
                 }
-                Poll::Ready(Err(_)) => true,
-                Poll::Pending => false,
+                Poll::Ready(Err(_)) => {
+                    let closed = self.wire.poll_closed(one.key, &waker);
+                    assert!(closed.is_ready(), "stream {id} is open and takes nothing");
+                    true
+                }
+                Poll::Pending => one.fate == Fate::Dropped && self.random.random_bool(0.02),
             };
             if done {
                 let one = self.owned.remove(&id).unwrap();
                 self.wire.release(one.key);
-                self.engine.to_write.extend(frame(kind::DATA, 1, id, b""));
-                self.task.0.store(true, Ordering::Relaxed);
+                self.done.insert(id, one.fate);
             }
         }
     }
@@ -574,9 +619,13 @@ fn both_keep_to_the_windows_and_everything_arrives() {
             world.step();
         }
         world.comes_to_rest();
-        for (id, seen) in &world.client.streams {
-            assert!(seen.reset || seen.received == STREAM_BYTES, "stream {id}");
+        for (id, seen) in world.client.streams.iter().filter(|(_, s)| !s.reset) {
+            let fate = world.done.get(id).copied().unwrap_or(Fate::Complete);
+            assert_eq!(seen.cut, fate != Fate::Complete, "stream {id}");
+            let whole = seen.received == STREAM_BYTES;
+            assert!(whole || fate == Fate::Dropped, "stream {id}");
         }
+        assert!(!world.wire.is_above(0), "nothing is left open");
         assert!(world.client.streams.len() > 4, "something has happened");
     }
 }

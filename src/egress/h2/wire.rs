@@ -8,13 +8,14 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use h2::Reason;
 use pingora::protocols::{Stream, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     RECEIVE_WINDOW_BYTES,
     budget::Budget,
-    frame::{Head, Piece, Walker, kind},
+    frame::{self, Head, Piece, Walker, kind},
     held::Held,
     inbound::Inbound,
     ledger::{Key, Ledger, State},
@@ -235,7 +236,8 @@ impl Wire {
     ) -> Poll<io::Result<usize>> {
         self.check()?;
         self.move_waiting();
-        if self.held.bytes() >= HELD_BYTES_MAX && self.outbound.is_between_frames() {
+        let between = self.outbound.is_between_frames() && !self.continues;
+        if self.held.bytes() >= HELD_BYTES_MAX && between {
             // The task is woken by what the client grants: that is read, whatever the crate does.
             return Poll::Pending;
         }
@@ -273,7 +275,10 @@ impl Wire {
     fn absorb(&mut self, mut bytes: &[u8]) {
         while let Some(piece) = self.outbound.next(&mut bytes) {
             match piece {
-                Piece::Head(head) => {
+                Piece::Head(mut head) => {
+                    if head.ends_stream() && self.ledger.is_taken_over(head.stream()) {
+                        head = head.without_end();
+                    }
                     let waits = self.held.is_before(head)
                         || head.kind() == kind::DATA && !self.ledger.admits(head.len());
                     if waits {
@@ -287,9 +292,7 @@ impl Wire {
                 Piece::Payload(part) if self.holds => self.held.extend(part),
                 Piece::Payload(part) => self.out.extend_from_slice(part),
             }
-            if !self.early.is_empty() && self.is_between_frames() {
-                self.move_early();
-            }
+            self.move_shards();
         }
     }
 
@@ -316,9 +319,18 @@ impl Wire {
     /// What waits for the client's windows goes out as far as they reach.
     fn move_waiting(&mut self) {
         self.move_held();
-        if !self.early.is_empty() && self.is_between_frames() {
-            self.move_early();
+        self.move_shards();
+    }
+
+    /// What the shard has for streams whose response heads have passed by now.
+    fn move_shards(&mut self) {
+        if (self.early.is_empty() && !self.ledger.has_resets()) || !self.is_between_frames() {
+            return;
         }
+        self.move_early();
+        let out = &mut self.out;
+        self.ledger
+            .reset_due(|stream, reason| out.extend_from_slice(&frame::reset(stream, reason)));
     }
 }
 
@@ -349,14 +361,40 @@ impl Wire {
 
 /// Writing, by the shard.
 impl Wire {
-    /// The stream is the shard's from now on. `None`: it is closed already.
+    /// See [`Connection::adopt`](super::Connection::adopt).
     pub(super) fn adopt(&mut self, stream: u32) -> Option<Key> {
         self.ledger.adopt(stream)
     }
 
+    /// See [`Connection::release`](super::Connection::release).
     pub(super) fn release(&mut self, key: Key) {
         self.early.retain(|(early, _)| *early != key);
         self.ledger.release(key);
+        self.move_shards();
+        self.ask();
+        if !self.ledger.is_shared()
+            && let Some(task) = &self.task
+        {
+            // The connection may have waited for that to leave.
+            task.wake_by_ref();
+        }
+    }
+
+    /// Whether the client has more than `max` streams open.
+    pub(super) const fn is_above(&self, max: usize) -> bool {
+        self.ledger.is_above(max)
+    }
+
+    /// Whether the client has said that it leaves.
+    pub(super) const fn is_left(&self) -> bool {
+        self.inbound.is_left()
+    }
+
+    /// See [`Connection::say_go_away`](super::Connection::say_go_away).
+    pub(super) fn say_go_away(&mut self) {
+        debug_assert!(self.is_between_frames(), "the crate ends what it begins");
+        self.out.extend_from_slice(&frame::go_away());
+        self.ask();
     }
 
     /// Takes what it can of `bytes`. Ready: all of it. Pending: `waker` is told when it may take more.
@@ -385,7 +423,7 @@ impl Wire {
         if bytes.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        self.ledger.wait(key, waker);
+        self.ledger.wait_for_room(key, waker);
         Poll::Pending
     }
 
@@ -444,27 +482,48 @@ impl Wire {
         let _ = self.poll_out(&mut Context::from_waker(&task));
     }
 
-    /// Ready when the head of a stream, and all that it was given, goes before whatever the crate
-    /// writes next.
-    pub(super) fn poll_ordered(&mut self, key: Key, waker: &Waker) -> Poll<()> {
+    /// See [`Connection::poll_complete`](super::Connection::poll_complete).
+    pub(super) fn poll_complete(&mut self, key: Key, waker: &Waker) -> Poll<()> {
+        ready!(self.poll_ordered(key, waker));
+        if let Some(stream) = self.ledger.end(key) {
+            self.out.extend_from_slice(&Head::end(stream).0);
+            self.ask();
+        }
+        Poll::Ready(())
+    }
+
+    /// See [`Connection::poll_cut`](super::Connection::poll_cut).
+    pub(super) fn poll_cut(&mut self, key: Key, waker: &Waker) -> Poll<()> {
+        ready!(self.poll_ordered(key, waker));
+        if let Some(stream) = self.ledger.end(key) {
+            let frame = frame::reset(stream, Reason::CANCEL);
+            self.out.extend_from_slice(&frame);
+            self.ask();
+        }
+        Poll::Ready(())
+    }
+
+    /// Ready when a stream has been given its head and all else, and a frame can go behind that; or
+    /// when it is closed.
+    fn poll_ordered(&mut self, key: Key, waker: &Waker) -> Poll<()> {
         let waits = match self.ledger.state(key) {
             State::Headless => true,
-            State::Open => self.is_early(key),
+            State::Open => self.is_early(key) || !self.is_between_frames(),
             State::Closed => false,
         };
         if waits && !self.broken {
-            self.ledger.wait(key, waker);
+            self.ledger.wait_for_room(key, waker);
             return Poll::Pending;
         }
         Poll::Ready(())
     }
 
-    /// Ready when a stream is closed.
-    pub(super) fn poll_ended(&mut self, key: Key, waker: &Waker) -> Poll<()> {
+    /// See [`Connection::poll_closed`](super::Connection::poll_closed).
+    pub(super) fn poll_closed(&mut self, key: Key, waker: &Waker) -> Poll<()> {
         if self.broken || self.ledger.state(key) == State::Closed {
             return Poll::Ready(());
         }
-        self.ledger.wait(key, waker);
+        self.ledger.wait_for_end(key, waker);
         Poll::Pending
     }
 

@@ -126,27 +126,31 @@ impl Shard {
     /// One batch to the level readers of a slot over HTTP/2.
     pub(super) async fn sweep_groups(&mut self, index: usize, batch: &Arc<Batch>) {
         let now = clock::now();
-        let (mut at, mut done) = (0, 0);
-        while let Some(slot) = self.slots.get_mut(index)
-            && at < slot.groups.capacity()
-        {
-            if let Some(group) = slot.groups.get_mut(at)
-                && group.is_level()
-            {
-                let members = group.readers.len();
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        // All of them before the first is driven: that may have others join, who have this batch
+        // already, or make a group of their own.
+        let mut due = std::mem::take(&mut self.due_groups);
+        for (at, group) in &mut slot.groups {
+            if group.is_level() {
+                due.push((at, group.readers.len()));
                 group.behind = Some(Behind {
                     batch: batch.clone(),
                     next: 0,
                     since: now,
                 });
-                self.drive_group(index, at, now);
-                for _ in 0..members {
-                    breathe(done).await;
-                    done += 1;
-                }
             }
-            at += 1;
         }
+        let mut done = 0;
+        for (at, members) in due.drain(..) {
+            self.drive_group(index, at, now);
+            for _ in 0..members {
+                breathe(done).await;
+                done += 1;
+            }
+        }
+        self.due_groups = due;
     }
 
     /// The socket of a group takes more.
@@ -197,7 +201,13 @@ impl Shard {
         };
         let after = behind.batch.after;
         if behind.batch.ends || laid.closes_at_gap {
-            self.push_one_by_one(index, at, now);
+            // Streams end, or are closed, which is each one's own business.
+            for (reader, batch, has_it) in self.disband(index, at) {
+                if !has_it {
+                    let offered = self.offer_level(reader, &batch);
+                    self.note_offered(index, reader, offered, now);
+                }
+            }
             return false;
         }
         let mut lagging = std::mem::take(&mut self.lagging);
@@ -258,46 +268,36 @@ impl Shard {
         }
     }
 
-    /// Streams end, or are closed, which is each one's own business.
-    fn push_one_by_one(&mut self, index: usize, at: usize, now: Millis) {
-        let group = self
-            .slots
-            .get_mut(index)
-            .and_then(|slot| slot.groups.get_mut(at));
-        let Some((readers, Some(behind))) = group.map(|g| (g.readers.clone(), g.behind.take()))
-        else {
-            return;
-        };
-        for reader in readers.into_iter().skip(behind.next) {
-            let offered = self.offer_level(reader, &behind.batch);
-            self.note_offered(index, reader, offered, now);
-        }
-    }
-
     /// The readers of a group are driven one by one from now on.
     fn dissolve(&mut self, index: usize, at: usize, now: Millis) {
-        let group = self
-            .slots
-            .get_mut(index)
-            .and_then(|slot| slot.groups.get_mut(at));
-        let Some((readers, Some(behind))) = group.map(|g| (g.readers.clone(), g.behind.take()))
-        else {
-            return;
-        };
-        for (place, reader) in readers.into_iter().enumerate() {
-            let has_it = place < behind.next;
-            let cursor = if has_it {
-                behind.batch.last
-            } else {
-                behind.batch.after
-            };
+        for (reader, batch, has_it) in self.disband(index, at) {
+            let cursor = if has_it { batch.last } else { batch.after };
             if let Some(token) = self.token(reader) {
                 self.lag_from(token, cursor, now);
             }
         }
     }
 
-    /// Groups that are stuck are given up, and those that fall behind too far.
+    /// A group gives up its batch: its readers, with that batch, and whether they have it. They are to
+    /// leave the group, or to take the batch.
+    fn disband(
+        &mut self,
+        index: usize,
+        at: usize,
+    ) -> impl Iterator<Item = (usize, Arc<Batch>, bool)> + use<> {
+        let group = self
+            .slots
+            .get_mut(index)
+            .and_then(|slot| slot.groups.get_mut(at));
+        let disbanded = group.and_then(|group| Some((group.behind.take()?, group.readers.clone())));
+        disbanded.into_iter().flat_map(|(behind, readers)| {
+            let places = readers.into_iter().enumerate();
+            places.map(move |(place, reader)| (reader, behind.batch.clone(), place < behind.next))
+        })
+    }
+
+    /// Groups that are stuck are given up, and those that fall behind too far. Who waits for such a one,
+    /// or for one that its readers have left, is driven.
     pub(super) async fn check_groups(&mut self, now: Millis) {
         let mut done = 0;
         for index in 0..self.slots.capacity() {
@@ -312,6 +312,7 @@ impl Shard {
                 breathe(done).await;
                 done += 1;
             }
+            self.catch_up(index).await;
         }
     }
 

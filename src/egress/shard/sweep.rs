@@ -135,7 +135,7 @@ impl Shard {
     }
 
     /// Readers that waited for the sweep to reach them. Those behind wait for their sockets.
-    async fn catch_up(&mut self, index: usize) {
+    pub(super) async fn catch_up(&mut self, index: usize) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };

@@ -117,8 +117,8 @@ async fn h2_pair(window: u32) -> (Server, Sink, Answered) {
     });
     let mut server = Server::of(near).await;
     let mut respond = server.accept().await.unwrap();
-    let send = respond.send_response(Response::new(()), false).unwrap();
-    let sink = Sink::H2(H2Sink::new(send, server.shared.clone()));
+    let half = respond.send_response(Response::new(()), true).unwrap();
+    let sink = Sink::H2(H2Sink::new(half, server.shared.clone(), false));
     (server, sink, answered)
 }
 
@@ -189,7 +189,7 @@ async fn what_is_whole_is_not_cut_for_having_been_taken_slowly() {
     push(&mut sink, Bytes::from_static(b"one")).await;
     // The head leaves, and then nothing moves.
     assert!(server.accept().now_or_never().is_none());
-    assert!(now(|cx| sink.poll_end(cx, EndKind::Complete)).is_none());
+    assert!(now(|cx| sink.poll_end(cx, EndKind::Complete)).is_some());
     drop(sink);
     let driver = tokio::spawn(async move { while server.accept().await.is_some() {} });
     assert_eq!(rest(answered).await, (b"one".to_vec(), None));
