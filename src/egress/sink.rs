@@ -213,7 +213,8 @@ impl Sink {
     }
 
     /// Takes what it can of `bytes`, as often as it can; advances `bytes` past what it took.
-    /// Ready: all is taken and has left. Pending: the waker is registered.
+    /// Ready: all is taken and has left. Pending: the waker is registered. Over HTTP/2 it is woken when
+    /// the client is gone, whether there was anything to wait for or not.
     pub fn poll_push(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<()>> {
         match self {
             Self::H1(sink) => sink.poll_push(cx, bytes),

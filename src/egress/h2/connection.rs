@@ -90,7 +90,8 @@ impl Connection {
         self.wire.lock().release(key);
     }
 
-    /// Takes what it can of `bytes`. Ready: all of it. Pending: `waker` is told when it may take more.
+    /// Takes what it can of `bytes`. Ready: all of it. Pending: `waker` is told when it may take more. It
+    /// is told in any case when the stream is closed.
     ///
     /// # Errors
     /// The stream or its connection is closed.

@@ -397,7 +397,7 @@ impl Wire {
         self.ask();
     }
 
-    /// Takes what it can of `bytes`. Ready: all of it. Pending: `waker` is told when it may take more.
+    /// See [`Connection::poll_push`](super::Connection::poll_push).
     pub(super) fn poll_push(
         &mut self,
         key: Key,
@@ -405,6 +405,7 @@ impl Wire {
         waker: &Waker,
     ) -> Poll<io::Result<()>> {
         self.check()?;
+        self.ledger.wait_for_end(key, waker);
         match self.ledger.state(key) {
             State::Closed => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             State::Headless if bytes.len() <= EARLY_BYTES_MAX && !self.is_early(key) => {
