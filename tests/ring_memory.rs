@@ -20,7 +20,7 @@ use sidestream::{
 };
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Enough for the pages of 2 MiB that the kernel may give to be a small part.
 const RINGS: u64 = 200;

@@ -31,7 +31,7 @@ pub use self::h1::ClientSocket;
 use self::{h1::H1Sink, h2::H2Sink};
 use super::{
     batch::Framing,
-    h2::{Connection, Key},
+    h2::{Connection, Key, Underway},
     opening,
 };
 use crate::{answer::Answer, metrics::labels::Protocol};
@@ -49,8 +49,9 @@ pub struct Downstream(Taken);
 enum Taken {
     /// A whole HTTP/1 connection.
     H1(H1Sink),
-    /// One HTTP/2 stream of a connection; its response head is not yet sent.
-    H2(Box<H2Session>, Arc<Connection>),
+    /// One HTTP/2 stream of a connection; its response head is not yet sent. On its way until somebody
+    /// looks after it.
+    H2(Box<H2Session>, Arc<Connection>, Option<Underway>),
 }
 
 impl Downstream {
@@ -63,7 +64,8 @@ impl Downstream {
     /// A stream whose response head is not yet sent.
     #[must_use]
     pub fn h2(session: H2Session, connection: Arc<Connection>) -> Self {
-        Self(Taken::H2(Box::new(session), connection))
+        let underway = Underway::new(connection.clone());
+        Self(Taken::H2(Box::new(session), connection, Some(underway)))
     }
 
     /// Ready when the client is gone. Registers the waker, also in place of the one that pingora's
@@ -71,7 +73,10 @@ impl Downstream {
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             Taken::H1(sink) => sink.poll_gone(cx),
-            Taken::H2(session, _) => Pin::new(&mut session.idle()).poll(cx).map(|_| ()),
+            Taken::H2(session, _, underway) => {
+                *underway = None;
+                Pin::new(&mut session.idle()).poll(cx).map(|_| ())
+            }
         }
     }
 
@@ -109,7 +114,7 @@ impl Downstream {
                 let head = opening::h1_head(status, fields, &get_cached_date(), sink.framing());
                 Some((Sink::H1(sink), head))
             }
-            Taken::H2(session, connection) => {
+            Taken::H2(session, connection, _) => {
                 let sink = h2_begun(*session, connection, status, fields)?;
                 Some((sink, BytesMut::new()))
             }
@@ -122,7 +127,7 @@ impl Downstream {
     pub fn answer(self, answer: &Answer) -> Option<(Sink, Bytes)> {
         match self.0 {
             Taken::H1(sink) => Some((Sink::H1(sink), answer.http1_close_head())),
-            Taken::H2(session, connection) => {
+            Taken::H2(session, connection, _) => {
                 let fields = answer.headers.iter().map(|(name, value)| (name, value));
                 let sink = h2_begun(*session, connection, answer.status, fields)?;
                 Some((sink, Bytes::new()))

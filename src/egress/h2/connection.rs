@@ -45,7 +45,7 @@ impl Connection {
 
     /// For the connection's task, when it has polled the crate and goes to sleep: writes out what was
     /// gathered, now or when the socket wakes the task again. Only so many requests come between two
-    /// calls.
+    /// calls, and none before the shard has seen those of before; see [`Underway`].
     pub fn flush(&self, cx: &mut Context<'_>) {
         self.wire.lock().flush(cx);
     }
@@ -72,6 +72,25 @@ impl Connection {
     /// Says GOAWAY in place of the crate, which would close a connection that it has no streams on.
     pub fn say_go_away(&self) {
         self.wire.lock().say_go_away();
+    }
+}
+
+/// A request that is on its way to the shard. The connection takes no more than a few of them at once:
+/// what the crate needs for those that come together it keeps for good.
+pub struct Underway(Arc<Connection>);
+
+impl Underway {
+    /// Until it is dropped.
+    #[must_use]
+    pub fn new(connection: Arc<Connection>) -> Self {
+        connection.wire.lock().sent_on();
+        Self(connection)
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.wire.lock().arrived();
     }
 }
 

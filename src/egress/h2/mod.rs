@@ -26,7 +26,11 @@ mod ledger;
 mod simulation;
 mod wire;
 
-pub use self::{connection::Connection, io::H2Io, ledger::Key};
+pub use self::{
+    connection::{Connection, Underway},
+    io::H2Io,
+    ledger::Key,
+};
 
 /// What a client may upload on one connection before it is granted more.
 pub const RECEIVE_WINDOW_BYTES: u32 = 1024 * 1024;

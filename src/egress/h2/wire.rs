@@ -53,6 +53,8 @@ pub(super) struct Wire {
     inbound: Inbound,
     /// Requests that may still begin in this turn.
     turn: usize,
+    /// Requests of this turn that the shard has not seen yet: the next one does not begin before.
+    underway: usize,
     /// Read, and to be looked at in the next one.
     unseen: BytesMut,
     /// Looked at, and not yet the crate's.
@@ -91,6 +93,7 @@ impl Wire {
             stream: Some(stream),
             inbound: Inbound::default(),
             turn: REQUESTS_IN_TURN,
+            underway: 0,
             unseen: BytesMut::new(),
             received: BytesMut::new(),
             budget,
@@ -361,6 +364,23 @@ impl Wire {
 
 /// Writing, by the shard.
 impl Wire {
+    /// A request is on its way to the shard.
+    pub(super) const fn sent_on(&mut self) {
+        self.underway += 1;
+    }
+
+    /// A request has come to the shard, or to nothing.
+    pub(super) fn arrived(&mut self) {
+        self.underway -= 1;
+        if self.underway == 0
+            && self.turn == 0
+            && let Some(task) = &self.task
+        {
+            // Its flush begins the next turn.
+            task.wake_by_ref();
+        }
+    }
+
     /// See [`Connection::adopt`](super::Connection::adopt).
     pub(super) fn adopt(&mut self, stream: u32) -> Option<Key> {
         self.ledger.adopt(stream)
@@ -601,10 +621,9 @@ impl Wire {
         }
         self.move_waiting();
         self.asked = false;
-        if self.turn == 0 {
+        if self.underway == 0 && std::mem::replace(&mut self.turn, REQUESTS_IN_TURN) == 0 {
             cx.waker().wake_by_ref();
         }
-        self.turn = REQUESTS_IN_TURN;
         // A failure is noted.
         let _ = self.poll_out(cx);
         // The crate may not read while it waits to write, and what it waits for is to be read.
