@@ -61,6 +61,12 @@ impl Source {
         self.published
     }
 
+    /// The same, if there was any.
+    #[must_use]
+    pub fn last(&self) -> Option<u64> {
+        Some(self.published).filter(|last| *last > 0)
+    }
+
     /// Publishes the next `count` events, all meant for `sent_ns`.
     ///
     /// # Errors
