@@ -138,7 +138,7 @@ impl<'a> Bench<'a> {
         let plan = &self.options.plan;
         let dials: Vec<(Dial, usize)> = plan
             .dials(0)
-            .map(|dial| (dial, self.roster.enter(&dial)))
+            .map(|dial| (dial, self.roster.enter(plan, &dial)))
             .collect();
         let lines = (
             Line::new(plan, Protocol::H1)?,

@@ -77,6 +77,7 @@ impl Source {
             let stamp = Stamp {
                 seq: self.published,
                 sent_ns,
+                channel: 0,
             };
             self.event.clear();
             match &mut self.outlet {
@@ -154,7 +155,12 @@ mod tests {
     fn an_event_has_the_size_that_was_asked_for() {
         for seq in [1, 9, 10, 99_999, 100_000] {
             let mut out = Vec::new();
-            encode(&mut out, Stamp { seq, sent_ns: 1 }, 200);
+            let stamp = Stamp {
+                seq,
+                sent_ns: 1,
+                channel: 0,
+            };
+            encode(&mut out, stamp, 200);
             assert_eq!(out.len(), 200, "{seq}");
         }
     }
