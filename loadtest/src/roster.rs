@@ -416,7 +416,7 @@ impl Judge<'_> {
             Found::Message {
                 stamp: Some(stamp), ..
             } if ![stamp.channel, ANY_CHANNEL].contains(&self.channel) => Found::Torn,
-            found => found,
+            Found::Message { .. } | Found::Gap { .. } | Found::Torn => found,
         };
         let number = number_of(found, self.expect);
         *self.faulty |= self.counts.count(found, number, self.sequence);
