@@ -119,8 +119,9 @@ run_once() {
   fi
   start_server "$server" "$server_cores"
   printf '\n%s, run %s: %s\n' "$name" "$number" "$server"
-  # A run that fails leaves its faults in the result, or no result, which the table shows.
   "run_$kind" "$server" "$json" || printf 'exit code %s\n' $?
+  # Without a result of its own it would be as if there had been no such run.
+  [[ -s $json ]] || printf '{"faults": {"not run": 1}}\n' >"$json"
   stop_all
 }
 
@@ -151,4 +152,4 @@ for name in "${shapes[@]}"; do
     done
   done
 done
-"$loadtest" ratios "$results" --json "$results/results.json" --markdown "$results/results.md"
+"$loadtest" ratios "$results" "${shapes[@]}" --json "$results/results.json" --markdown "$results/results.md"

@@ -55,7 +55,8 @@ impl Conduct {
         self.stay.map(|mean| mean.mul_f64(0.5 + part))
     }
 
-    /// The wait before an attempt: as the server has told, doubled with each failure since.
+    /// The wait before an attempt: as the server has told, doubled with each failure since, and
+    /// never less than told.
     #[must_use]
     pub fn pause(&self, told: Option<Duration>, connection: u32, failures: u32) -> Duration {
         let wait = told.unwrap_or(RETRY_DEFAULT);
@@ -63,7 +64,8 @@ impl Conduct {
             return wait;
         }
         let grown = wait.saturating_mul(1 << failures.min(5)).min(RETRY_MAX);
-        grown.mul_f64(0.5 + fraction(self.seed, connection, failures) / 2.0)
+        let spread = 0.5 + fraction(self.seed, connection, failures) / 2.0;
+        grown.mul_f64(spread).max(wait)
     }
 }
 
@@ -106,6 +108,9 @@ mod tests {
         assert_eq!(conduct.pause(None, 1, 0), RETRY_DEFAULT);
         let later = conduct.pause(Some(SECOND), 1, 3);
         assert!((4 * SECOND..8 * SECOND).contains(&later), "{later:?}");
-        assert!(conduct.pause(Some(20 * SECOND), 1, 9) <= RETRY_MAX);
+        let longest = conduct.pause(Some(20 * SECOND), 1, 9);
+        assert!((20 * SECOND..=RETRY_MAX).contains(&longest), "{longest:?}");
+        let told = 2 * RETRY_MAX;
+        assert_eq!(conduct.pause(Some(told), 1, 9), told);
     }
 }

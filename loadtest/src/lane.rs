@@ -102,7 +102,10 @@ async fn launch(lane: Rc<Lane>, number: u32) {
     let dials: Vec<Dial> = lane.plan.dials(number).collect();
     let places: Vec<usize> = {
         let mut roster = lane.roster.borrow_mut();
-        dials.iter().map(|dial| roster.enter(dial)).collect()
+        dials
+            .iter()
+            .map(|dial| roster.enter(&lane.plan, dial))
+            .collect()
     };
     let in_flight_max = lane.plan.connects_in_flight_max / lane.plan.lanes();
     let permits = Arc::new(Semaphore::new(in_flight_max.max(1) as usize));

@@ -67,7 +67,7 @@ async fn run(command: Command) -> Result<bool> {
             Ok(outcome.faults().is_empty())
         }
         Command::Ratios(args) => {
-            let ratios = Ratios::read(&args.results)?;
+            let ratios = Ratios::read(&args.results, &args.shapes)?;
             print(&ratios.to_string());
             save(args.json.as_deref(), &serde_json::to_value(&ratios)?)?;
             if let Some(path) = &args.markdown {

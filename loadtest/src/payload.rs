@@ -1,5 +1,5 @@
-//! The data of our publisher's events, `{"seq":N,"sent_ns":T,"pad":"..."}`, written and checked
-//! byte for byte. The pad is a slice of a fixed random text that depends on the sequence number and
+//! The data of our publisher's events, `{"seq":N,"sent_ns":T,"channel":C,"pad":"..."}`, written and
+//! checked byte for byte. The pad is a slice of a fixed random text that depends on the sequence number and
 //! on its own length, so a byte that is missing, extra or from another event shows.
 
 use std::sync::LazyLock;
@@ -11,6 +11,7 @@ const TEXT_BYTES: usize = 2 * PAD_BYTES_MAX;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const HEAD: &[u8] = b"{\"seq\":";
 const SENT: &[u8] = b",\"sent_ns\":";
+const CHANNEL: &[u8] = b",\"channel\":";
 const PAD: &[u8] = b",\"pad\":\"";
 const TAIL: &[u8] = b"\"}";
 
@@ -32,6 +33,17 @@ pub struct Stamp {
     pub seq: u64,
     /// When it was meant to be sent (`CLOCK_MONOTONIC`, nanoseconds).
     pub sent_ns: u64,
+    /// The channel that it is for, by [`channel`].
+    pub channel: u32,
+}
+
+/// The number that the path of a target ends in, which is that of a channel; 0 where there is none.
+#[must_use]
+pub fn channel(target: &str) -> u32 {
+    let path = target.split('?').next().unwrap_or_default();
+    let name = path.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = path.strip_prefix(name).map(str::parse);
+    number.and_then(std::result::Result::ok).unwrap_or(0)
 }
 
 /// Appends a payload of `size` bytes (more, if the numbers alone need more).
@@ -41,6 +53,8 @@ pub fn encode(out: &mut Vec<u8>, stamp: Stamp, size: usize) {
     push_decimal(out, stamp.seq);
     out.extend_from_slice(SENT);
     push_decimal(out, stamp.sent_ns);
+    out.extend_from_slice(CHANNEL);
+    push_decimal(out, stamp.channel.into());
     out.extend_from_slice(PAD);
     let used = out.len() - start + TAIL.len();
     out.extend_from_slice(pad(stamp.seq, size.saturating_sub(used).min(PAD_BYTES_MAX)));
@@ -53,9 +67,14 @@ pub fn decode(data: &[u8]) -> Option<Stamp> {
     let rest = data.strip_prefix(HEAD)?;
     let (seq, rest) = take_decimal(rest)?;
     let (sent_ns, rest) = take_decimal(rest.strip_prefix(SENT)?)?;
+    let (channel, rest) = take_decimal(rest.strip_prefix(CHANNEL)?)?;
+    let stamp = Stamp {
+        seq,
+        sent_ns,
+        channel: channel.try_into().ok()?,
+    };
     let found = rest.strip_prefix(PAD)?.strip_suffix(TAIL)?;
-    (found.len() <= PAD_BYTES_MAX && found == pad(seq, found.len()))
-        .then_some(Stamp { seq, sent_ns })
+    (found.len() <= PAD_BYTES_MAX && found == pad(seq, found.len())).then_some(stamp)
 }
 
 /// Appends a number in decimal, without an allocation.
@@ -116,6 +135,7 @@ mod tests {
             Stamp {
                 seq,
                 sent_ns: 7_000_000_123,
+                channel: 12,
             },
             size,
         );
@@ -130,7 +150,8 @@ mod tests {
                 decode(&data),
                 Some(Stamp {
                     seq,
-                    sent_ns: 7_000_000_123
+                    sent_ns: 7_000_000_123,
+                    channel: 12
                 }),
                 "{seq} {size}"
             );
@@ -147,7 +168,7 @@ mod tests {
             let mut changed = data.clone();
             changed[at] ^= 1;
             let digit = changed[at].is_ascii_digit() && data[at].is_ascii_digit();
-            let in_stamp = at > SENT.len() && at < 40;
+            let in_stamp = at > SENT.len() && at < 45;
             assert!(
                 decode(&changed).is_none() || (digit && in_stamp),
                 "changed byte {at}"
@@ -157,6 +178,25 @@ mod tests {
             assert!(decode(&missing).is_none() || in_stamp, "missing byte {at}");
         }
         assert_eq!(decode(&[data.as_slice(), b" "].concat()), None);
-        assert_eq!(decode(b"{\"seq\":01,\"sent_ns\":1,\"pad\":\"\"}"), None);
+        let text =
+            |seq: &str| format!("{{\"seq\":{seq},\"sent_ns\":1,\"channel\":0,\"pad\":\"\"}}");
+        assert!(decode(text("1").as_bytes()).is_some());
+        assert_eq!(decode(text("01").as_bytes()), None);
+    }
+
+    #[test]
+    fn a_channel_is_the_number_at_the_end_of_a_path() {
+        let cases = [
+            ("/events", 0),
+            ("/events/0", 0),
+            ("/events/17", 17),
+            ("/events/17?x=9", 17),
+            ("/events/17/x", 0),
+            ("/99999999999", 0),
+            ("", 0),
+        ];
+        for (target, expected) in cases {
+            assert_eq!(channel(target), expected, "{target}");
+        }
     }
 }

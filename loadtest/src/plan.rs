@@ -116,6 +116,15 @@ impl Plan {
         Cow::Owned(target.path.replace(CHANNEL, &channel.to_string()))
     }
 
+    /// The channel whose events subscriber number `subscriber` must get, and no others: known where
+    /// the publisher can read it from the path, too (see [`crate::payload::channel`]).
+    #[must_use]
+    pub fn channel(&self, target: &Target, subscriber: u32) -> Option<u32> {
+        let path = target.path.split('?').next().unwrap_or_default();
+        path.ends_with(CHANNEL)
+            .then(|| subscriber % self.channels.max(1))
+    }
+
     /// All subscribers.
     #[must_use]
     pub fn subscribers(&self) -> u64 {
@@ -172,6 +181,10 @@ mod tests {
         assert_eq!(firsts, [0, 1, 2, 0, 4, 8]);
         assert_eq!(plan.path(&plan.h2_target, 8), "/events/2?x");
         assert_eq!(plan.path(&"http://a/e".parse().unwrap(), 8), "/e");
+        assert_eq!(plan.channel(&plan.h2_target, 8), Some(2));
+        for other in ["http://a/e", "http://a/{channel}/e", "http://a/e?{channel}"] {
+            assert_eq!(plan.channel(&other.parse().unwrap(), 8), None, "{other}");
+        }
     }
 
     #[test]

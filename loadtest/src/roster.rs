@@ -19,11 +19,19 @@ use crate::{
 /// Why a connect failed or a stream ended; a short phrase for the report.
 pub type Reason = Cow<'static, str>;
 
+/// The reason of an end that says that the answer is whole.
+pub const COMPLETED: &str = "completed by the server";
+
+/// The channel of a subscriber to which events of any channel may come.
+const ANY_CHANNEL: u32 = u32::MAX;
+
 /// One subscriber: 56 bytes while it idles, a million of them fit into one process.
 #[derive(Debug)]
 struct Subscriber {
     scanner: Scanner,
     sequence: Sequence,
+    /// See [`Stamp::channel`]; or [`ANY_CHANNEL`].
+    channel: u32,
     protocol: Protocol,
     phase: Phase,
     faulty: bool,
@@ -107,19 +115,24 @@ impl Roster {
     }
 
     /// Enters the subscribers of a dial; returns the place of the first, the others follow it.
-    pub fn enter(&mut self, dial: &Dial) -> usize {
+    pub fn enter(&mut self, plan: &Plan, dial: &Dial) -> usize {
         let first = self.subscribers.len();
         self.tally.of(dial.protocol).wanted += u64::from(dial.subscribers);
         self.waiting += u64::from(dial.subscribers);
-        self.subscribers
-            .extend((0..dial.subscribers).map(|_| Subscriber {
-                scanner: Scanner::default(),
-                sequence: Sequence::default(),
-                protocol: dial.protocol,
-                phase: Phase::Waiting,
-                faulty: false,
-                late: false,
-            }));
+        let target = match dial.protocol {
+            Protocol::H1 => &plan.h1_target,
+            Protocol::H2 => &plan.h2_target,
+        };
+        let numbers = (plan.first_of(dial)..).take(dial.subscribers as usize);
+        self.subscribers.extend(numbers.map(|number| Subscriber {
+            scanner: Scanner::default(),
+            sequence: Sequence::default(),
+            channel: plan.channel(target, number).unwrap_or(ANY_CHANNEL),
+            protocol: dial.protocol,
+            phase: Phase::Waiting,
+            faulty: false,
+            late: false,
+        }));
         if let Some(diary) = &mut self.diary {
             diary.enter(self.subscribers.len());
         }
@@ -163,6 +176,12 @@ impl Roster {
             return;
         };
         let counts = self.tally.of(subscriber.protocol);
+        let streamed = subscriber.phase == Phase::Streaming;
+        if streamed && reason == COMPLETED && subscriber.scanner.is_mid_event() {
+            // Whoever says that this is all of it cannot stop inside an event.
+            counts.torn += 1;
+            subscriber.faulty = true;
+        }
         let returns = self.conduct.returns();
         let (phase, reasons) = match subscriber.phase {
             Phase::Waiting if returns => (Phase::Waiting, &mut counts.refused),
@@ -173,7 +192,7 @@ impl Roster {
             Phase::Away | Phase::Failed | Phase::Ended => return,
         };
         if let Some(diary) = &mut self.diary {
-            if subscriber.phase == Phase::Streaming {
+            if streamed {
                 diary.ended();
             } else {
                 diary.refused();
@@ -251,6 +270,7 @@ impl Roster {
         let mut judge = Judge {
             place,
             expect,
+            channel: subscriber.channel,
             now_ns,
             measuring: self.measuring,
             counts,
@@ -314,7 +334,8 @@ impl Roster {
             let expected = match subscriber.phase {
                 Phase::Streaming => owed,
                 Phase::Away | Phase::Asking => true,
-                Phase::Waiting | Phase::Failed | Phase::Ended => false,
+                Phase::Waiting => self.conduct.returns(),
+                Phase::Failed | Phase::Ended => false,
             };
             expected && !subscriber.sequence.has_reached(target)
         };
@@ -333,8 +354,12 @@ impl Roster {
             };
             // Who had everything may just be changing connections.
             let whole = target.is_some_and(|target| subscriber.sequence.has_reached(target));
-            let away = matches!(subscriber.phase, Phase::Away | Phase::Asking);
+            let away = matches!(
+                subscriber.phase,
+                Phase::Waiting | Phase::Away | Phase::Asking
+            );
             counts.absent += u64::from(away && !whole);
+            counts.gaps_max = counts.gaps_max.max(subscriber.sequence.gaps().into());
             if let (true, Some(target)) = (owed, target) {
                 let mark = self.mark.filter(|_| !subscriber.late);
                 let missing = subscriber.sequence.missing_at_ends(mark, target);
@@ -372,6 +397,7 @@ impl Roster {
 struct Judge<'a> {
     place: usize,
     expect: Expect,
+    channel: u32,
     /// When the bytes came.
     now_ns: u64,
     measuring: bool,
@@ -385,6 +411,13 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn take(&mut self, found: Found) {
+        let found = match found {
+            // Whole, but for somebody else.
+            Found::Message {
+                stamp: Some(stamp), ..
+            } if ![stamp.channel, ANY_CHANNEL].contains(&self.channel) => Found::Torn,
+            Found::Message { .. } | Found::Gap { .. } | Found::Torn => found,
+        };
         let number = number_of(found, self.expect);
         *self.faulty |= self.counts.count(found, number, self.sequence);
         *self.highest = (*self.highest).max(number.unwrap_or(0));
@@ -434,6 +467,100 @@ fn number_of(found: Found, expect: Expect) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Target;
+
+    /// A roster of as many subscribers as there are `streams`, each of which is fed one of them;
+    /// those without one never connect.
+    fn roster(conduct: Conduct, streams: &[Option<&str>]) -> Roster {
+        let target: Target = "http://a/".parse().unwrap();
+        let plan = Plan {
+            h1: u32::try_from(streams.len()).unwrap(),
+            expect: Expect::Ids,
+            conduct,
+            ..Plan::new(target)
+        };
+        let mut roster = Roster::of(&plan);
+        for (dial, stream) in plan.dials(0).zip(streams) {
+            let place = roster.enter(&plan, &dial);
+            if let Some(stream) = stream {
+                roster.opened(place, 1);
+                roster.feed(place, stream.as_bytes(), 2);
+            }
+        }
+        roster
+    }
+
+    #[test]
+    fn who_is_refused_for_ever_is_absent() {
+        let conduct = Conduct {
+            after_end: AfterEnd::Return,
+            ..Conduct::default()
+        };
+        let event = "id: 1\ndata: x\n\n";
+        let mut roster = roster(conduct, &[Some(event), None, None]);
+        roster.over(1, &"status 503".into());
+        assert!(!roster.has_reached(1), "they may still come");
+        let tally = roster.close(Some(1));
+        let counts = &tally.h1;
+        assert_eq!((counts.wanted, counts.connected, counts.absent), (3, 1, 2));
+        assert_eq!((counts.lost, counts.refused["status 503"]), (0, 1));
+    }
+
+    #[test]
+    fn an_end_that_says_it_is_whole_is_torn_inside_an_event() {
+        let cases = [
+            ("id: 1\ndata: x\n\n", COMPLETED, 0),
+            ("id: 1\ndata: x\n\nretry: 5\n", COMPLETED, 0),
+            ("id: 1\ndata: x\n", COMPLETED, 1),
+            ("id: 1\ndata: x\n\nid: 2", COMPLETED, 1),
+            ("id: 1\ndata: x\n", "cut by the server", 0),
+        ];
+        for (stream, reason, torn) in cases {
+            let mut roster = roster(Conduct::default(), &[Some(stream)]);
+            roster.over(0, &reason.into());
+            let counts = &roster.close(None).h1;
+            let found = (counts.torn, counts.faulty);
+            assert_eq!(found, (torn, torn), "{stream:?} {reason}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_another_channel_is_torn() {
+        for (path, own, torn) in [("events/{channel}", 1, 2), ("events", 0, 0)] {
+            let target: Target = format!("http://a/{path}").parse().unwrap();
+            let plan = Plan {
+                h1: 3,
+                channels: 3,
+                ..Plan::new(target)
+            };
+            let mut event = b"data: ".to_vec();
+            let stamp = Stamp {
+                seq: 1,
+                sent_ns: 1,
+                channel: own,
+            };
+            crate::payload::encode(&mut event, stamp, 120);
+            event.extend_from_slice(b"\n\n");
+            let mut roster = Roster::of(&plan);
+            for dial in plan.dials(0) {
+                let place = roster.enter(&plan, &dial);
+                roster.opened(place, 1);
+                roster.feed(place, &event, 2);
+            }
+            let counts = roster.close(None).h1;
+            let found = (counts.torn, counts.delivered, counts.faulty);
+            assert_eq!(found, (torn, 3 - torn, torn), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_most_gaps_of_one_subscriber_are_told() {
+        let gap = "event: sidestream-gap\ndata: {}\n\n";
+        let twice = [gap, gap].concat();
+        let roster = roster(Conduct::default(), &[Some(gap), Some(&twice), Some(gap)]);
+        let tally = roster.close(None);
+        assert_eq!((tally.h1.gaps, tally.h1.gaps_max), (4, 2));
+    }
 
     #[test]
     fn a_subscriber_is_small() {

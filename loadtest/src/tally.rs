@@ -56,7 +56,7 @@ pub struct Counts {
     pub returned: u64,
     /// Visits that subscribers ended by themselves.
     pub left: u64,
-    /// Subscribers that come back, and were without a stream at the end.
+    /// Subscribers that could still have come, and were without a stream at the end.
     pub absent: u64,
     /// Events delivered, all phases.
     pub delivered: u64,
@@ -74,6 +74,8 @@ pub struct Counts {
     pub torn: u64,
     /// Gaps that the server announced.
     pub gaps: u64,
+    /// Those of the subscriber that was told most of them.
+    pub gaps_max: u64,
     /// Events that announced gaps stand for.
     pub announced: u64,
     /// Subscribers with at least one loss, double, reorder or torn event.
@@ -166,6 +168,7 @@ impl Counts {
         self.reordered += other.reordered;
         self.torn += other.torn;
         self.gaps += other.gaps;
+        self.gaps_max = self.gaps_max.max(other.gaps_max);
         self.announced += other.announced;
         self.faulty += other.faulty;
         self.latency.merge(&other.latency);

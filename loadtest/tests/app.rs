@@ -68,17 +68,18 @@ async fn events_are_numbered_and_carry_their_intended_times() {
 #[tokio::test]
 async fn memory_per_subscriber_is_a_slope_and_can_fail() {
     let program = env!("CARGO_BIN_EXE_loadtest");
-    let mut app = Command::new(program)
-        .args(["app", "--listen", "127.0.0.1:0", "--rate", "0"])
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(app.stdout.take().unwrap()).lines();
-    let line = lines.next_line().await.unwrap().unwrap();
-    let url = format!("{}/events", line.strip_prefix("listening on ").unwrap());
-    let pid = app.id().unwrap().to_string();
     for (bytes_max, code) in [("1000000", 0), ("0", 1)] {
+        // A fresh one each time: what a process has once held, it may have at hand.
+        let mut app = Command::new(program)
+            .args(["app", "--listen", "127.0.0.1:0", "--rate", "0"])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(app.stdout.take().unwrap()).lines();
+        let line = lines.next_line().await.unwrap().unwrap();
+        let url = format!("{}/events", line.strip_prefix("listening on ").unwrap());
+        let pid = app.id().unwrap().to_string();
         let output = Command::new(program)
             .args([
                 "memory",

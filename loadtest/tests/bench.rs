@@ -76,24 +76,25 @@ fn everybody_gets_every_event_whatever_the_pace() {
     }
 }
 
-/// A hub that is pushed to: what is posted goes to everybody who has asked, under an id of its own.
-fn hub() -> SocketAddr {
+/// A hub that is pushed to: what is posted goes to everybody who has asked, under an id of its own. It
+/// takes so many posts on a connection, and dies.
+fn hub(posts_max: u64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let subscribers = Arc::new(Mutex::new(Vec::new()));
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let subscribers = Arc::clone(&subscribers);
-            std::thread::spawn(move || serve(stream.unwrap(), &subscribers));
+            std::thread::spawn(move || serve(stream.unwrap(), posts_max, &subscribers));
         }
     });
     address
 }
 
-fn serve(stream: TcpStream, subscribers: &Mutex<Vec<TcpStream>>) {
+fn serve(stream: TcpStream, posts_max: u64, subscribers: &Mutex<Vec<TcpStream>>) {
     let mut answers = stream.try_clone().unwrap();
     let mut requests = BufReader::new(stream);
-    for id in 1.. {
+    for id in 1..=posts_max {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             if requests.read_line(&mut head).unwrap_or(0) == 0 {
@@ -119,11 +120,12 @@ fn serve(stream: TcpStream, subscribers: &Mutex<Vec<TcpStream>>) {
         let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok";
         answers.write_all(answer).unwrap();
     }
+    subscribers.lock().clear();
 }
 
 #[test]
 fn events_can_be_posted_to_a_hub() {
-    let hub = hub();
+    let hub = hub(u64::MAX);
     for window in [1, 64] {
         let mut options = options(hub, hub, Pace::Window(window));
         options.plan.h2 = 0;
@@ -132,6 +134,27 @@ fn events_can_be_posted_to_a_hub() {
         assert!(outcome.faults().is_empty(), "{window}: {outcome}");
         assert!(outcome.events > 0, "{window}: {outcome}");
     }
+}
+
+#[test]
+fn a_server_that_dies_is_a_fault_of_its_run() {
+    let hub = hub(3);
+    let mut options = options(hub, hub, Pace::Window(2));
+    options.plan.h2 = 0;
+    options.way = Way::Post(url(hub));
+    let outcome = bench::run(&options).unwrap();
+    let json = outcome.to_json();
+    let faults = json["faults"].as_object().unwrap();
+    assert!(
+        faults.keys().any(|fault| fault.starts_with("publish: ")),
+        "{json}"
+    );
+    // Each has the events that there were, and is owed those that the hub did not take.
+    assert_eq!(json["connected"], 20);
+    assert!(faults["lost"].as_u64() >= Some(20), "{json}");
+    // The time that it lived is no rate to compare with.
+    assert_eq!(json.get("deliveries_per_second"), None);
+    assert_eq!(json.get("others_share"), None);
 }
 
 #[test]

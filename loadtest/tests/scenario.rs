@@ -75,7 +75,7 @@ async fn scenarios() {
         first
             .seconds
             .iter()
-            .any(|second| second.delivered >= 40 * 50)
+            .any(|second| second.delivered >= 40 * 70)
     );
     assert_eq!(first.moments[0].what, "burst");
     assert_eq!(first.groups[0].counts.connected, 40);

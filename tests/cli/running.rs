@@ -152,7 +152,7 @@ fn a_probe_asks_the_process_that_runs_however_its_file_was_edited() {
     assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
 
     process.terminate();
-    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+    assert_eq!(process.end().code(), Some(0));
     let (code, said) = process.healthcheck("ready");
     assert_eq!(code, Some(1));
     assert!(
@@ -185,15 +185,7 @@ fn the_process_ends_by_its_deadline_although_its_threads_hang() {
     }
     assert!(hung, "the pipe has room for all lines");
     process.terminate();
-    let (sender, ended) = mpsc::sync_channel(1);
-    let pid = process.child.id();
-    thread::spawn(move || sender.send(process.child.wait().unwrap().code()));
-    let code = ended.recv_timeout(PATIENCE);
-    if code.is_err() {
-        let kill = Command::new("kill").args(["-9", &pid.to_string()]).status();
-        panic!("it did not end and was killed: {kill:?}");
-    }
-    assert_eq!(code, Ok(Some(1)), "it says that something hung");
+    assert_eq!(process.end().code(), Some(1), "it says that something hung");
     drop(unread);
 }
 

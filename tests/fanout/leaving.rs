@@ -32,6 +32,8 @@ struct Left {
     after: Duration,
     items: Vec<Item>,
     end: End,
+    /// What came ends between two blocks.
+    between: bool,
 }
 
 /// When the stream of `reader` ends, counted from `start`.
@@ -42,6 +44,7 @@ async fn leave(kind: &'static str, mut reader: Reader, start: tokio::time::Insta
         after: start.elapsed(),
         items,
         end,
+        between: reader.is_between(),
     }
 }
 
@@ -71,7 +74,7 @@ async fn a_drain_closes_along_an_even_slope_and_suits_each_client() {
         },
     );
     let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
-    let _exchange = app.opens().await;
+    let mut exchange = app.opens().await;
     let mut readers = vec![("h1 page", pending.head().await)];
     let mut h2 = H2::connect(side.plain()).await;
     for n in 1..READERS {
@@ -97,9 +100,26 @@ async fn a_drain_closes_along_an_even_slope_and_suits_each_client() {
     for (kind, reader) in readers {
         leaving.spawn(leave(kind, reader, start));
     }
-    let left = soon("everybody leaves", leaving.join_all()).await;
+    let publish = async {
+        let text = "x".repeat(1_000);
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        for n in 0_u64.. {
+            pace.tick().await;
+            exchange.event(&format!("{n} {text}")).await;
+        }
+    };
+    let left = tokio::select! {
+        left = soon("everybody leaves", leaving.join_all()) => left,
+        () = publish => unreachable!("it goes on"),
+    };
+    let events = |left: &Left| {
+        let is_event = |item: &&Item| matches!(item, Item::Event(_));
+        left.items.iter().filter(is_event).count()
+    };
+    assert!(left.iter().map(events).max() > Some(0));
 
     for left in &left {
+        assert!(left.between, "{} was left inside an event", left.kind);
         let retry = left.items.iter().rev().find_map(|item| match item {
             Item::Retry(retry) => Some(*retry),
             Item::Comment(_) | Item::Id(_) | Item::Event(_) => None,

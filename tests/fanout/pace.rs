@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use sidestream::clock;
+use tokio::task::JoinSet;
 
 use crate::rig::{
     Settings, Side,
     app::App,
     reader::{End, H2, Reader, event_source, get, h1, h1_over, h1_pending, narrow},
+    soon,
     wire::{Event, Item},
 };
 
@@ -146,27 +148,30 @@ async fn a_stream_of_age_ends_as_its_client_survives_it() {
     const MAX: Duration = Duration::from_secs(2);
     let app = App::start().await;
     let side = Side::start(app.port(), "connection_age_max: 2s");
-    let started = clock::now();
+    let opened = clock::now();
     let pending = h1_pending(side.plain(), &get("/feed/a")).await;
     let mut exchange = app.opens().await;
     exchange.event("x").await;
     let h2 = H2::connect(side.plain()).await;
-    for (mut reader, expected) in [
-        (pending.head().await, End::Cut),
-        (h1(side.plain(), &get("/feed/a").http10()).await, End::Cut),
-        (
-            h1(side.plain(), &event_source("/feed/a")).await,
-            End::Complete,
-        ),
-        (h2.ask(&get("/feed/a")).await, End::Cut),
-        (h2.ask(&event_source("/feed/a")).await, End::Complete),
+    let (old, page) = (get("/feed/a").http10(), event_source("/feed/a"));
+    let mut ending = JoinSet::new();
+    for (opened, mut reader, expected) in [
+        (opened, pending.head().await, End::Cut),
+        (clock::now(), h1(side.plain(), &old).await, End::Cut),
+        (clock::now(), h1(side.plain(), &page).await, End::Complete),
+        (clock::now(), h2.ask(&get("/feed/a")).await, End::Cut),
+        (clock::now(), h2.ask(&page).await, End::Complete),
     ] {
-        let (items, end) = reader.rest().await;
-        assert_eq!(end, expected);
-        let told = matches!(items.last(), Some(Item::Retry(1_000..=5_000)));
-        assert_eq!(told, expected == End::Complete, "{items:?}");
-        assert!(clock::now().since(started) >= MAX.mul_f64(0.8));
+        ending.spawn(async move {
+            let (items, end) = reader.rest().await;
+            let age = clock::now().since(opened);
+            assert_eq!(end, expected);
+            let told = matches!(items.last(), Some(Item::Retry(1_000..=5_000)));
+            assert_eq!(told, expected == End::Complete, "{items:?}");
+            assert!(age >= MAX.mul_f64(0.8), "{age:?}");
+        });
     }
+    soon("each to be of age", ending.join_all()).await;
     let ended = "subscribers_ended_total{route=\"feed\",reason=\"age\"}";
     assert_eq!(side.metric(ended), 5);
     assert_eq!(app.requests(), 1, "the channel stays");

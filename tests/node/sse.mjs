@@ -19,9 +19,9 @@ export class SseParser {
 
   push(bytes) {
     let text = this.#decoder.decode(bytes, { stream: true });
+    if (text === '') return;
     // A line feed right after a carriage return that ended the last chunk belongs to that line end.
     if (this.#lastWasCr && text.startsWith('\n')) text = text.slice(1);
-    if (text === '') return;
     this.#lastWasCr = text.endsWith('\r');
     const lines = (this.#rest + text).split(/\r\n|\n|\r/);
     this.#rest = lines.pop();

@@ -32,9 +32,29 @@ impl<T: AsyncRead + AsyncWrite + AsFd + Send + Unpin> Socket for T {}
 pub(crate) struct Seen {
     connections: AtomicUsize,
     heads: Mutex<Vec<String>>,
+    panics: AtomicUsize,
 }
 
-/// The app. It ends with the test, and its scripts with it.
+impl Seen {
+    fn note(&self, head: &[u8]) -> String {
+        let head = String::from_utf8_lossy(head).into_owned();
+        self.heads.lock().push(head.clone());
+        head
+    }
+}
+
+/// Counts the script that holds it, if that panics: to the front it is but an app that went away.
+struct Alarm(Arc<Seen>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panics.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The app. It ends with the test, and its scripts with it; the test fails if one of them panicked.
 pub(crate) struct App {
     /// As in a configuration.
     pub(crate) address: String,
@@ -45,6 +65,11 @@ pub(crate) struct App {
 impl Drop for App {
     fn drop(&mut self) {
         self.task.abort();
+        let panics = self.seen.panics.load(Ordering::SeqCst);
+        assert!(
+            panics == 0 || std::thread::panicking(),
+            "{panics} scripts panicked"
+        );
     }
 }
 
@@ -181,26 +206,33 @@ impl Stage {
 
     fn play(&mut self, io: Box<dyn Socket>) {
         let index = self.seen.connections.fetch_add(1, Ordering::SeqCst);
-        self.playing.spawn((self.script)(Conn {
+        let alarm = Alarm(self.seen.clone());
+        let script = (self.script)(Conn {
             index,
             io,
             rest: Vec::new(),
             seen: self.seen.clone(),
-        }));
+        });
+        self.playing.spawn(async move {
+            let _alarm = alarm;
+            script.await;
+        });
     }
 }
 
 impl Conn {
-    /// The next request head, its empty line included; `None` at the end.
+    /// The next request head, its empty line included; `None` at the end. Whatever comes is seen,
+    /// also when it is no text, or never ends.
     pub(crate) async fn head(&mut self) -> Option<String> {
         loop {
             if let Some(end) = head::end(&self.rest) {
                 let head: Vec<u8> = self.rest.drain(..end).collect();
-                let head = String::from_utf8(head).unwrap();
-                self.seen.heads.lock().push(head.clone());
-                return Some(head);
+                return Some(self.seen.note(&head));
             }
             if self.more().await == 0 {
+                if !self.rest.is_empty() {
+                    self.seen.note(&self.rest);
+                }
                 return None;
             }
         }

@@ -12,7 +12,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use crate::{clock, payload::Stamp};
+use crate::{
+    clock,
+    payload::{self, Stamp},
+};
 
 /// Feeds at most.
 const FEEDS_MAX: usize = 20_000;
@@ -34,6 +37,7 @@ pub struct Feeds {
 pub struct Feed {
     events: broadcast::Sender<Stamp>,
     connections: AtomicU64,
+    channel: u32,
 }
 
 /// One reader's place in a feed; counts as a connection while it lives.
@@ -95,6 +99,7 @@ impl Feeds {
                 Arc::new(Feed {
                     events: broadcast::Sender::new(BACKLOG_EVENTS),
                     connections: AtomicU64::new(0),
+                    channel: payload::channel(path),
                 })
             }))
         };
@@ -115,7 +120,11 @@ impl Feeds {
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         for feed in feeds.values() {
             // Nobody listens: the event is published all the same, that is what a gap is.
-            let _ = feed.events.send(Stamp { seq, sent_ns });
+            let _ = feed.events.send(Stamp {
+                seq,
+                sent_ns,
+                channel: feed.channel,
+            });
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     },
     h2::streams::Streams,
     plan::{Dial, Plan},
-    roster::{Reason, Roster},
+    roster::{COMPLETED, Reason, Roster},
     tally::Protocol,
 };
 
@@ -143,7 +143,7 @@ fn read(
 ) -> Result<(), Reason> {
     match body.feed(bytes, |content| roster.feed(place, content, now_ns)) {
         None => Ok(()),
-        Some(End::Complete) => Err("completed by the server".into()),
+        Some(End::Complete) => Err(COMPLETED.into()),
         Some(End::Malformed) => Err("malformed chunked framing".into()),
     }
 }

@@ -85,40 +85,19 @@ pub struct Options {
 /// Runs the bench.
 ///
 /// # Errors
-/// What kept it from being run, also a server that lets the loop stall; one that does badly otherwise
-/// is no error but an outcome.
+/// What kept it from being run. Once everybody has dialled, whatever the server does is no error but
+/// an outcome, also when it dies or lets the loop stall.
 pub fn run(options: &Options) -> Result<Outcome> {
     let mut bench = Bench::new(options)?;
     let connects = bench.connect()?;
     let mut outcome = Outcome::new(options, connects);
-    if !options.duration.is_zero() {
-        bench.wait_heard()?;
-        bench.publish_for(options.warmup)?;
-        bench.roster.measure(Some(0));
-        bench.idle_ns = 0;
-        let (usage, own) = (bench.usage()?, proc::own_cpu_seconds());
-        let machine = MachineTime::now();
-        let (began_ns, events) = (clock::now_ns(), bench.source.published());
-        bench.publish_for(options.duration)?;
-        bench.roster.pause();
-        let nanos = clock::now_ns() - began_ns;
-        outcome.seconds = Duration::from_nanos(nanos).as_secs_f64();
-        outcome.events = bench.source.published() - events;
-        outcome.server = Server::between(usage, bench.usage()?);
-        let own = proc::own_cpu_seconds() - own;
-        let idle = Duration::from_nanos(bench.idle_ns).as_secs_f64();
-        let load = match options.waiting {
-            Waiting::Sleep => own,
-            Waiting::Spin => outcome.seconds - idle,
-        };
-        let server = outcome.server.map_or(0.0, |server| server.cpu_seconds);
-        let others = MachineTime::now().busy_seconds_since(machine) - own - server;
-        outcome.load_share = load / outcome.seconds;
-        outcome.others_share = others.max(0.0) / outcome.seconds;
-        outcome.upstreams = bench.source.streams();
-    }
-    let target = bench.settle()?;
-    outcome.tally = bench.roster.close(target);
+    let run = if options.duration.is_zero() {
+        Ok(())
+    } else {
+        bench.measure(&mut outcome)
+    };
+    outcome.broken = run.and_then(|()| bench.settle()).err();
+    outcome.tally = bench.roster.close(bench.source.last());
     Ok(outcome)
 }
 
@@ -159,7 +138,7 @@ impl<'a> Bench<'a> {
         let plan = &self.options.plan;
         let dials: Vec<(Dial, usize)> = plan
             .dials(0)
-            .map(|dial| (dial, self.roster.enter(&dial)))
+            .map(|dial| (dial, self.roster.enter(plan, &dial)))
             .collect();
         let lines = (
             Line::new(plan, Protocol::H1)?,
@@ -240,13 +219,42 @@ impl<'a> Bench<'a> {
         ))
     }
 
+    /// Publishes, to warm up and then to measure. A run that breaks leaves `outcome` as it is: there
+    /// is no rate of half a run.
+    fn measure(&mut self, outcome: &mut Outcome) -> Result<()> {
+        let options = self.options;
+        self.wait_heard()?;
+        let streaming = self.roster.streaming();
+        self.roster.count_rounds(Rounds::new(streaming));
+        self.publish_for(options.warmup)?;
+        self.roster.measure(Some(0));
+        self.idle_ns = 0;
+        let (usage, own) = (self.usage()?, proc::own_cpu_seconds());
+        let machine = MachineTime::now();
+        let (began_ns, events) = (clock::now_ns(), self.source.published());
+        self.publish_for(options.duration)?;
+        self.roster.pause();
+        let nanos = clock::now_ns() - began_ns;
+        outcome.server = Server::between(usage, self.usage()?);
+        outcome.seconds = Duration::from_nanos(nanos).as_secs_f64();
+        outcome.events = self.source.published() - events;
+        let own = proc::own_cpu_seconds() - own;
+        let idle = Duration::from_nanos(self.idle_ns).as_secs_f64();
+        let load = match options.waiting {
+            Waiting::Sleep => own,
+            Waiting::Spin => outcome.seconds - idle,
+        };
+        let server = outcome.server.map_or(0.0, |server| server.cpu_seconds);
+        let others = MachineTime::now().busy_seconds_since(machine) - own - server;
+        outcome.load_share = load / outcome.seconds;
+        outcome.others_share = others.max(0.0) / outcome.seconds;
+        outcome.upstreams = self.source.streams();
+        Ok(())
+    }
+
     /// Publishes for a time.
     fn publish_for(&mut self, duration: Duration) -> Result<()> {
         let end_ns = clock::now_ns() + clock::nanos(duration);
-        if self.roster.complete() == 0 {
-            let streaming = self.roster.streaming();
-            self.roster.count_rounds(Rounds::new(streaming));
-        }
         let mut progress = (0, clock::now_ns());
         loop {
             let now_ns = clock::now_ns();
@@ -287,14 +295,13 @@ impl<'a> Bench<'a> {
         Ok(clock::until(self.due_ns).min(TICK))
     }
 
-    /// Waits until everybody has the last event, or the grace is over; says which it is, if any.
-    fn settle(&mut self) -> Result<Option<u64>> {
-        let target = Some(self.source.published()).filter(|last| *last > 0);
+    /// Waits until everybody has the last event, or the grace is over.
+    fn settle(&mut self) -> Result<()> {
         let deadline_ns = clock::now_ns() + clock::nanos(self.options.grace);
-        if let Some(last) = target {
-            self.turn_until(deadline_ns, |bench| bench.roster.has_reached(last))?;
+        match self.source.last() {
+            Some(last) => self.turn_until(deadline_ns, |bench| bench.roster.has_reached(last)),
+            None => Ok(()),
         }
-        Ok(target)
     }
 
     /// Waits for sockets and serves those that are ready.

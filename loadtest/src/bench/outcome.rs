@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde_json::{Map, Value, json};
 
 use super::{Options, Pace, Waiting};
-use crate::{proc::Usage, report::grouped, tally::Tally};
+use crate::{failure::Failure, proc::Usage, report::grouped, tally::Tally};
 
 /// From this share of its core on the load may have been what limited the server.
 const LOAD_BUSY: f64 = 0.90;
@@ -32,6 +32,8 @@ pub struct Outcome {
     pub upstreams: usize,
     /// What the subscribers saw.
     pub tally: Tally,
+    /// Why it could not be run to its end.
+    pub broken: Option<Failure>,
 }
 
 /// Connecting, from the second connection on: the first one made the channel live.
@@ -85,6 +87,7 @@ impl Outcome {
             server: None,
             upstreams: 0,
             tally: Tally::default(),
+            broken: None,
         }
     }
 
@@ -119,9 +122,11 @@ impl Outcome {
         let failures = failures.map(|(why, count)| (format!("connect failed: {why}"), count));
         let ends = total.ends.into_iter();
         let ends = ends.map(|(why, count)| (format!("stream ended: {why}"), count));
+        let broken = self.broken.iter().map(|why| (why.to_string(), 1));
         counts
             .chain(failures)
             .chain(ends)
+            .chain(broken)
             .filter(|(_, count)| *count > 0)
             .collect()
     }

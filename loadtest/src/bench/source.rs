@@ -61,6 +61,12 @@ impl Source {
         self.published
     }
 
+    /// The same, if there was any.
+    #[must_use]
+    pub fn last(&self) -> Option<u64> {
+        Some(self.published).filter(|last| *last > 0)
+    }
+
     /// Publishes the next `count` events, all meant for `sent_ns`.
     ///
     /// # Errors
@@ -71,6 +77,7 @@ impl Source {
             let stamp = Stamp {
                 seq: self.published,
                 sent_ns,
+                channel: 0,
             };
             self.event.clear();
             match &mut self.outlet {
@@ -148,7 +155,12 @@ mod tests {
     fn an_event_has_the_size_that_was_asked_for() {
         for seq in [1, 9, 10, 99_999, 100_000] {
             let mut out = Vec::new();
-            encode(&mut out, Stamp { seq, sent_ns: 1 }, 200);
+            let stamp = Stamp {
+                seq,
+                sent_ns: 1,
+                channel: 0,
+            };
+            encode(&mut out, stamp, 200);
             assert_eq!(out.len(), 200, "{seq}");
         }
     }

@@ -23,7 +23,7 @@ use crate::{
     dial::{Io, reason},
     lane::Lane,
     plan::{Dial, Plan},
-    roster::Reason,
+    roster::{COMPLETED, Reason},
     tally::Protocol,
 };
 
@@ -275,7 +275,7 @@ fn feed(lane: &Lane, place: usize, body: &mut Body, bytes: &[u8]) -> Option<Reas
     let mut roster = lane.roster.borrow_mut();
     let end = body.feed(bytes, |content| roster.feed(place, content, now_ns))?;
     Some(match end {
-        End::Complete => "completed by the server".into(),
+        End::Complete => COMPLETED.into(),
         End::Malformed => "malformed chunked framing".into(),
     })
 }

@@ -20,7 +20,7 @@ use crate::{
     dial::{Io, reason},
     lane::Lane,
     plan::Dial,
-    roster::Reason,
+    roster::{COMPLETED, Reason},
     tally::Protocol,
 };
 
@@ -121,7 +121,7 @@ async fn subscribe(
     }
     drop(permit);
     let rest = poll_fn(|cx| connection.poll(lane, cx, Streams::all_over)).await;
-    rest.err().unwrap_or("completed by the server".into())
+    rest.err().unwrap_or(COMPLETED.into())
 }
 
 /// The places of a dial's subscribers.

@@ -1,10 +1,8 @@
 //! HTTP/2 frames (RFC 9113, section 4), read incrementally: DATA is handed on in slices as it comes,
 //! other frames whole.
 
-/// Largest payload of a frame that is not DATA; we never ask for more than the default.
+/// Largest payload of a frame (RFC 9113, section 4.2): we never ask for more than the default.
 const PAYLOAD_BYTES_MAX: u32 = 16_384;
-/// Largest DATA payload believed: the largest SETTINGS_MAX_FRAME_SIZE there is.
-const DATA_BYTES_MAX: u32 = 1 << 24;
 
 /// Frame types.
 pub mod kind {
@@ -70,6 +68,18 @@ pub enum Piece<'a> {
         /// Payload.
         payload: &'a [u8],
     },
+}
+
+impl Piece<'_> {
+    /// True when it goes on with the header block of a stream: nothing else may stand before the end
+    /// of one (RFC 9113, section 6.10).
+    #[must_use]
+    pub fn continues(&self, block_of: u32) -> bool {
+        match self {
+            Self::Frame { kind, stream, .. } => (*kind, *stream) == (kind::CONTINUATION, block_of),
+            Self::Data { .. } | Self::DataEnd { .. } => false,
+        }
+    }
 }
 
 /// The peer broke the framing.
@@ -254,15 +264,14 @@ impl Head {
 
     /// Checks the length; DATA gets a reader of its own.
     fn check(self) -> Result<Option<Data>, Malformed> {
-        let padded = self.flags & flag::PADDED != 0;
-        if self.kind != kind::DATA {
-            return if self.length > PAYLOAD_BYTES_MAX {
-                Err(Malformed)
-            } else {
-                Ok(None)
-            };
+        if self.length > PAYLOAD_BYTES_MAX {
+            return Err(Malformed);
         }
-        if self.length > DATA_BYTES_MAX || self.stream == 0 || (padded && self.length == 0) {
+        if self.kind != kind::DATA {
+            return Ok(None);
+        }
+        let padded = self.flags & flag::PADDED != 0;
+        if self.stream == 0 || (padded && self.length == 0) {
             return Err(Malformed);
         }
         Ok(Some(Data {
@@ -359,11 +368,12 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_malformed() {
-        let cases: [&[u8]; 4] = [
+        let cases: [&[u8]; 5] = [
             &frame(kind::DATA, flag::PADDED, 3, b"\x04abc"),
             &frame(kind::DATA, flag::PADDED, 3, b""),
             &frame(kind::DATA, 0, 0, b"x"),
             &[0x00, 0x40, 0x01, kind::PING, 0, 0, 0, 0, 0],
+            &[0x00, 0x40, 0x01, kind::DATA, 0, 0, 0, 0, 1],
         ];
         for bytes in cases {
             assert_eq!(read(&[bytes]), Err(Malformed), "{bytes:x?}");

@@ -76,6 +76,18 @@ pub fn status(mut block: &[u8]) -> Option<u16> {
     }
 }
 
+/// True when a response header block has the content type of an event stream. It stands there as a
+/// literal, since neither table has it: as it is, or in Huffman code.
+#[must_use]
+pub fn is_event_stream(block: &[u8]) -> bool {
+    /// The whole bytes of the code; parameters may follow, so the last bits say nothing.
+    const CODED: [u8; 11] = [
+        0x49, 0x7c, 0xa5, 0x82, 0xf7, 0x2d, 0x49, 0x59, 0x09, 0xb0, 0xa3,
+    ];
+    let has = |value: &[u8]| memchr::memmem::find(block, value).is_some();
+    has(b"text/event-stream") || has(&CODED)
+}
+
 fn status_value(bytes: &[u8]) -> Option<u16> {
     let &first = bytes.first()?;
     let (len, rest) = take_integer(bytes, 0x7f)?;

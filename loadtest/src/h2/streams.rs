@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     plan::Plan,
-    roster::{Reason, Roster},
+    roster::{COMPLETED, Reason, Roster},
 };
 
 /// Our window per stream; credit is given back when half of it is used.
@@ -172,6 +172,11 @@ impl Streams {
         roster: &mut Roster,
         out: &mut Vec<u8>,
     ) -> Result<(), Reason> {
+        if let Some(block) = &self.block
+            && !piece.continues(block.stream)
+        {
+            return Err("frame inside a header block".into());
+        }
         match piece {
             Piece::Data { stream, bytes } => {
                 let (place, _) = self.stream(stream)?;
@@ -187,7 +192,7 @@ impl Streams {
             } => {
                 self.give_back(stream, flow_bytes, end_stream, out)?;
                 if end_stream {
-                    self.end(stream, &"completed by the server".into(), roster)?;
+                    self.end(stream, &COMPLETED.into(), roster)?;
                 }
             }
             Piece::Frame {
@@ -250,6 +255,9 @@ impl Streams {
         if stream.phase == Phase::Asked {
             match hpack::status(&bytes) {
                 Some(100..200) => return Ok(()),
+                Some(200) if !hpack::is_event_stream(&bytes) => {
+                    self.end(id, &"200 without an event stream".into(), roster)?;
+                }
                 Some(200) => {
                     stream.phase = Phase::Open;
                     self.unanswered -= 1;
@@ -260,7 +268,7 @@ impl Streams {
             }
         }
         if end_stream {
-            self.end(id, &"completed by the server".into(), roster)?;
+            self.end(id, &COMPLETED.into(), roster)?;
         }
         Ok(())
     }
@@ -275,7 +283,8 @@ impl Streams {
         Ok(())
     }
 
-    /// Flow control: returns credit in large steps.
+    /// Flow control: returns credit in large steps, long before a window closes. (So whether a server
+    /// keeps to its windows cannot be told here.)
     fn give_back(
         &mut self,
         id: u32,
@@ -357,7 +366,10 @@ fn error_name(code: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{plan::Dial, tally::Protocol, wire::scanner::Expect};
+    use crate::wire::scanner::Expect;
+
+    /// Status 200 and the content type of a stream.
+    const OPENED: &[u8] = b"\x88\x0f\x10\x11text/event-stream";
 
     struct Rig {
         streams: Streams,
@@ -367,14 +379,15 @@ mod tests {
 
     impl Rig {
         fn new(count: u32) -> Self {
-            let mut roster = Roster::new(Expect::Any);
-            let after = std::time::Duration::ZERO;
-            roster.enter(&Dial {
-                protocol: Protocol::H2,
-                index: 0,
-                subscribers: count,
-                after,
-            });
+            let plan = Plan {
+                h2: count,
+                expect: Expect::Any,
+                ..Plan::new("http://a/".parse().unwrap())
+            };
+            let mut roster = Roster::of(&plan);
+            for dial in plan.dials(0) {
+                roster.enter(&plan, &dial);
+            }
             Self {
                 streams: Streams::new(0, count, 0),
                 roster,
@@ -393,7 +406,7 @@ mod tests {
     #[test]
     fn answers_ends_and_resets_are_told_apart() {
         let mut rig = Rig::new(4);
-        rig.feed(kind::HEADERS, flag::END_HEADERS, 1, &[0x88])
+        rig.feed(kind::HEADERS, flag::END_HEADERS, 1, OPENED)
             .unwrap();
         rig.feed(kind::HEADERS, 0, 3, b"\x48\x03").unwrap();
         rig.feed(kind::CONTINUATION, flag::END_HEADERS, 3, b"103")
@@ -403,7 +416,7 @@ mod tests {
         rig.feed(kind::RST_STREAM, 0, 5, &7_u32.to_be_bytes())
             .unwrap();
         assert!(!rig.streams.all_answered());
-        rig.feed(kind::HEADERS, flag::END_HEADERS, 7, &[0x88])
+        rig.feed(kind::HEADERS, flag::END_HEADERS, 7, OPENED)
             .unwrap();
         assert!(rig.streams.all_answered());
         rig.feed(kind::DATA, 0, 7, b"data: x\n\n").unwrap();
@@ -419,13 +432,13 @@ mod tests {
         assert_eq!((counts.connected, counts.delivered), (2, 1));
         let failures: Vec<&str> = counts.failures.keys().map(String::as_str).collect();
         assert_eq!(failures, ["RST_STREAM REFUSED_STREAM", "status 503"]);
-        assert_eq!(counts.ends["completed by the server"], 1);
+        assert_eq!(counts.ends[COMPLETED], 1);
     }
 
     #[test]
     fn credit_is_given_back_before_a_window_closes() {
         let mut rig = Rig::new(1);
-        rig.feed(kind::HEADERS, flag::END_HEADERS, 1, &[0x88])
+        rig.feed(kind::HEADERS, flag::END_HEADERS, 1, OPENED)
             .unwrap();
         let data = [b'\n'; 16_384];
         for _ in 0..STREAM_WINDOW_BYTES / 2 / 16_384 {
@@ -448,6 +461,38 @@ mod tests {
         frame::write(&mut expected, kind::SETTINGS, flag::ACK, 0, b"");
         frame::write(&mut expected, kind::PING, flag::ACK, 0, b"12345678");
         assert_eq!(rig.out, expected);
+    }
+
+    #[test]
+    fn a_200_that_is_no_stream_is_a_failure() {
+        let mut rig = Rig::new(1);
+        rig.feed(
+            kind::HEADERS,
+            flag::END_HEADERS,
+            1,
+            b"\x88\x0f\x10\x09text/html",
+        )
+        .unwrap();
+        let counts = &rig.roster.tally().h2;
+        assert_eq!(counts.failures["200 without an event stream"], 1);
+        assert_eq!(counts.connected, 0);
+    }
+
+    #[test]
+    fn nothing_stands_inside_a_header_block() {
+        let (end, whole) = (flag::END_HEADERS, kind::CONTINUATION);
+        for (kind, stream, is_right) in [
+            (whole, 1, true),
+            (whole, 3, false),
+            (kind::HEADERS, 1, false),
+            (kind::DATA, 1, false),
+            (kind::PING, 0, false),
+        ] {
+            let mut rig = Rig::new(2);
+            rig.feed(kind::HEADERS, 0, 1, OPENED).unwrap();
+            let fed = rig.feed(kind, end, stream, b"");
+            assert_eq!(fed.is_ok(), is_right, "{kind} on {stream}: {fed:?}");
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ const OTHERS_MAX: f64 = 0.1;
 pub struct Args {
     /// Folder of the results: a folder per shape, in it `server-number.json`.
     pub results: PathBuf,
+    /// Judge only these shapes, and not what earlier sittings left there.
+    pub shapes: Vec<String>,
     /// Write the table as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -88,12 +90,12 @@ pub struct Medians {
 }
 
 impl Ratios {
-    /// Reads a folder of results.
+    /// Reads the results of these shapes in a folder; of all shapes, if none is named.
     ///
     /// # Errors
-    /// When it cannot be read, or a result is not one.
-    pub fn read(folder: &std::path::Path) -> Result<Self> {
-        Ok(Self::of(&Results::read(folder)?))
+    /// When they cannot be read, or a result is not one.
+    pub fn read(folder: &std::path::Path, shapes: &[String]) -> Result<Self> {
+        Ok(Self::of(&Results::read(folder, shapes)?))
     }
 
     /// Holds results against the bars.
@@ -240,5 +242,17 @@ mod tests {
             &serde_json::json!({ "requests_per_second": 1 }),
         );
         assert!(!Ratios::of(&results).is_pass());
+
+        // A run that broke has no figures: the median of the others is not all there is to say.
+        let mut results = Results::default();
+        let good = serde_json::json!({ "server_rss_bytes": 1e9, "connected": 1e6,
+            "latency_p99_ms": 1.0, "faults": {} });
+        results.add("million", "sidestream", 1, &good);
+        assert!(Ratios::of(&results).is_pass());
+        let broken = serde_json::json!({ "faults": { "not run": 1 } });
+        results.add("million", "sidestream", 2, &broken);
+        let ratios = Ratios::of(&results);
+        assert_eq!(ratios.faults, ["million, sidestream, run 2: not run 1"]);
+        assert!(!ratios.is_pass());
     }
 }

@@ -1,6 +1,10 @@
 //! The result files of a sitting: flat JSON objects, one for each run of a server in a shape.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
@@ -19,13 +23,17 @@ struct Run {
 }
 
 impl Results {
-    /// Reads `shape/server-number.json` of a folder.
+    /// Reads `shape/server-number.json` of a folder, for these shapes; for all, if none is named.
     ///
     /// # Errors
-    /// When a folder or file cannot be read.
-    pub fn read(folder: &Path) -> Result<Self> {
+    /// When a folder or file cannot be read, or a shape has no results.
+    pub fn read(folder: &Path, shapes: &[String]) -> Result<Self> {
         let mut results = Self::default();
-        for shape in entries(folder)?.iter().filter(|path| path.is_dir()) {
+        let wanted = |path: &&PathBuf| {
+            let named = || shapes.iter().any(|shape| shape == name(path));
+            path.is_dir() && (shapes.is_empty() || named())
+        };
+        for shape in entries(folder)?.iter().filter(wanted) {
             for file in entries(shape)? {
                 let Some((server, number)) = name(&file)
                     .strip_suffix(".json")
@@ -40,9 +48,12 @@ impl Results {
                 results.add(name(shape), server, number, &json);
             }
         }
+        let folder = folder.display();
         if results.0.is_empty() {
-            let folder = folder.display();
             return Err(Failure::new(format!("no results in {folder}")));
+        }
+        if let Some(shape) = shapes.iter().find(|shape| !results.has_shape(shape)) {
+            return Err(Failure::new(format!("no results of {shape} in {folder}")));
         }
         Ok(results)
     }
@@ -144,7 +155,7 @@ pub fn median(sorted: &[f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-fn entries(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let what = format!("read {}", folder.display());
     let entries = fs::read_dir(folder).doing(&what)?;
     entries
@@ -193,7 +204,7 @@ mod tests {
         ] {
             fs::write(shape.join(file), text).unwrap();
         }
-        let results = Results::read(folder.path()).unwrap();
+        let results = Results::read(folder.path(), &[]).unwrap();
         let rates = BTreeMap::from([(2, 10.0), (11, 20.0)]);
         assert_eq!(results.figure("paced", "floor-event", "rate"), rates);
         let fault = "paced, floor-event, run 11: lost 3";
@@ -201,6 +212,22 @@ mod tests {
         assert!(results.faults(|server| server == "floor").is_empty());
         let [medians] = results.medians().try_into().unwrap();
         assert_eq!((medians.runs, medians.figures["rate"]), (2, 15.0));
-        assert!(Results::read(&shape).is_err());
+        assert!(Results::read(&shape, &[]).is_err());
+
+        let other = folder.path().join("pass");
+        fs::create_dir(&other).unwrap();
+        fs::write(
+            other.join("sidestream-1.json"),
+            r#"{"faults": {"lost": 1}}"#,
+        )
+        .unwrap();
+        let read = |shapes: &[&str]| {
+            let shapes: Vec<String> = shapes.iter().map(|&shape| shape.to_owned()).collect();
+            Results::read(folder.path(), &shapes)
+        };
+        let all = |_: &str| true;
+        assert_eq!(read(&["paced"]).unwrap().faults(all), [fault]);
+        assert_eq!(read(&[]).unwrap().faults(all).len(), 2);
+        assert!(read(&["paced", "idle"]).is_err());
     }
 }

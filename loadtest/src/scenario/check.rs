@@ -1,6 +1,11 @@
 //! What must hold of a scenario beyond the form of its file.
 
-use super::file::{Action, Event, Group, Kind, Scenario};
+use std::time::Duration;
+
+use super::{
+    file::{Action, Event, Group, Kind, Scenario},
+    units::Time,
+};
 use crate::failure::{Failure, Result};
 
 impl Scenario {
@@ -47,6 +52,41 @@ impl Scenario {
             event
                 .check(self)
                 .map_err(|what| Failure::new(format!("events[{at}]: {what}")))?;
+        }
+        self.check_absences()
+    }
+
+    /// Who is away comes back within the hold, and nothing is done to it before.
+    fn check_absences(&self) -> Result<()> {
+        let times =
+            |(number, event)| Event::times(event, self.hold).map(move |at| (at, number, event));
+        let mut all: Vec<(Duration, usize, &Event)> =
+            self.events.iter().enumerate().flat_map(times).collect();
+        all.sort_by_key(|(at, number, _)| (*at, *number));
+        let (mut app, mut server) = (None, None);
+        for (at, number, event) in all {
+            let back = if event.action.is_of_server() {
+                &mut server
+            } else {
+                &mut app
+            };
+            let name = event.action.name();
+            let wrong = |what: String| {
+                let at = Time(at);
+                Err(Failure::new(format!(
+                    "events[{number}]: {name} at {at} {what}"
+                )))
+            };
+            if let Some(back) = back.filter(|back| at <= *back) {
+                return wrong(format!("finds it away until {}", Time(back)));
+            }
+            let Some(down) = event.down else { continue };
+            if at + down.0 >= self.hold.0 {
+                return wrong(format!(
+                    "and down for {down}: not back before the hold is over"
+                ));
+            }
+            *back = Some(at + down.0);
         }
         Ok(())
     }
@@ -107,6 +147,10 @@ impl Event {
                 (false, true) if key != "successor" => return Err(format!("{name} needs `{key}`")),
                 _ => {}
             }
+        }
+        if self.action == Action::RestartApp && scenario.publisher.outstanding.is_some() {
+            // Where the next publisher is to go on is known by the rate.
+            return Err(format!("{name} needs `publisher.rate`, not `outstanding`"));
         }
         Ok(())
     }
@@ -216,6 +260,26 @@ thresholds:
                 "hold: 5s",
                 "hold: 5s\nevents: [{at: 1s, do: explode}]",
                 "unknown variant `explode`",
+            ),
+            (
+                "hold: 5s",
+                "hold: 5s\nevents: [{at: 3s, do: restart-app, down: 2s}]",
+                "events[0]: restart-app at 3s and down for 2s: not back before",
+            ),
+            (
+                "hold: 5s",
+                "hold: 5s\nevents: [{at: 1s, do: restart-server, down: 1s, every: 1s}]",
+                "events[0]: restart-server at 2s finds it away until 2s",
+            ),
+            (
+                "hold: 5s",
+                "hold: 5s\nevents: [{at: 1s, do: restart-app, down: 2s}, {at: 2s, do: cut-app}]",
+                "events[1]: cut-app at 2s finds it away until 3s",
+            ),
+            (
+                "hold: 5s",
+                "hold: 5s\npublisher: {outstanding: 9}\nevents: [{at: 1s, do: restart-app, down: 1s}]",
+                "restart-app needs `publisher.rate`",
             ),
             (
                 "hold: 5s",

@@ -115,17 +115,11 @@ fn joins(scenario: &Scenario, group: usize) -> Option<Duration> {
 
 /// All times at which events happen, repetitions included, the first one last.
 fn due(scenario: &Scenario) -> Vec<Due> {
-    let hold = scenario.hold.0.as_secs_f64();
     let times = |(number, event): (usize, &Event)| {
-        let (first, every) = (event.at.0.as_secs_f64(), event.every);
-        let step = every.map(|every| every.0.as_secs_f64());
-        std::iter::successors(Some(first), move |at| step.map(|step| at + step))
-            .take_while(move |at| *at < hold)
-            .map(move |at| Due {
-                at,
-                what: What::Event(number),
-            })
-            .collect::<Vec<_>>()
+        event.times(scenario.hold).map(move |at| Due {
+            at: at.as_secs_f64(),
+            what: What::Event(number),
+        })
     };
     let mut due: Vec<Due> = scenario.events.iter().enumerate().flat_map(times).collect();
     due.sort_by(|one, other| other.at.total_cmp(&one.at));
@@ -152,7 +146,10 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
         }
         let clients = self.start_requests()?;
         self.hold().await?;
-        self.run.answers = clients.map(Clients::stop);
+        self.run.answers = match clients {
+            Some(clients) => Some(clients.stop().await),
+            None => None,
+        };
         self.sample();
         self.run.hold_to = self.now();
 
@@ -246,7 +243,8 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
         let before = self.look(Duration::ZERO).await?.delivered;
         loop {
             let elapsed = self.now() - self.run.hold_from;
-            if elapsed >= hold {
+            // What was late, or away a moment longer, is waited for.
+            if elapsed >= hold && self.due.is_empty() {
                 return Ok(());
             }
             let now = self.look(watch).await?;
@@ -272,7 +270,7 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
         let reached = delivered / self.scenario.count().max(1);
         let under_way = self.asked.saturating_sub(reached);
         let wanted = u64::from(outstanding).saturating_sub(under_way);
-        if let (Some(publisher), 1..) = (&self.stage.publisher, wanted) {
+        if let (Some(publisher), 1..) = (&mut self.stage.publisher, wanted) {
             publisher.burst(wanted).await?;
             self.asked += wanted;
         }

@@ -165,10 +165,7 @@ fn recovery(run: &Run) -> Option<f64> {
 pub(super) fn drain(run: &mut Run, drained: Option<Drained>) {
     let Some(drained) = drained else { return };
     set(run, "drain_seconds", drained.seconds);
-    if !drained.clean {
-        run.warnings
-            .push("the drained server did not end with exit code 0".to_owned());
-    }
+    set(run, "drain_clean", f64::from(u8::from(drained.clean)));
     let began = run.moments.iter().find(|moment| moment.what == "drain");
     #[expect(
         clippy::cast_possible_truncation,
@@ -257,16 +254,20 @@ mod tests {
 
     #[test]
     fn an_even_drain_has_a_ratio_of_one() {
-        let ratio = |ended: &[u64]| {
+        let drained = |ended: &[u64], clean| {
             let changes: Vec<(u64, u64)> = ended.iter().map(|ended| (0, *ended)).collect();
             let mut run = run(&changes, &[(1.0, "drain")]);
             let drained = Drained {
                 seconds: 4.0,
-                clean: true,
+                clean,
             };
             super::drain(&mut run, Some(drained));
-            run.figures.get("drain_peak_ratio").copied()
+            run.figures
         };
+        for (clean, expected) in [(true, 1.0), (false, 0.0)] {
+            assert_eq!(drained(&[0, 5], clean)["drain_clean"], expected);
+        }
+        let ratio = |ended: &[u64]| drained(ended, true).get("drain_peak_ratio").copied();
         assert_eq!(ratio(&[0, 5, 5, 5, 0]), Some(1.0));
         assert_eq!(ratio(&[0, 0, 2, 2, 8, 0]), Some(2.0));
         // What ended before is not of the drain.

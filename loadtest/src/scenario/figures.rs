@@ -62,7 +62,10 @@ pub const ALL: &[Figure] = &[
     lower("torn", "events that differ from what was published"),
     lower("faulty_subscribers", "subscribers with any of these"),
     plain("gaps", "gaps that were announced, all subscribers together"),
-    plain("gaps_per_subscriber", "the same, for each subscriber"),
+    plain(
+        "gaps_per_subscriber",
+        "the same, of the subscriber that was told most of them",
+    ),
     lower("not_connected", "subscribers that never got a stream"),
     lower(
         "ended",
@@ -71,6 +74,10 @@ pub const ALL: &[Figure] = &[
     plain(
         "ended_expectedly",
         "the same, of subscribers for whom it was to be expected",
+    ),
+    plain(
+        "ended_slow",
+        "streams that the server says it ended because their reader was too slow",
     ),
     lower("refused", "attempts that got no stream and were repeated"),
     lower("absent", "subscribers without a stream at the end"),
@@ -126,7 +133,16 @@ pub const ALL: &[Figure] = &[
         "recovery_seconds",
         "from the last event of the run until all streams were back",
     ),
+    plain(
+        "reloads_applied",
+        "changed configuration files that the server took",
+    ),
+    plain("reloads_rejected", "those that it did not take"),
     lower("drain_seconds", "from SIGTERM to the end of the process"),
+    higher(
+        "drain_clean",
+        "1 when that process ended with exit code 0, otherwise 0",
+    ),
     lower(
         "drain_peak_ratio",
         "streams closed in the busiest second, to an even share",

@@ -1,6 +1,6 @@
 //! A scenario as it stands in its YAML file, read and checked.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
@@ -216,6 +216,15 @@ impl Group {
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or(self.protocol.name())
+    }
+}
+
+impl Event {
+    /// The times at which it happens within `hold`.
+    pub fn times(&self, hold: Time) -> impl Iterator<Item = Duration> + use<> {
+        let every = self.every;
+        std::iter::successors(Some(self.at.0), move |at| every.map(|every| *at + every.0))
+            .take_while(move |at| *at < hold.0)
     }
 }
 

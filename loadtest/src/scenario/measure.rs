@@ -63,6 +63,37 @@ pub fn complete(run: &mut Run, measured: &Measured<'_>) {
     course::over_time(run);
     course::drain(run, measured.drained);
     beside(run, measured);
+    told_by_server(run);
+}
+
+/// What only the server knows; nothing where it has no metrics.
+fn told_by_server(run: &mut Run) {
+    if run.metrics.is_empty() {
+        return;
+    }
+    let sum = |counter: &str, labels: &[&str]| -> f64 {
+        let is_one = |name: &str| {
+            let rest = name
+                .strip_prefix("sidestream_")
+                .and_then(|name| name.strip_prefix(counter));
+            rest.is_some_and(|rest| labels.iter().any(|label| rest.contains(label)))
+        };
+        let samples = run.metrics.iter().filter(|(name, _)| is_one(name));
+        samples.map(|(_, value)| value).sum()
+    };
+    let reloads = "config_reloads_total{";
+    let applied = ["outcome=\"applied\"", "outcome=\"restart_needed\""];
+    let figures = [
+        ("reloads_applied", sum(reloads, &applied)),
+        ("reloads_rejected", sum(reloads, &["outcome=\"rejected\""])),
+        (
+            "ended_slow",
+            sum("subscribers_ended_total{", &["reason=\"slow\""]),
+        ),
+    ];
+    for (name, value) in figures {
+        set(run, name, value);
+    }
 }
 
 pub(super) fn set(run: &mut Run, name: &'static str, value: f64) {
@@ -91,6 +122,7 @@ fn correctness(run: &mut Run, total: &Counts) {
         ("torn", total.torn),
         ("faulty_subscribers", total.faulty),
         ("gaps", total.gaps),
+        ("gaps_per_subscriber", total.gaps_max),
         (
             "not_connected",
             total.wanted.saturating_sub(total.connected),
@@ -101,9 +133,6 @@ fn correctness(run: &mut Run, total: &Counts) {
     ];
     for (name, count) in counts {
         set(run, name, number(count));
-    }
-    if let Some(each) = ratio(number(total.gaps), number(total.wanted)) {
-        set(run, "gaps_per_subscriber", each);
     }
 }
 
@@ -211,5 +240,50 @@ fn beside(run: &mut Run, measured: &Measured<'_>) {
             "the machine was {:.0} % busy: load and server took each other's time",
             busy * 100.0
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_tells_of_reloads_and_slow_readers() {
+        let mut run = Run::default();
+        told_by_server(&mut run);
+        assert!(run.figures.is_empty(), "nobody was asked");
+        run.metrics = [
+            ("sidestream_config_reloads_total{outcome=\"applied\"}", 3.0),
+            (
+                "sidestream_config_reloads_total{outcome=\"restart_needed\"}",
+                1.0,
+            ),
+            (
+                "sidestream_subscribers_ended_total{route=\"a\",reason=\"slow\"}",
+                5.0,
+            ),
+            (
+                "sidestream_subscribers_ended_total{route=\"b\",reason=\"slow\"}",
+                2.0,
+            ),
+            (
+                "sidestream_subscribers_ended_total{route=\"a\",reason=\"age\"}",
+                9.0,
+            ),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        told_by_server(&mut run);
+        let figures: Vec<(&str, f64)> = run
+            .figures
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+            .collect();
+        let expected = [
+            ("ended_slow", 7.0),
+            ("reloads_applied", 4.0),
+            ("reloads_rejected", 0.0),
+        ];
+        assert_eq!(figures, expected);
     }
 }

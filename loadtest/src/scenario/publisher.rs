@@ -31,6 +31,8 @@ pub struct Publisher {
     /// Where it listens.
     pub address: SocketAddr,
     log: PathBuf,
+    /// Events that were asked for beside the rate.
+    burst: u64,
 }
 
 impl Publisher {
@@ -47,6 +49,7 @@ impl Publisher {
             what,
             address,
             log,
+            burst: 0,
         })
     }
 
@@ -76,7 +79,8 @@ impl Publisher {
     ///
     /// # Errors
     /// When it does not answer.
-    pub async fn burst(&self, events: u64) -> Result<()> {
+    pub async fn burst(&mut self, events: u64) -> Result<()> {
+        self.burst += events;
         self.post(&format!("/burst?n={events}")).await
     }
 
@@ -88,14 +92,14 @@ impl Publisher {
         let seq = published(&self.stats().await?);
         self.process.kill().await?;
         // It may have published a little since it was asked. Two seconds are far more than enough,
-        // and what nobody published was announced as missed all the same.
+        // and so is every burst once more; what nobody published is announced as missed all the same.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a rate is positive and bounded"
         )]
         let margin = (self.what.rate * 2.0).ceil() as u64;
-        Ok(seq + margin)
+        Ok(seq + margin + std::mem::take(&mut self.burst))
     }
 
     /// Starts one in the place of one that was killed, which goes on behind `seq`.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::JoinHandle,
+    sync::watch,
+    task::JoinSet,
 };
 
 use super::file;
@@ -36,7 +37,8 @@ pub struct Answers {
 
 /// Clients at work; dropping them ends them.
 pub struct Clients {
-    tasks: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
     answers: Arc<Mutex<Answers>>,
 }
 
@@ -60,37 +62,42 @@ impl Clients {
         let each = Duration::from_secs_f64(1.0 / what.per_second);
         let now_ns = clock::now_ns();
         let answers = Arc::new(Mutex::new(Answers::default()));
-        let client = |number: u32| {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for number in 0..what.connections {
             let client = Client {
                 address,
                 request: request.clone(),
                 first_ns: now_ns + clock::nanos(each) * u64::from(number),
                 interval_ns: clock::nanos(each) * u64::from(what.connections),
             };
-            tokio::spawn(ask(client, Arc::clone(&answers)))
-        };
+            tasks.spawn(ask(client, stopped.clone(), Arc::clone(&answers)));
+        }
         Ok(Self {
-            tasks: (0..what.connections).map(client).collect(),
+            tasks,
+            stop,
             answers,
         })
     }
 
-    /// Ends them.
-    #[must_use]
-    pub fn stop(self) -> Answers {
-        for task in &self.tasks {
-            task.abort();
-        }
+    /// Ends them, each with the answer that it waits for: one that never comes is a failure.
+    pub async fn stop(self) -> Answers {
+        self.stop.send_replace(true);
+        self.tasks.join_all().await;
         std::mem::take(&mut *self.answers.lock())
     }
 }
 
 /// One client: a request at each of its times, on a connection that is kept while it can be.
-async fn ask(client: Client, answers: Arc<Mutex<Answers>>) {
+async fn ask(client: Client, mut stopped: watch::Receiver<bool>, answers: Arc<Mutex<Answers>>) {
     let mut kept = None;
     let mut due_ns = client.first_ns;
     loop {
-        tokio::time::sleep(clock::until(due_ns)).await;
+        tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = tokio::time::sleep(clock::until(due_ns)) => {}
+        }
         let asked = tokio::time::timeout(ANSWER_MAX, exchange(&client, &mut kept)).await;
         let failure = match asked {
             Ok(Ok(200)) => None,

@@ -216,15 +216,23 @@ mod tests {
         (all, scanner)
     }
 
+    fn stamp(seq: u64) -> Stamp {
+        Stamp {
+            seq,
+            sent_ns: 5,
+            channel: 0,
+        }
+    }
+
     fn payload(seq: u64) -> String {
         let mut data = Vec::new();
-        payload::encode(&mut data, Stamp { seq, sent_ns: 5 }, 120);
+        payload::encode(&mut data, stamp(seq), 120);
         String::from_utf8(data).unwrap()
     }
 
     fn message(seq: u64, id: Option<u64>) -> Found {
         Found::Message {
-            stamp: Some(Stamp { seq, sent_ns: 5 }),
+            stamp: Some(stamp(seq)),
             id,
         }
     }

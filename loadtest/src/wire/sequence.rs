@@ -10,6 +10,7 @@ pub struct Sequence {
     last: u64,
     seen: bool,
     gap_announced: bool,
+    gaps: u32,
     holes: Option<Box<Holes>>,
 }
 
@@ -47,6 +48,7 @@ impl Sequence {
                 first: number,
                 last: number,
                 seen: true,
+                gaps: self.gaps,
                 ..Self::default()
             };
             return Step::Next;
@@ -77,6 +79,13 @@ impl Sequence {
     /// The server announced a gap: the next jump is not a silent loss.
     pub fn announce_gap(&mut self) {
         self.gap_announced = true;
+        self.gaps += 1;
+    }
+
+    /// Gaps that were announced so far.
+    #[must_use]
+    pub fn gaps(&self) -> u32 {
+        self.gaps
     }
 
     /// The number that should arrive next.
@@ -116,38 +125,45 @@ impl Sequence {
     }
 
     fn remember(&mut self, hole: Hole) {
-        let Holes(holes) = self.holes.get_or_insert_default().as_mut();
-        if holes.len() == HOLES_MAX {
-            holes.remove(0);
-        }
-        holes.push(hole);
+        let holes = self.holes.get_or_insert_default();
+        holes.0.push(hole);
+        holes.bound();
     }
 
     /// Fills a hole with `number`; false when there is none.
     fn fill(&mut self, number: u64) -> bool {
-        let Some(Holes(holes)) = self.holes.as_deref_mut() else {
+        self.holes
+            .as_deref_mut()
+            .is_some_and(|holes| holes.fill(number))
+    }
+}
+
+impl Holes {
+    /// As [`Sequence::fill`]. What is left of a hole stays in its place.
+    fn fill(&mut self, number: u64) -> bool {
+        let has = |hole: &Hole| (hole.from..=hole.to).contains(&number);
+        let Some(at) = self.0.iter().position(has) else {
             return false;
         };
-        let Some(at) = holes
-            .iter()
-            .position(|hole| (hole.from..=hole.to).contains(&number))
-        else {
-            return false;
-        };
-        let hole = holes.swap_remove(at);
-        if hole.from < number {
-            holes.push(Hole {
-                from: hole.from,
-                to: number - 1,
-            });
-        }
-        if number < hole.to {
-            holes.push(Hole {
-                from: number + 1,
-                to: hole.to,
-            });
-        }
+        let Hole { from, to } = self.0.remove(at);
+        let before = (from < number).then(|| Hole {
+            from,
+            to: number - 1,
+        });
+        let after = (number < to).then(|| Hole {
+            from: number + 1,
+            to,
+        });
+        self.0.splice(at..at, before.into_iter().chain(after));
+        self.bound();
         true
+    }
+
+    /// Forgets the oldest when there is one too many.
+    fn bound(&mut self) {
+        if self.0.len() > HOLES_MAX {
+            self.0.remove(0);
+        }
     }
 }
 
@@ -208,13 +224,28 @@ mod tests {
     #[test]
     fn memory_for_holes_is_bounded() {
         let mut sequence = Sequence::default();
-        for number in 0..1_000 {
-            sequence.arrive(number * 2);
+        let holes = |sequence: &Sequence| {
+            let holes = sequence.holes.as_ref().unwrap();
+            let oldest_first = holes.0.is_sorted_by(|one, other| one.to < other.from);
+            assert!(oldest_first, "{holes:?}");
+            holes.0.len()
+        };
+        // As many holes as are remembered, each of three numbers.
+        for number in 0..=HOLES_MAX as u64 {
+            sequence.arrive(number * 4);
         }
-        assert_eq!(
-            sequence.holes.as_ref().map(|holes| holes.0.len()),
-            Some(HOLES_MAX)
-        );
+        assert_eq!(holes(&sequence), HOLES_MAX);
+        // The middle of one: it becomes two, and the oldest is forgotten.
+        assert_eq!(sequence.arrive(4 * 30 + 2), Late);
+        assert_eq!(holes(&sequence), HOLES_MAX);
+        assert_eq!(sequence.arrive(1), Double);
+        assert_eq!(sequence.arrive(4 * 30 + 1), Late);
+        assert_eq!(holes(&sequence), HOLES_MAX - 1);
+        for number in 1_000..2_000 {
+            sequence.arrive(number * 2);
+            assert!(holes(&sequence) <= HOLES_MAX);
+        }
+        assert_eq!(holes(&sequence), HOLES_MAX);
         assert!(size_of::<Sequence>() <= 32);
     }
 }

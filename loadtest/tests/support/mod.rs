@@ -27,6 +27,7 @@ pub(crate) fn event(seq: u64) -> Vec<u8> {
         Stamp {
             seq,
             sent_ns: clock::now_ns(),
+            channel: 0,
         },
         120,
     );

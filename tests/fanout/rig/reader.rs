@@ -277,13 +277,15 @@ impl Reader {
         data
     }
 
-    /// Everything up to the end, and how it ends.
+    /// Everything up to the end, and how it ends: what is whole does not end inside a block.
     pub(crate) async fn rest(&mut self) -> (Vec<Item>, End) {
         let mut items = Vec::new();
         while let Some(item) = self.next().await {
             items.push(item);
         }
-        (items, self.ended.unwrap())
+        let end = self.ended.unwrap();
+        assert!(end == End::Cut || self.is_between(), "{:?}", self.decoder);
+        (items, end)
     }
 
     /// The rest holds no event; how it ends.
