@@ -314,6 +314,7 @@ snapshot!(
     "log: {filter: 'a=b=c'}",
     "threads: 0",
     "ids_key: too short",
+    "ids_key: 1234567890123456",
     "threads: 5000",
 );
 
