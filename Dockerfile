@@ -4,8 +4,9 @@
 #
 #   docker build --build-arg REVISION="$(git rev-parse HEAD)" --tag sidestream:0.1.0 .
 #
-# The same sources give the same binary: compiler, paths and Cargo.lock are fixed. Pin the first line's
-# image by digest if the C compiler and the bundle of authorities are to be fixed too.
+# The same sources and the same image give the same binary: paths and Cargo.lock are fixed. The image's
+# tag moves with every patch of Rust and of Debian: pin it by digest if the compilers and the bundle of
+# authorities are to be fixed too.
 ARG RUST_VERSION=1.95
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS build

@@ -19,13 +19,11 @@ has_musl() { musl-gcc --version; }
 has_rust_musl() { echo 'fn main() {}' | rustc --target "$MUSL_TARGET" --emit metadata -o "$scratch/main" -; }
 has_authorities() { [[ -s /etc/ssl/certs/ca-certificates.crt ]]; }
 has_ip() { ip -V; }
-has_unshare() { unshare --version && setpriv --version; }
+has_unshare() { unshare --version && setpriv --version && nsenter --version; }
 has_cmake() { cmake --version; }
 has_cc() { printf 'int main(void) { return 0; }\n' | cc -x c -o "$scratch/a.out" - && "$scratch/a.out"; }
 has_curl() { curl --version | grep -w HTTP2; }
 has_openssl() { openssl version; }
-has_ip() { ip -V; }
-has_unshare() { unshare --version && nsenter --version; }
 has_npm() { npm --version; }
 has_nginx() { PATH=$PATH:/usr/sbin nginx -v; }
 has_chromium() { "$(dirname "$0")/find-chromium.sh"; }
@@ -56,8 +54,6 @@ packages_of() {
     python) echo python3 python3-venv ;;
     musl) echo musl-tools ;;
     authorities) echo ca-certificates ;;
-    ip) echo iproute2 ;;
-    unshare) echo util-linux ;;
     *) echo "$1" ;;
   esac
 }

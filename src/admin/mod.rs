@@ -35,6 +35,7 @@ use self::{
     pages::{Page, Peer, Question},
 };
 use crate::{
+    admission::fd::{ADMIN_CONNECTIONS_MAX as CONNECTIONS_MAX, SCRAPES_MAX},
     clock,
     config::model::ListenAddress,
     lifecycle::Lifecycle,
@@ -43,12 +44,6 @@ use crate::{
     socket::{Accepted, Accepting, Listening},
     supervise::contained,
 };
-
-/// Connections at the same time; more wait in the accept queue.
-const CONNECTIONS_MAX: usize = 64;
-
-/// The same of the page of metrics alone: who scrapes asks once in seconds.
-const SCRAPES_MAX: usize = 8;
 
 /// For the whole request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -70,7 +70,9 @@ fn without_values(target: &str) -> String {
         .split('&')
         .map(|parameter| match parameter.split_once('=') {
             Some((name, _)) => format!("{name}=..."),
-            None => parameter.to_owned(),
+            // A token may stand alone.
+            None if parameter.is_empty() => String::new(),
+            None => "...".to_owned(),
         })
         .collect();
     format!("{path}?{}", names.join("&"))
@@ -101,7 +103,13 @@ mod tests {
     fn a_token_in_the_query_is_not_shown() {
         for (target, shown) in [
             ("/feed", "/feed"),
-            ("/feed?access_token=secret&a", "/feed?access_token=...&a"),
+            (
+                "/feed?access_token=secret&a=",
+                "/feed?access_token=...&a=...",
+            ),
+            ("/feed?eyJhbGciOi", "/feed?..."),
+            ("/feed?a=1&&secret", "/feed?a=...&&..."),
+            ("/feed?", "/feed?"),
         ] {
             assert_eq!(without_values(target), shown);
         }

@@ -4,6 +4,7 @@ use std::fs;
 
 use nix::unistd::{SysconfVar, sysconf};
 
+use super::cgroup::Groups;
 use crate::{config::model::Limits, subscribe::Hub};
 
 /// Share of the memory that all rings together may take.
@@ -18,7 +19,8 @@ const FALLBACK_BYTES: u64 = 512 << 20;
 /// The budget of all rings: configured, else a quarter of what the cgroup or the machine has.
 pub(super) fn ring_bytes_max(limits: &Limits) -> usize {
     limits.ring_bytes_max.unwrap_or_else(|| {
-        let available = cgroup_max()
+        let available = Groups::of_this_process()
+            .memory_max()
             .into_iter()
             .chain(machine())
             .min()
@@ -29,7 +31,10 @@ pub(super) fn ring_bytes_max(limits: &Limits) -> usize {
 
 /// What the process may use: configured, else most of what the cgroup has, if that is bounded.
 fn memory_max(limits: &Limits) -> Option<usize> {
-    let bounded = || cgroup_max().filter(|max| machine().is_none_or(|all| *max < all));
+    let bounded = || {
+        let max = Groups::of_this_process().memory_max();
+        max.filter(|max| machine().is_none_or(|all| *max < all))
+    };
     limits
         .memory_max
         .or_else(|| bounded().map(|max| share_of(max, PROCESS_SHARE)))
@@ -64,19 +69,12 @@ fn resident() -> Option<usize> {
     kib(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }
 
-/// What the kernel keeps for sockets: those of the cgroup, else (cgroup v1) all of this network
+/// What the kernel keeps for sockets: those of the own cgroup, else (cgroup v1) all of this network
 /// namespace.
 fn sockets() -> Option<usize> {
-    fs::read_to_string("/sys/fs/cgroup/memory.stat")
-        .ok()
-        .and_then(|stat| socket_bytes(&stat))
+    Groups::of_this_process()
+        .socket_bytes()
         .or_else(|| socket_pages(&fs::read_to_string("/proc/net/sockstat").ok()?))
-}
-
-/// The line `sock` of a cgroup's `memory.stat`.
-fn socket_bytes(stat: &str) -> Option<usize> {
-    let line = stat.lines().find_map(|line| line.strip_prefix("sock "))?;
-    line.trim().parse().ok()
 }
 
 /// The pages after `mem` of `sockstat`, in bytes.
@@ -97,16 +95,6 @@ fn socket_pages(sockstat: &str) -> Option<usize> {
 )]
 fn share_of(bytes: u64, share: f64) -> usize {
     (bytes as f64 * share) as usize
-}
-
-/// cgroup v2, then v1. In a container the controller's root is the container's own.
-fn cgroup_max() -> Option<u64> {
-    [
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ]
-    .iter()
-    .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
 }
 
 fn machine() -> Option<u64> {
@@ -143,10 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sockets_take_is_read_from_the_cgroup_or_the_namespace() {
-        let stat = "anon 1\nfile 2\nsock 4096\nsock_throttled 7\n";
-        assert_eq!(socket_bytes(stat), Some(4_096));
-        assert_eq!(socket_bytes("anon 1\n"), None);
+    fn what_sockets_take_is_read_from_the_namespace() {
         let sockstat = "sockets: used 9\nTCP: inuse 4 orphan 0 tw 0 alloc 6 mem 3\n\
                         UDP: inuse 1 mem 2\nRAW: inuse 0\n";
         let page = socket_pages("TCP: mem 1").unwrap();

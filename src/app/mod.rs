@@ -6,6 +6,7 @@
 //! overseer ── signals, the deadline of the drain              (this module)
 //! ```
 
+mod cgroup;
 mod channels;
 mod control;
 mod departure;

@@ -106,6 +106,9 @@ impl<'a> Decoder<'a> {
     }
 
     fn wanted<T>(&self, expected: &str) -> Result<T, Error> {
+        if self.document.is_secret(&self.spot) {
+            return Err(Error::wanted_of_secret(&expected));
+        }
         Err(Error::wanted(&expected, self.node))
     }
 

@@ -7,6 +7,7 @@ use serde::de;
 use super::{
     document::Finding,
     raw::Defaults,
+    redact::without_secrets,
     suggest,
     tree::{Node, Spot},
 };
@@ -44,6 +45,14 @@ impl Error {
         Self::new(
             format!("expected {expected}, found {}", found.describe()),
             hint,
+        )
+    }
+
+    /// The same of a value that is not shown.
+    pub(super) fn wanted_of_secret(expected: &dyn fmt::Display) -> Self {
+        Self::new(
+            format!("expected {expected}, found something else"),
+            Some("write it in quotes".to_owned()),
         )
     }
 
@@ -131,7 +140,7 @@ impl de::Error for Error {
     }
 
     fn unknown_field(key: &str, allowed: &'static [&'static str]) -> Self {
-        let message = format!("unknown key `{}`", key.escape_debug());
+        let message = format!("unknown key `{}`", without_secrets(key).escape_debug());
         // The one slip that is no slip of the pen: a fan-out setting at the top of the file.
         let misplaced = allowed.contains(&"defaults") && Defaults::KEYS.contains(&key);
         let renamed = RENAMED

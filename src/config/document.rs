@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     env::{self, Env, Substituted},
-    suggest,
+    redact, suggest,
     tree::{Node, Spot, Step},
 };
 
@@ -209,6 +209,20 @@ impl Document {
             .iter()
             .filter_map(|index| children.get(*index)?.0)
             .any(|name| name == key || name == "<<" || suggest::nearest(name, [key]).is_some())
+    }
+
+    /// Nobody is shown the value at `spot`.
+    pub(super) fn is_secret(&self, spot: &Spot) -> bool {
+        let Some((parent, index)) = spot.split() else {
+            return false;
+        };
+        let children = self
+            .root
+            .at(&parent)
+            .map(Node::children)
+            .unwrap_or_default();
+        let key = children.get(index).and_then(|(key, _)| *key);
+        key.is_some_and(redact::is_secret)
     }
 
     /// The mapping at `spot` has `key`, dropped or not.

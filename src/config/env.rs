@@ -1,8 +1,8 @@
 //! `${NAME}` and `${NAME:-default}` in values. The environment is an argument.
 //!
 //! As in a shell, the default also takes the place of an empty value, and `${NAME}` of a variable
-//! that is set but empty is the empty text. A value that is `${NAME:-}` and nothing else may stay
-//! away: without a value it reads like a key that is not written.
+//! that is set but empty is the empty text. A key's value that is `${NAME:-}` and nothing else may
+//! stay away: without a value the key reads as if it were not written. An item of a list may not.
 
 /// Looks up a variable.
 pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;

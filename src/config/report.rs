@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     document::{Finding, PROBLEMS_MAX},
     locate::{Place, locate, place_of, width},
-    redact::redacted,
+    redact::{redacted, without_secrets},
     tree::{Node, Spot},
 };
 
@@ -108,7 +108,7 @@ impl Report {
             message: redacted(&format!("this is not valid YAML: {message}")),
             hint,
             related: None,
-            snippet: Snippet::new(source, place),
+            snippet: Snippet::new(&without_secrets(source), place),
         };
         Self {
             file: file.to_owned(),
@@ -130,9 +130,10 @@ impl Report {
             findings.len() <= PROBLEMS_MAX,
             "more problems than the bound"
         );
+        let shown = without_secrets(source);
         let mut problems: Vec<Problem> = findings
             .into_iter()
-            .map(|finding| Problem::new(source, root, finding))
+            .map(|finding| Problem::new(source, &shown, root, finding))
             .collect();
         problems
             .sort_by(|a, b| (a.line, a.column, &a.message).cmp(&(b.line, b.column, &b.message)));
@@ -171,11 +172,12 @@ fn syntax_hint(source: &str, place: Place, message: &str) -> Option<String> {
 }
 
 impl Problem {
-    fn new(source: &str, root: &Node, finding: Finding) -> Self {
+    /// `shown` is `source` as it may be shown, character for character in its place.
+    fn new(source: &str, shown: &str, root: &Node, finding: Finding) -> Self {
         let place = place(source, root, &finding.spot, finding.on_key);
         let related = finding.related.map(|(spot, label)| {
             let place = self::place(source, root, &spot, true);
-            let snippet = Snippet::new(source, place);
+            let snippet = Snippet::new(shown, place);
             Related {
                 label,
                 line: place.line,
@@ -190,7 +192,7 @@ impl Problem {
             message: redacted(&finding.message),
             hint: finding.hint.as_deref().map(redacted),
             related,
-            snippet: Snippet::new(source, place),
+            snippet: Snippet::new(shown, place),
         }
     }
 }

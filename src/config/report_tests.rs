@@ -146,7 +146,10 @@ snapshot!(
     "listeners: [{address: '127.0.0.1:1', tls: {certificate: /x}}]",
     "listeners: [{address: '127.0.0.1:1', tls: {certificate: /x, key: ''}}]",
     "listeners:\n  - {name: a, address: '127.0.0.1:1'}\n  - {name: a, address: '127.0.0.1:2'}",
+    "listeners:\n  - {name: '0.0.0.0:2', address: '127.0.0.1:1'}\n  - {address: '0.0.0.0:2'}",
+    "listeners:\n  - {address: '127.0.0.1:0'}\n  - {address: '127.0.0.1:0'}",
     "listeners:\n  - {address: '0.0.0.0:1'}\n  - {address: '127.0.0.1:1'}",
+    "listeners:\n  - {address: '0.0.0.0:1'}\n  - {address: '[::]:1'}",
 );
 
 snapshot!(
@@ -314,6 +317,7 @@ snapshot!(
     "log: {filter: 'a=b=c'}",
     "threads: 0",
     "ids_key: too short",
+    "ids_key: 1234567890123456",
     "threads: 5000",
 );
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
 
+use super::redact::without_secrets;
+
 /// A value of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Node {
@@ -113,8 +115,8 @@ impl Node {
                 break;
             };
             match key {
-                Some(key) if text.is_empty() => text.push_str(key),
-                Some(key) => text.push_str(&format!(".{key}")),
+                Some(key) if text.is_empty() => text.push_str(&without_secrets(key)),
+                Some(key) => text.push_str(&format!(".{}", without_secrets(key))),
                 None => text.push_str(&format!("[{index}]")),
             }
             node = child;
@@ -130,7 +132,10 @@ impl Node {
             Self::Unsigned(value) => format!("the number {value}"),
             Self::Signed(value) => format!("the number {value}"),
             Self::Float(value) => format!("the number {value}"),
-            Self::Text { text, .. } => format!("the text `{}`", text.escape_debug()),
+            // The whole file is one text where a colon is missing.
+            Self::Text { text, .. } => {
+                format!("the text `{}`", without_secrets(text).escape_debug())
+            }
             Self::Sequence(_) => "a list".to_owned(),
             Self::Mapping(_) => "a mapping".to_owned(),
             Self::Tagged => "a tagged value".to_owned(),

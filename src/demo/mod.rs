@@ -229,7 +229,7 @@ Open both in a browser:
 
   HTTP/1.1   http://127.0.0.1:{plain}{page}    the browser stops at six streams
   HTTP/2     https://127.0.0.1:{secure}{page}   all streams on one connection
-  counters   http://127.0.0.1:{control}    what both pages read, no page of its own
+  counters   http://127.0.0.1:{control}/api/state    what both pages read
 
 The browser warns once about the certificate, which was made just now for this machine:
 choose Advanced, then Proceed. Ctrl-C ends the demo.

@@ -22,8 +22,12 @@ HEALTHCHECK_SECONDS_MAX = 2
 UNREADY_SECONDS_MAX = 10
 RESTART_SECONDS_MIN = 30
 
-# The name of the port that has the metrics and nothing else.
+# The name of the port that has the metrics and nothing else, and the number it has by the policy,
+# which lets it in whether or not an overlay opens it.
 METRICS = "metrics"
+METRICS_PORT = 9902
+# What a policy lets clients in to: HTTP, and HTTPS in the place of it.
+CLIENT_PORTS = {8080, 8443}
 
 # What the memory limit must have room for. The kernel charges twice what a send buffer is set to.
 PROCESS_BYTES = 32 * 2**20
@@ -94,7 +98,7 @@ def port_of(address: str) -> int:
     return int(address.rsplit(":", 1)[1])
 
 
-def let_in(way: dict) -> set[str]:
+def let_in(way: dict) -> set[int | str]:
     """The ports that a way of a NetworkPolicy leads to."""
     return {port["port"] for port in way.get("ports", [{"port": "all"}])}
 
@@ -106,7 +110,11 @@ def ports_of(container: dict) -> dict[str, int]:
 
 @rule
 def ports(deployed: Deployed) -> Iterator[str]:
-    """Listeners, container ports, Services and policies name the same ports; the app's is private."""
+    """Listeners, container ports, Services and policies have the same ports; the app's is private.
+
+    Services and policies have them as numbers: before 1.32, Kubernetes does not look for names among
+    the ports of native sidecars.
+    """
     listening = {each["name"]: port_of(each["address"]) for each in deployed.config["listeners"]}
     sidecar, app = ports_of(deployed.sidecar), ports_of(deployed.app)
     sidecar.pop(METRICS, None)
@@ -116,13 +124,13 @@ def ports(deployed: Deployed) -> Iterator[str]:
     if upstream["address"] not in [f"http://127.0.0.1:{port}" for port in app.values()]:
         yield f"the upstream is {upstream['address']}, the app's ports are {app}"
     served = {each["name"]: each["targetPort"] for each in deployed.one("Service")["spec"]["ports"]}
-    if served != {name: name for name in sidecar}:
-        yield f"the Service leads {served}, the sidecar has {list(sidecar)}"
+    if served != sidecar:
+        yield f"the Service leads {served}, the sidecar has {sidecar}"
     for policy in deployed.all("NetworkPolicy"):
         ways = [let_in(way) for way in policy["spec"]["ingress"]]
-        clients = [ports for ports in ways if ports != {METRICS}]
-        if not all(set(sidecar) <= ports <= {"http", "https"} for ports in clients):
-            yield f"the NetworkPolicy lets in {[sorted(ports) for ports in ways]}"
+        clients = [ports for ports in ways if ports != {METRICS_PORT}]
+        if not all(set(sidecar.values()) <= ports <= CLIENT_PORTS for ports in clients):
+            yield f"the NetworkPolicy lets in {[sorted(ports, key=str) for ports in ways]}"
 
 
 @rule
@@ -138,8 +146,8 @@ def metrics(deployed: Deployed) -> Iterator[str]:
     if told != {f"prometheus.io/{name}": value for name, value in wanted.items()}:
         yield f"Prometheus is told {told}"
     for policy in deployed.all("NetworkPolicy"):
-        ways = [way for way in policy["spec"]["ingress"] if METRICS in let_in(way)]
-        if address and (len(ways) != 1 or let_in(ways[0]) != {METRICS} or not ways[0].get("from")):
+        ways = [way for way in policy["spec"]["ingress"] if expected in let_in(way)]
+        if address and (len(ways) != 1 or let_in(ways[0]) != {expected} or not ways[0].get("from")):
             yield f"the NetworkPolicy has {len(ways)} ways to the metrics, or one for others as well"
 
 

@@ -30,9 +30,11 @@ OBJECTS = [
     (f"{SIDECAR}/ports/0/containerPort", 8081, "ports: listeners are {'http': 8080}, the sidecar's"),
     (f"{SIDECAR}/ports/0/name", "web", "ports: listeners are {'http': 8080}, the sidecar's"),
     (f"{APP}/ports/0/containerPort", 3001, "ports: the upstream is http://127.0.0.1:3000"),
-    ("Service/spec/ports/0/targetPort", "app", "ports: the Service leads {'http': 'app'}"),
-    ("NetworkPolicy/spec/ingress/0/ports/0/port", "app", "ports: the NetworkPolicy lets in"),
-    ("NetworkPolicy/spec/ingress/0/ports", GONE, "ports: the NetworkPolicy lets in [['all'], ['metrics']]"),
+    ("Service/spec/ports/0/targetPort", 3000, "ports: the Service leads {'http': 3000}"),
+    ("Service/spec/ports/0/targetPort", "http", "ports: the Service leads {'http': 'http'}"),
+    ("NetworkPolicy/spec/ingress/0/ports/0/port", 3000, "ports: the NetworkPolicy lets in"),
+    ("NetworkPolicy/spec/ingress/0/ports/0/port", "http", "ports: the NetworkPolicy lets in"),
+    ("NetworkPolicy/spec/ingress/0/ports", GONE, "ports: the NetworkPolicy lets in [['all'], [9902]]"),
     (f"{SIDECAR}/volumeMounts/0/subPath", "sidestream.yaml", "mounts: /etc/sidestream is mounted by subPath"),
     (f"{SIDECAR}/volumeMounts/0/readOnly", GONE, "mounts: /etc/sidestream is not read-only"),
     (f"{SIDECAR}/volumeMounts/0/mountPath", "/etc/app", "mounts: mounted are {'/etc/app'"),
@@ -77,10 +79,11 @@ MONITORED = [
     (f"{SIDECAR}/ports/1/name", "numbers", "metrics: metrics_address is 0.0.0.0:9902, the sidecar's port None"),
     (f"{ANNOTATIONS}/prometheus.io~port", "9901", "metrics: Prometheus is told"),
     (ANNOTATIONS, GONE, "metrics: Prometheus is told {}"),
-    ("Service/spec/ports/0/targetPort", "metrics", "ports: the Service leads {'http': 'metrics'}"),
+    ("Service/spec/ports/0/targetPort", 9902, "ports: the Service leads {'http': 9902}"),
     ("NetworkPolicy/spec/ingress/1", GONE, "metrics: the NetworkPolicy has 0 ways"),
     ("NetworkPolicy/spec/ingress/1/from", GONE, "metrics: the NetworkPolicy has 1 ways"),
-    ("NetworkPolicy/spec/ingress/0/ports/0/port", "metrics", "metrics: the NetworkPolicy has 2 ways"),
+    ("NetworkPolicy/spec/ingress/1/ports/0/port", "metrics", "metrics: the NetworkPolicy has 0 ways"),
+    ("NetworkPolicy/spec/ingress/0/ports/0/port", 9902, "metrics: the NetworkPolicy has 2 ways"),
 ]
 MONITORED_CASE = "overlays/monitoring with components"
 

@@ -1,7 +1,7 @@
 //! Addresses of listeners, of the admin service and of apps.
 
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
 };
 
@@ -167,14 +167,17 @@ pub(super) fn is_local(address: &ListenAddress) -> bool {
     }
 }
 
+/// Whether a socket on `all` takes what comes to `one`: `[::]` takes IPv4 as well.
+fn covers(all: IpAddr, one: IpAddr) -> bool {
+    all.is_unspecified() && (all.is_ipv6() || one.is_ipv4())
+}
+
 /// Whether two listeners cannot both have their address.
 pub(super) fn collide(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
         (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => {
-            let both = |same_family: fn(&SocketAddr) -> bool| same_family(a) && same_family(b);
-            let same_family = both(SocketAddr::is_ipv4) || both(SocketAddr::is_ipv6);
-            let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
-            a.port() != 0 && a.port() == b.port() && same_family && overlap
+            let overlap = a.ip() == b.ip() || covers(a.ip(), b.ip()) || covers(b.ip(), a.ip());
+            a.port() != 0 && a.port() == b.port() && overlap
         }
         (ListenAddress::Unix { path: a, .. }, ListenAddress::Unix { path: b, .. }) => a == b,
         _ => false,
@@ -271,6 +274,11 @@ mod tests {
             ("127.0.0.1:80", "127.0.0.1:81", false),
             ("127.0.0.1:0", "127.0.0.1:0", false),
             ("[::1]:80", "127.0.0.1:80", false),
+            ("[::]:80", "[::1]:80", true),
+            ("[::]:80", "0.0.0.0:80", true),
+            ("[::]:9901", "127.0.0.1:9901", true),
+            ("[::]:80", "127.0.0.1:81", false),
+            ("0.0.0.0:80", "[::1]:80", false),
             ("unix:/a", "unix:/a", true),
             ("unix:/a", "unix:/b", false),
             ("unix:/a", "127.0.0.1:80", false),

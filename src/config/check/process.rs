@@ -34,13 +34,6 @@ pub(super) fn listeners(file: &raw::File, at: &At<'_>) -> Vec<Listener> {
         let at = |index: usize| at.item(index);
         let here = at(index);
         let name = raw.name.clone().unwrap_or_else(|| raw.address.clone());
-        if let Some((first, _)) = checked.iter().find(|(_, other)| other.name == name)
-            && raw.name.is_some()
-        {
-            let message = format!("listener `{name}` stands twice; give each its own name");
-            here.key("name")
-                .clash(&at(*first).key("name"), "first here", &message);
-        }
         let Some(address) = listen_address(&raw.address, raw.mode.as_ref(), &here) else {
             continue;
         };
@@ -51,6 +44,9 @@ pub(super) fn listeners(file: &raw::File, at: &At<'_>) -> Vec<Listener> {
             let message = "two listeners cannot share an address; change the port of one";
             here.key("address")
                 .clash(&at(*first).key("address"), "first here", message);
+        } else if let Some((first, _)) = checked.iter().find(|(_, other)| other.name == name) {
+            let message = format!("listener `{name}` stands twice; give each its own name");
+            named_by(&here).clash(&named_by(&at(*first)), "first here", &message);
         }
         let tls = raw
             .tls
@@ -71,6 +67,16 @@ pub(super) fn listeners(file: &raw::File, at: &At<'_>) -> Vec<Listener> {
         ));
     }
     checked.into_iter().map(|(_, listener)| listener).collect()
+}
+
+/// Where a listener's name stands.
+fn named_by<'d>(at: &At<'d>) -> At<'d> {
+    let name = at.key("name");
+    if name.is_written() {
+        name
+    } else {
+        at.key("address")
+    }
 }
 
 fn listener_tls(raw: &raw::ListenerTls, at: &At<'_>) -> ListenerTls {

@@ -279,7 +279,7 @@ pub struct Drain {
     pub listen_min: Option<Time>,
 }
 
-/// The admin service: `/livez`, `/readyz`, `/metrics`, `/channels`.
+/// The admin service: `/livez`, `/readyz`, `/metrics`, `/channels`, `/config`, and `POST /drain`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
