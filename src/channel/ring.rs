@@ -107,9 +107,20 @@ impl Ring {
     /// before it is.
     #[must_use]
     pub fn has_room_after(&self, swept: u64) -> bool {
+        self.takes_after(swept, 2)
+    }
+
+    /// What came after `swept` is within the bounds of the ring: what comes next evicts none of it.
+    #[must_use]
+    pub fn is_within_bounds_after(&self, swept: u64) -> bool {
+        self.takes_after(swept, 1)
+    }
+
+    /// What came after `swept` is one of so many parts of the ring at most.
+    fn takes_after(&self, swept: u64, parts: u64) -> bool {
         self.lag(swept).is_some_and(|(entries, bytes)| {
-            entries <= self.limits.events_max as u64 / 2
-                && bytes <= self.limits.bytes_max as u64 / 2
+            entries <= self.limits.events_max as u64 / parts
+                && bytes <= self.limits.bytes_max as u64 / parts
         })
     }
 
