@@ -10,6 +10,7 @@ mod newest;
 mod resume;
 mod skip;
 mod start;
+mod trim;
 
 use std::{borrow::Cow, collections::VecDeque};
 
@@ -226,33 +227,6 @@ impl Ring {
         if self.entries.capacity() > 4 * len.max(16) {
             self.entries.shrink_to(2 * len);
         }
-    }
-
-    /// Frees `wanted` bytes, oldest entries first, but keeps the newest `keep` entries and what is
-    /// not yet swept; returns the bytes freed.
-    pub fn trim(&mut self, wanted: usize, keep: usize) -> usize {
-        let before = self.bytes();
-        let swept = self.swept;
-        self.lose_old(before.saturating_sub(wanted));
-        while before - self.bytes() < wanted
-            && self.entries.len() > keep.max(self.ends_kept())
-            && self
-                .entries
-                .front()
-                .is_some_and(|entry| entry.sequence <= swept)
-        {
-            self.evict_one();
-            self.lose_old(before.saturating_sub(wanted));
-        }
-        before - self.bytes()
-    }
-
-    /// Lets go of what only readers of the newest still want, down to `bytes` in all.
-    fn lose_old(&mut self, bytes: usize) {
-        while self.bytes() > bytes
-            && let Some(newest) = &mut self.newest
-            && newest.lose_oldest()
-        {}
     }
 
     /// The entries after `cursor`, oldest first. `None`: some of them are evicted.

@@ -403,6 +403,11 @@ impl Channel {
         self.news.notify_waiters();
     }
 
+    /// Whether [`trim`](Self::trim) may free anything.
+    pub(super) fn has_spare(&self, keep: usize) -> bool {
+        self.inner.lock().ring.has_spare(keep)
+    }
+
     /// Frees `wanted` bytes of ring memory, down to `keep` entries and to what shards have not yet
     /// taken; returns the bytes freed.
     pub(super) fn trim(&self, wanted: usize, keep: usize) -> usize {
