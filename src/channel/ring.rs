@@ -131,12 +131,6 @@ impl Ring {
         self.head
     }
 
-    /// This life of the channel.
-    #[must_use]
-    pub const fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
     /// Entries held.
     #[must_use]
     pub fn len(&self) -> usize {

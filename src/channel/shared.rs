@@ -51,8 +51,6 @@ pub struct Channel {
     /// Address of the client that made it, on a channel of one identity only: told to the app, which
     /// may log or limit by it. On a shared channel it would say nothing about the others.
     pub client: Option<IpAddr>,
-    /// When it was made.
-    pub since: Millis,
     /// Cells of its route.
     pub route_metrics: Arc<RouteMetrics>,
     metrics: Arc<Metrics>,
@@ -104,7 +102,6 @@ impl Channel {
         Self {
             epoch,
             client: None,
-            since: now,
             route_metrics,
             metrics,
             inner: Mutex::new(Inner {
