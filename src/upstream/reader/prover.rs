@@ -61,7 +61,10 @@ impl Prover {
         while self.attempt().await == Next::Retry {
             self.retry.set_bounds(self.channel.settings().backoff);
             let delay = self.retry.next_delay(rand::random());
-            tokio::time::sleep(delay).await;
+            // Whatever the app asked for (`Retry-After`): while this sleeps, nobody else asks for who
+            // joins meanwhile.
+            let time_left = self.channel.proof_wait_left(clock::now());
+            tokio::time::sleep(delay.min(time_left)).await;
             if self.channel.is_proof_wanted(clock::now()) == Next::Stop {
                 return;
             }
