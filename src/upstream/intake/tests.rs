@@ -98,3 +98,18 @@ async fn a_shard_that_stands_still_is_not_waited_for_for_ever() {
         .expect("a wait for each part at most");
     assert_eq!(channel.head(), BURST as u64);
 }
+
+/// One that comments by a clock and falls silent is found out, and one that never did is left alone.
+#[tokio::test(start_paused = true)]
+async fn a_frozen_app_is_told_from_a_quiet_one_by_its_comments() {
+    for (line, is_regular) in [(&b": ping\n"[..], true), (b"data: x\n\n", false)] {
+        let mut intake = Intake::new(testing::fanout().event);
+        for _ in 0..12 {
+            tokio::time::advance(Duration::from_millis(150)).await;
+            assert!(intake.take(Ok(Part::Data(line))).is_ok());
+        }
+        let silence_max = intake.silence_max(Watchdog::Auto);
+        assert_eq!(silence_max.is_some(), is_regular, "{silence_max:?}");
+        assert_eq!(intake.silence_max(Watchdog::Off), None);
+    }
+}
