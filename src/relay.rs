@@ -28,7 +28,7 @@ use crate::{
     },
     metrics::{Metrics, labels::PanicPlace},
     upstream::{
-        exchange::{Body, Dialer, OpenError, Opened, Part, ResponseHead},
+        exchange::{Body, Dialer, OpenError, Opened, Part, ResponseHead, once_more_if_untouched},
         reader::{contained, request},
         refusal::client_headers,
         verdict::{Verdict, judge},
@@ -124,11 +124,11 @@ impl Exchange {
         let route = self.channel.route();
         let answer_max = route.upstream.read_timeout;
         let request = request(&self.channel.key, self.channel.client, &route.upstream);
-        let exchange = async {
+        let ask = || async {
             let asked = self.dialer.ask(&route.upstream, &request, answer_max);
             asked.await?.answer().await
         };
-        match timeout(answer_max, exchange).await {
+        match timeout(answer_max, once_more_if_untouched(ask)).await {
             Ok(Ok(opened)) => Ok(opened),
             Ok(Err(OpenError::Busy(_))) => Err(self.come_back(client)),
             Ok(Err(_)) => Err(Answer::text(

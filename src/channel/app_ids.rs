@@ -11,6 +11,8 @@ pub(super) struct AppIds {
     /// The newest of those that the ring no longer holds, or the one that the app was asked to go on
     /// from: it stands right before what came next.
     before: Option<(Bytes, u64)>,
+    /// The newest reset, an empty id, that the ring no longer holds; 0: none.
+    reset_at: u64,
     /// The app's last event id, by the HTML standard (9.2.6). `None`: none yet, or reset.
     last: Option<Bytes>,
     /// The last numeric id, to notice an app that counts from 1 again.
@@ -53,7 +55,9 @@ impl AppIds {
 
     /// The ring lets go of the event at `sequence`, which has this id.
     pub(super) fn forget(&mut self, id: &Bytes, sequence: u64) {
-        if self.places.get(id) == Some(&sequence) {
+        if id.is_empty() {
+            self.reset_at = sequence;
+        } else if self.places.get(id) == Some(&sequence) {
             self.places.remove(id);
             self.before = Some((id.clone(), sequence));
         }
@@ -75,7 +79,8 @@ impl AppIds {
 
     /// The id in force before the oldest event held, if that can be trusted.
     pub(super) fn before(&self) -> Option<&Bytes> {
-        self.before.as_ref().map(|(id, _)| id)
+        let (id, sequence) = self.before.as_ref()?;
+        (*sequence >= self.reset_at).then_some(id)
     }
 
     pub(super) const fn is_broken(&self) -> bool {
@@ -136,6 +141,18 @@ mod tests {
             noted(&["a", "", "b"]).last().map(|id| &id[..]),
             Some(&b"b"[..])
         );
+    }
+
+    #[test]
+    fn a_reset_outlives_its_eviction() {
+        let mut ids = noted(&["a", "", "b"]);
+        ids.forget(&Bytes::from_static(b"a"), 1);
+        assert_eq!(ids.before().map(|id| &id[..]), Some(&b"a"[..]));
+        ids.forget(&Bytes::new(), 2);
+        assert_eq!(ids.before(), None);
+        assert_eq!(ids.find(b"a"), Some(1), "it stood there all the same");
+        ids.forget(&Bytes::from_static(b"b"), 3);
+        assert_eq!(ids.before().map(|id| &id[..]), Some(&b"b"[..]));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The memory of all rings together.
 //!
-//! Rings without subscribers go first. Then the largest shrink, all to the same size; but each keeps
-//! its newest entries, and what shards have not yet taken. When that is not enough, no new channels
-//! are made.
+//! Rings of channels that are over go first: nobody will join them, and who still reads there is about
+//! to leave. Then those without subscribers. Then the largest shrink, all to the same size; but each
+//! keeps its newest entries, and what shards have not yet taken. When that is not enough, no new
+//! channels are made.
 
 use std::{
     cmp::Reverse,
@@ -12,11 +13,22 @@ use std::{
     },
 };
 
-use super::shared::Channel;
+use super::{shared::Channel, state::Phase};
 use crate::metrics::Metrics;
 
 /// Entries that the ring of a channel with subscribers keeps whatever the budget says.
 const FLOOR_EVENTS: usize = 16;
+
+/// Whose ring shrinks before whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Nobody will join it.
+    Over,
+    /// Nobody reads it now.
+    Unused,
+    /// Somebody does.
+    Used,
+}
 
 /// The bound, and whether it can be kept.
 pub(super) struct Budget {
@@ -63,11 +75,20 @@ impl Budget {
     fn shrink(&self, channels: Vec<Arc<Channel>>) {
         let rings = channels.into_iter().map(|channel| {
             let row = channel.row();
-            (row.ring_bytes, row.ring_events, row.subscribers, channel)
+            let rank = match row.phase {
+                Phase::Over(_) => Rank::Over,
+                Phase::Opening | Phase::Live | Phase::Idle | Phase::Complete
+                    if row.subscribers == 0 =>
+                {
+                    Rank::Unused
+                }
+                Phase::Opening | Phase::Live | Phase::Idle | Phase::Complete => Rank::Used,
+            };
+            (rank, row.ring_bytes, channel)
         });
-        let (mut unused, used): (Vec<_>, Vec<_>) =
-            rings.partition(|(.., subscribers, _)| *subscribers == 0);
-        unused.sort_unstable_by_key(|(bytes, ..)| Reverse(*bytes));
+        let (used, mut unused): (Vec<_>, Vec<_>) =
+            rings.partition(|(rank, ..)| *rank == Rank::Used);
+        unused.sort_unstable_by_key(|(rank, bytes, _)| (*rank, Reverse(*bytes)));
         for (.., channel) in unused {
             if self.excess() == 0 {
                 return;
@@ -76,9 +97,9 @@ impl Budget {
         }
         let above_floor = used
             .into_iter()
-            .filter(|(_, events, ..)| *events > FLOOR_EVENTS);
+            .filter(|(.., channel)| channel.has_spare(FLOOR_EVENTS));
         let mut rings: Vec<_> = above_floor
-            .map(|(bytes, .., channel)| (bytes, channel))
+            .map(|(_, bytes, channel)| (bytes, channel))
             .collect();
         // A ring at its floor gives less than its share, and the others make up for it in the next
         // round: there is one ring less in each.

@@ -168,9 +168,9 @@ impl Marks {
         }
     }
 
-    /// All that `self` or `other` has.
+    /// What either of them has.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn or(self, other: Self) -> Self {
         Self {
             private: self.private || other.private,
             varies: self.varies || other.varies,

@@ -43,11 +43,17 @@ impl Proof {
     /// `open_wait`.
     pub fn go_on(&mut self, open_wait: Duration, now: Millis) -> Next {
         let is_given = self.given.is_some_and(|given| given >= self.wanted);
-        if !is_given && now.since(self.wanted) < open_wait {
+        if !is_given && !self.wait_left(open_wait, now).is_zero() {
             return Next::Retry;
         }
         self.stop();
         Next::Stop
+    }
+
+    /// For how long the last joiner may still wait for an answer.
+    #[must_use]
+    pub fn wait_left(&self, open_wait: Duration, now: Millis) -> Duration {
+        self.wanted.after(open_wait).since(now)
     }
 
     /// Nobody is at work any more.

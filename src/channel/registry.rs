@@ -222,7 +222,7 @@ impl Registry {
                 .by_epoch
                 .retain(|_, channel| channel.strong_count() > 0);
         }
-        self.budget.keep(|| self.list(usize::MAX));
+        self.budget.keep(|| self.all());
         if self.looked.pass(now).is_some() {
             self.look_for_signs(now);
         }
@@ -261,6 +261,16 @@ impl Registry {
             channel.finish(outcome);
         }
         self.hints.reload(&self.config.load().routes);
+    }
+
+    /// All channels that hold a ring: those, too, that are over and that somebody still reads.
+    pub(super) fn all(&self) -> Vec<Arc<Channel>> {
+        let channels = self.channels.lock();
+        channels
+            .by_epoch
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     /// The channels now, at most `limit`.

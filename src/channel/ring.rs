@@ -10,6 +10,7 @@ mod newest;
 mod resume;
 mod skip;
 mod start;
+mod trim;
 
 use std::{borrow::Cow, collections::VecDeque};
 
@@ -107,9 +108,20 @@ impl Ring {
     /// before it is.
     #[must_use]
     pub fn has_room_after(&self, swept: u64) -> bool {
+        self.takes_after(swept, 2)
+    }
+
+    /// What came after `swept` is within the bounds of the ring: what comes next evicts none of it.
+    #[must_use]
+    pub fn is_within_bounds_after(&self, swept: u64) -> bool {
+        self.takes_after(swept, 1)
+    }
+
+    /// What came after `swept` is one of so many parts of the ring at most.
+    fn takes_after(&self, swept: u64, parts: u64) -> bool {
         self.lag(swept).is_some_and(|(entries, bytes)| {
-            entries <= self.limits.events_max as u64 / 2
-                && bytes <= self.limits.bytes_max as u64 / 2
+            entries <= self.limits.events_max as u64 / parts
+                && bytes <= self.limits.bytes_max as u64 / parts
         })
     }
 
@@ -117,12 +129,6 @@ impl Ring {
     #[must_use]
     pub const fn head(&self) -> u64 {
         self.head
-    }
-
-    /// This life of the channel.
-    #[must_use]
-    pub const fn epoch(&self) -> Epoch {
-        self.epoch
     }
 
     /// Entries held.
@@ -215,33 +221,6 @@ impl Ring {
         if self.entries.capacity() > 4 * len.max(16) {
             self.entries.shrink_to(2 * len);
         }
-    }
-
-    /// Frees `wanted` bytes, oldest entries first, but keeps the newest `keep` entries and what is
-    /// not yet swept; returns the bytes freed.
-    pub fn trim(&mut self, wanted: usize, keep: usize) -> usize {
-        let before = self.bytes();
-        let swept = self.swept;
-        self.lose_old(before.saturating_sub(wanted));
-        while before - self.bytes() < wanted
-            && self.entries.len() > keep.max(self.ends_kept())
-            && self
-                .entries
-                .front()
-                .is_some_and(|entry| entry.sequence <= swept)
-        {
-            self.evict_one();
-            self.lose_old(before.saturating_sub(wanted));
-        }
-        before - self.bytes()
-    }
-
-    /// Lets go of what only readers of the newest still want, down to `bytes` in all.
-    fn lose_old(&mut self, bytes: usize) {
-        while self.bytes() > bytes
-            && let Some(newest) = &mut self.newest
-            && newest.lose_oldest()
-        {}
     }
 
     /// The entries after `cursor`, oldest first. `None`: some of them are evicted.

@@ -51,8 +51,6 @@ pub struct Channel {
     /// Address of the client that made it, on a channel of one identity only: told to the app, which
     /// may log or limit by it. On a shared channel it would say nothing about the others.
     pub client: Option<IpAddr>,
-    /// When it was made.
-    pub since: Millis,
     /// Cells of its route.
     pub route_metrics: Arc<RouteMetrics>,
     metrics: Arc<Metrics>,
@@ -104,7 +102,6 @@ impl Channel {
         Self {
             epoch,
             client: None,
-            since: now,
             route_metrics,
             metrics,
             inner: Mutex::new(Inner {
@@ -401,6 +398,11 @@ impl Channel {
         }
         drop(guard);
         self.news.notify_waiters();
+    }
+
+    /// Whether [`trim`](Self::trim) may free anything.
+    pub(super) fn has_spare(&self, keep: usize) -> bool {
+        self.inner.lock().ring.has_spare(keep)
     }
 
     /// Frees `wanted` bytes of ring memory, down to `keep` entries and to what shards have not yet

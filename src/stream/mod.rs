@@ -110,20 +110,24 @@ impl Streams {
         client: Client,
     ) -> Result<()> {
         let cells = self.hub.metrics.route(&route.name);
-        let (mut downlink, mut upload) = match self.ask(session, &route.upstream, client).await? {
-            Ok(links) => links,
-            Err(error) => {
+        let mut is_repeated = false;
+        let (mut head, downlink, mut upload, _connection) = loop {
+            let (error, is_whole) = match self.ask(session, &route.upstream, client).await? {
+                Ok((mut downlink, mut upload)) => {
+                    let connection = cells.upstream_connections.hold();
+                    match heard(session, &mut downlink, &mut upload, &route.upstream).await? {
+                        Ok(head) => break (head, downlink, upload, connection),
+                        Err(error) => (error, !upload.is_begun()),
+                    }
+                }
+                Err(error) => (error, true),
+            };
+            // By HTTP/2 the app says which requests it has not looked at (RFC 9113, section 8.7).
+            if is_repeated || !is_whole || !matches!(error, OpenError::Untouched(_)) {
                 cells.upstream_connects.inc(error.outcome());
                 return Err(failed(&error));
             }
-        };
-        let _connection = cells.upstream_connections.hold();
-        let mut head = match heard(session, &mut downlink, &mut upload, &route.upstream).await? {
-            Ok(head) => head,
-            Err(error) => {
-                cells.upstream_connects.inc(error.outcome());
-                return Err(failed(&error));
-            }
+            is_repeated = true;
         };
         let mut body = Body::from(downlink);
         let form = answer::for_client(&mut head, session.req_header())?;
@@ -293,7 +297,7 @@ fn failed(error: &OpenError) -> Box<Error> {
         OpenError::Peer(_) | OpenError::Busy(_) | OpenError::Unreachable(_) => {
             ErrorType::ConnectError
         }
-        OpenError::NoHead(_) => ErrorType::ConnectionClosed,
+        OpenError::NoHead(_) | OpenError::Untouched(_) => ErrorType::ConnectionClosed,
     };
     Error::explain(kind, error.to_string()).into_up()
 }

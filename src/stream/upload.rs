@@ -13,6 +13,8 @@ use crate::{config::model::Limits, passthrough::pace::Wait, upstream::exchange::
 pub(super) struct Upload {
     uplink: Uplink,
     stage: Stage,
+    /// Some of it was read from the client.
+    is_begun: bool,
     /// How slowly the client may send. Over HTTP/1 the turnstile sees to that, where the bytes pass.
     wait: Option<Wait>,
 }
@@ -48,8 +50,14 @@ impl Upload {
         Self {
             uplink,
             stage,
+            is_begun: false,
             wait: session.is_http2().then(|| Wait::new(limits)),
         }
+    }
+
+    /// Some of the body, or its end, was read from the client, so that it cannot be sent once more.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.is_begun
     }
 
     /// On whom it waits now.
@@ -88,6 +96,7 @@ impl Upload {
             },
             WaitsFor::Client => {
                 let data = self.read(session).await.map_err(Error::into_down)?;
+                self.is_begun = true;
                 let is_last = data.is_none() || session.is_body_done();
                 if is_last {
                     self.stage = Stage::Whole;

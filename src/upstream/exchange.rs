@@ -7,6 +7,7 @@
 //! By HTTP/1.1 an exchange has a connection of its own, by HTTP/2 a stream of a shared one. Dropping
 //! a future or the [`Body`] closes the one and resets the other.
 
+mod attempt;
 mod call;
 mod duplex;
 mod failure;
@@ -15,7 +16,7 @@ mod link;
 mod trunk;
 mod trunks;
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, uri::Scheme};
@@ -26,22 +27,23 @@ use pingora::{
     upstreams::peer::{HttpPeer, Peer as _},
 };
 
+pub use self::{
+    attempt::once_more_if_untouched,
+    duplex::Uplink,
+    failure::{Cut, CutKind, OpenError},
+    link::{Downlink, Heard},
+};
 use self::{
+    attempt::{judged, outcome},
     call::Order,
     link::Link,
     trunk::Trunk,
     trunks::{Dialled, Trunks, Way},
 };
-pub use self::{
-    duplex::Uplink,
-    failure::{Cut, CutKind, OpenError},
-    link::{Downlink, Heard},
-};
 use super::{
     gate::{Place, Turn},
     peer::{Peers, Purpose},
     request::UpstreamRequest,
-    turns::Attempt,
 };
 use crate::{
     clock::{self, Millis},
@@ -80,22 +82,43 @@ impl Dialer {
         }
     }
 
-    /// Waits for a turn, connects and asks.
+    /// Waits for a turn for as long as `patience`, connects and asks.
     ///
     /// # Errors
-    /// When no turn comes within `patience`, or the app cannot be reached within its
-    /// `connect_timeout` (for each address), or does not take the request.
+    /// Those of [`Dialer::turn`] and [`Dialer::ask_in_turn`].
     pub async fn ask(
         &self,
         upstream: &Upstream,
         request: &UpstreamRequest,
         patience: Duration,
     ) -> Result<Asked, OpenError> {
-        let head = Box::new(request.to_pingora().map_err(OpenError::Request)?);
+        let turn = self.turn(upstream, patience).await?;
+        self.ask_in_turn(turn, upstream, request).await
+    }
+
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    /// When none comes within `patience`.
+    pub async fn turn(&self, upstream: &Upstream, patience: Duration) -> Result<Turn, OpenError> {
         let gate = self.peers.gates.of(upstream);
-        let turn = tokio::time::timeout(patience, gate.turn())
+        tokio::time::timeout(patience, gate.turn())
             .await
-            .map_err(|_| OpenError::Busy(gate.crowd()))?;
+            .map_err(|_| OpenError::Busy(gate.crowd()))
+    }
+
+    /// Connects and asks.
+    ///
+    /// # Errors
+    /// When the app cannot be reached within its `connect_timeout` (for each address), or does not
+    /// take the request.
+    pub async fn ask_in_turn(
+        &self,
+        turn: Turn,
+        upstream: &Upstream,
+        request: &UpstreamRequest,
+    ) -> Result<Asked, OpenError> {
+        let head = Box::new(request.to_pingora().map_err(OpenError::Request)?);
         match self.put(upstream, head).await {
             Ok(link) => Ok(Asked {
                 downlink: Downlink::new(link),
@@ -103,7 +126,7 @@ impl Dialer {
                 attempt_time_max: upstream.connect_timeout,
             }),
             Err(error) => {
-                drop(turn.end(Attempt::Failed));
+                drop(turn.end(outcome(Err(&error))));
                 Err(error)
             }
         }
@@ -232,29 +255,6 @@ impl Asked {
         };
         Ok(Opened { head, body })
     }
-}
-
-/// Ends the turn by what the head says, or by its absence.
-async fn judged(
-    head: impl Future<Output = Result<ResponseHead, OpenError>>,
-    turn: Turn,
-    wait: Duration,
-) -> Result<(ResponseHead, Option<Place>), OpenError> {
-    let mut head = pin!(head);
-    let Ok(head) = tokio::time::timeout(wait, &mut head).await else {
-        let place = turn.end(Attempt::Answered);
-        return Ok((head.await?, place));
-    };
-    let is_well = head
-        .as_ref()
-        .is_ok_and(|head| !head.status.is_server_error());
-    let attempt = if is_well {
-        Attempt::Answered
-    } else {
-        Attempt::Failed
-    };
-    let place = turn.end(attempt);
-    Ok((head?, place))
 }
 
 /// Reads heads until one is final.

@@ -220,7 +220,7 @@ async fn in_parts(mut rest: &[Event], channel: &Channel) {
         let (part, later) = rest.split_at(part_len(rest, ring));
         channel.publish(part, clock::now());
         rest = later;
-        turn_of_shards(channel, ring.events_max as u64).await;
+        turn_of_shards(channel).await;
     }
 }
 
@@ -238,12 +238,12 @@ fn part_len(events: &[Event], ring: RingLimits) -> usize {
     fitting.count().max(1)
 }
 
-/// Lets the shards sweep, and waits for those that lag by more than `lag_max` events: not for ever,
-/// so that a shard that stands still costs the other shards little.
-async fn turn_of_shards(channel: &Channel, lag_max: u64) {
+/// Lets the shards sweep, and waits for those that lag by more than the ring: not for ever, so that a
+/// shard that stands still costs the other shards little.
+async fn turn_of_shards(channel: &Channel) {
     tokio::task::yield_now().await;
     let deadline = clock::now().after(SWEEP_WAIT_MAX);
-    while channel.unswept() > lag_max && clock::now() < deadline {
+    while channel.is_ahead_of_shards() && clock::now() < deadline {
         tokio::time::sleep(SWEEP_LOOK).await;
     }
 }
@@ -266,3 +266,6 @@ async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;

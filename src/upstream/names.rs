@@ -15,6 +15,11 @@ pub(super) const ADDRESSES_MAX: usize = 4;
 /// An answer is taken for true this long. Short, since a name's address changes when its app moves.
 const ANSWER_AGE_MAX: Duration = Duration::from_secs(3);
 
+/// While somebody asks, the others go on with an answer up to this age: it is as good as the one that
+/// is under way. Who comes after a longer pause waits, since by then another app may have the address,
+/// and would get what was meant for ours.
+const STALE_AGE_MAX: Duration = Duration::from_secs(30);
+
 /// So long nobody asks again after there was no answer at all.
 const FAILURE_AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -59,6 +64,11 @@ impl Answer {
             ANSWER_AGE_MAX
         };
         self.lookups > 0 && now.since(self.asked_at) < age_max
+    }
+
+    /// It will do at `now` while somebody asks again.
+    fn will_do(&self, now: Millis) -> bool {
+        !self.addresses.is_empty() && now.since(self.asked_at) < STALE_AGE_MAX
     }
 
     /// Addresses that were right once are better than none while the resolver fails.
@@ -129,10 +139,12 @@ impl Names {
         let asking = match name.asking.try_lock() {
             Ok(asking) => asking,
             // Somebody asks already. What was right a moment ago will do meanwhile.
-            Err(_) if !known.addresses.is_empty() => return known.said(),
-            Err(_) => timeout(wait, name.asking.lock())
-                .await
-                .map_err(|_| silent())?,
+            Err(_) if known.will_do(now) => return known.said(),
+            Err(_) => match timeout(wait, name.asking.lock()).await {
+                Ok(asking) => asking,
+                // As for the one who asks in vain.
+                Err(_) => return known.said().map_err(|_| silent()),
+            },
         };
         let newest = name.answer.lock().clone();
         if newest.lookups > known.lookups {

@@ -35,7 +35,7 @@ use crate::{
         state::{Next, Outcome},
         view::Refusal,
     },
-    clock,
+    clock::{self, Millis},
     config::model::{Upstream, UpstreamHost, Watchdog},
     decide::LAST_EVENT_ID,
     error::ConnectOutcome,
@@ -80,6 +80,7 @@ impl Opener for Readers {
             channel,
             dialer: self.dialer.clone(),
             retry,
+            turn_at: None,
             reading: false,
         };
         tokio::spawn(reader.run(self.metrics.clone()));
@@ -97,6 +98,8 @@ struct Reader {
     channel: Arc<Channel>,
     dialer: Arc<Dialer>,
     retry: Retry,
+    /// When the last attempt had its turn.
+    turn_at: Option<Millis>,
     /// A stream is open.
     reading: bool,
 }
@@ -141,12 +144,14 @@ impl Reader {
 
     async fn work(&mut self) {
         loop {
-            let began = clock::now();
             let next = match self.attempt().await {
                 Ok(body) => self.read(body).await,
                 Err(next) => next,
             };
-            self.retry.lasted(clock::now().since(began));
+            // Without the wait in line: it says nothing about the app.
+            if let Some(turn_at) = self.turn_at.take() {
+                self.retry.lasted(clock::now().since(turn_at));
+            }
             if next == Next::Stop || self.pause().await == Next::Stop {
                 return;
             }
@@ -189,28 +194,43 @@ impl Reader {
         Err(Next::Stop)
     }
 
-    /// Puts the request to the app, and says so: those who wait count from there.
+    /// Puts the request to the app, and once more if it has not looked at it.
     async fn put(
-        &self,
+        &mut self,
         request: &UpstreamRequest,
         upstream: &Upstream,
     ) -> Result<Opened, OpenError> {
+        match self.put_once(request, upstream).await {
+            Err(OpenError::Untouched(_)) => self.put_once(request, upstream).await,
+            opened => opened,
+        }
+    }
+
+    /// Puts the request to the app, and says so: those who wait count from there.
+    async fn put_once(
+        &mut self,
+        request: &UpstreamRequest,
+        upstream: &Upstream,
+    ) -> Result<Opened, OpenError> {
+        let patience = self
+            .time_left()
+            .map(|time_left| time_left.max(LAST_CONNECT_WAIT));
+        // Otherwise its clients have a stream already: they miss nothing but events meanwhile.
+        let wait = patience.unwrap_or(Duration::MAX);
+        let deadline = clock::now().after(wait);
+        let turn = self.dialer.turn(upstream, wait).await?;
+        let turn_at = clock::now();
+        self.turn_at = Some(turn_at);
+        let asking = self.dialer.ask_in_turn(turn, upstream, request);
+        let asked = tokio::time::timeout(deadline.since(turn_at), asking)
+            .await
+            .map_err(|_| {
+                OpenError::Unreachable("no connection in time (open_wait)".to_owned())
+            })??;
         let channel = &self.channel;
-        let time_left = self.time_left();
-        let asked = match time_left {
-            Some(time_left) => {
-                let patience = time_left.max(LAST_CONNECT_WAIT);
-                let asking = self.dialer.ask(upstream, request, patience);
-                tokio::time::timeout(patience, asking).await.map_err(|_| {
-                    OpenError::Unreachable("no connection in time (open_wait)".to_owned())
-                })?
-            }
-            // Its clients have a stream already: they miss nothing but events meanwhile.
-            None => self.dialer.ask(upstream, request, Duration::MAX).await,
-        }?;
         channel.asked(clock::now());
         let watchdog = channel.settings().watchdog;
-        match head_max(time_left.is_some(), upstream, watchdog) {
+        match head_max(patience.is_some(), upstream, watchdog) {
             None => asked.answer().await,
             Some(head_max) => tokio::time::timeout(head_max, asked.answer())
                 .await
@@ -246,7 +266,8 @@ impl Reader {
             OpenError::Request(_)
             | OpenError::Peer(_)
             | OpenError::Unreachable(_)
-            | OpenError::NoHead(_) => Outcome::Unreachable,
+            | OpenError::NoHead(_)
+            | OpenError::Untouched(_) => Outcome::Unreachable,
         };
         channel.failed(outcome, clock::now())
     }

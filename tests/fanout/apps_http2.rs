@@ -237,7 +237,7 @@ async fn what_is_no_stream_is_told_as_over_http1() {
         ),
         (
             "reset before its head",
-            |exchange| exchange.refuse(Reason::REFUSED_STREAM),
+            |exchange| exchange.refuse(Reason::INTERNAL_ERROR),
             502,
         ),
         (
@@ -268,6 +268,33 @@ async fn what_is_no_stream_is_told_as_over_http1() {
         assert_eq!(reader.data(1).await, ["a"], "{case}");
         assert_eq!(app.connections(), 1, "{case}");
     }
+}
+
+/// The app's word that it has not looked at a request: it is put again at once, elsewhere, and says
+/// nothing against the app.
+#[tokio::test]
+async fn a_request_that_the_app_has_not_looked_at_is_put_again() {
+    let app = H2App::start().await;
+    let side = before(&app, "backoff: { min: 1h, max: 1h }");
+    let connection = H2::connect(side.plain()).await;
+    let (mut answer, mut reader) = opened(&app, &connection, "/feed/other").await;
+    let attempts_max = "app_attempts_max{upstream=\"app\"}";
+    let before = side.metric(attempts_max);
+    let pending = asking(&connection, event_source("/feed/a"));
+    app.asked().await.refuse(Reason::REFUSED_STREAM);
+    let mut again = app.opens().await;
+    let mut second = soon("a head", pending).await.unwrap();
+    again.event("again").await;
+    assert_eq!(second.data(1).await, ["again"]);
+    assert_eq!(app.connections(), 2);
+    assert_eq!(side.metric(attempts_max), before);
+    for (outcome, count) in [("opened", 2), ("no_head", 0)] {
+        let connects = format!("upstream_connects_total{{route=\"feed\",outcome=\"{outcome}\"}}");
+        assert_eq!(side.metric(&connects), count, "{outcome}");
+    }
+    // The one where it was turned away goes on.
+    answer.event("undisturbed").await;
+    assert_eq!(reader.data(1).await, ["undisturbed"]);
 }
 
 #[tokio::test]

@@ -360,19 +360,27 @@ async fn who_is_at_the_cap_of_one_channel_may_join_another() {
     assert_eq!(pending.head().await.data(1).await, ["x"]);
 }
 
-/// One write of the app holds twenty rings full, and fits into the sockets: readers who keep up are
-/// not outrun by it.
+/// One write of the app holds twenty rings full, by their number or by their bytes, and fits into
+/// the sockets: readers who keep up are not outrun by it.
 #[tokio::test]
 async fn a_burst_above_the_ring_reaches_all_who_keep_up() {
-    const EVENTS: usize = 2_000;
-    let app = App::start().await;
-    let side = Side::start(app.port(), "ring: { events_max: 100 }");
-    let (mut exchange, first) = opened(&side, &app).await;
-    let second = h1(side.plain(), &get("/feed/a")).await;
-    let burst: String = (0..EVENTS).map(|n| format!("data:{n}\n\n")).collect();
-    exchange.chunk(&burst).await;
-    let expected: Vec<String> = (0..EVENTS).map(|n| n.to_string()).collect();
-    for mut reader in [first, second] {
-        assert_eq!(reader.data(EVENTS).await, expected);
+    for (ring, events, text_len) in [
+        ("events_max: 100", 2_000, 0),
+        ("bytes_max: 4KiB", 80, 1_000),
+    ] {
+        let app = App::start().await;
+        let side = Side::start(app.port(), &format!("ring: {{ {ring} }}"));
+        let (mut exchange, first) = opened(&side, &app).await;
+        let second = h1(side.plain(), &get("/feed/a")).await;
+        let text = "x".repeat(text_len);
+        let expected: Vec<String> = (0..events).map(|n| format!("{n}{text}")).collect();
+        let burst: String = expected
+            .iter()
+            .map(|data| format!("data:{data}\n\n"))
+            .collect();
+        exchange.chunk(&burst).await;
+        for mut reader in [first, second] {
+            assert_eq!(reader.data(events).await, expected, "{ring}");
+        }
     }
 }

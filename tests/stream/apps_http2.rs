@@ -207,3 +207,34 @@ async fn an_app_that_opens_no_window_is_given_up() {
     assert_eq!(client.response().await.status, 504);
     assert_eq!(exchange.cancelled().await, Reason::CANCEL);
 }
+
+#[tokio::test]
+async fn a_request_that_the_app_has_not_looked_at_is_sent_again_while_it_is_whole() {
+    let app = H2App::start().await;
+    let rig = before(&app, &["http: 2"]);
+    let mut client = Client::new(plain(&rig).await);
+    client
+        .send("GET /stream/a HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    app.asked().await.refuse(Reason::REFUSED_STREAM);
+    app.asked().await.end(StatusCode::NO_CONTENT, &[]);
+    assert_eq!(client.response().await.status, 204);
+    // Once: an app that turns all away is not to be hammered.
+    client
+        .send("GET /stream/a HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    for _ in 0..2 {
+        app.asked().await.refuse(Reason::REFUSED_STREAM);
+    }
+    assert_eq!(client.response().await.status, 502);
+    // The body is gone by then.
+    let mut client = Client::new(plain(&rig).await);
+    client
+        .send("POST /stream/a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
+        .await;
+    let mut exchange = app.asked().await;
+    assert_eq!(exchange.whole_body().await, b"hi");
+    exchange.refuse(Reason::REFUSED_STREAM);
+    assert_eq!(client.response().await.status, 502);
+    assert!(app.is_unasked().await);
+}

@@ -4,10 +4,13 @@ use http::HeaderMap;
 
 use super::*;
 use crate::{
-    channel::registry::{Membership, Opener, Registry},
+    channel::{
+        registry::{Membership, Opener, Registry},
+        state::Outcome,
+    },
     clock::Millis,
     config::{
-        model::{Action, Fanout, Ids},
+        model::{Action, Fanout, Ids, KeyBy, SlowPolicy},
         testing::{config, fanout, route},
     },
     decide::{FanOut, Reader},
@@ -106,7 +109,7 @@ impl World {
     /// Keeps the budget at `bytes_max`.
     fn keep(&self, bytes_max: usize) {
         self.budget.set_max(bytes_max);
-        self.budget.keep(|| self.registry.list(usize::MAX));
+        self.budget.keep(|| self.registry.all());
     }
 
     /// How many channels hold how many events.
@@ -173,9 +176,65 @@ fn no_channel_is_made_while_the_budget_is_exhausted() {
     let refused = registry.join(&request(1), Millis(2)).err();
     assert_eq!(refused, Some(RefuseReason::RingBytesMax));
     assert!(registry.join(&request(0), Millis(2)).is_ok(), "it is there");
-    drop(member);
+    // It is over, and this member still reads it.
+    member.channel().finish(Outcome::Retired);
     registry.tick(Millis(3));
     assert!(registry.join(&request(1), Millis(4)).is_ok());
+}
+
+#[test]
+fn rings_of_channels_that_are_over_go_before_all_others() {
+    let mut world = World::new();
+    let each = world.held() / CHANNELS / EVENTS;
+    for member in &world.members[..100] {
+        member.channel().finish(Outcome::Retired);
+    }
+    world.registry.tick(Millis(1));
+    // Nobody reads the last hundred, but somebody may come back to them.
+    world.members.truncate(900);
+    assert_eq!(world.registry.len(), 900);
+    assert_eq!(
+        world.held(),
+        CHANNELS * EVENTS * each,
+        "they are still read"
+    );
+
+    world.keep(900 * EVENTS * each);
+    assert_eq!(world.sizes(), [(20, 900)], "none of those that live");
+    assert_eq!(world.held(), 900 * EVENTS * each);
+    assert!(!world.budget.is_exhausted());
+
+    world.keep(800 * EVENTS * each);
+    assert_eq!(world.sizes(), [(0, 100), (20, 800)], "then the unused");
+}
+
+#[test]
+fn what_is_kept_beside_a_ring_at_its_least_can_go() {
+    let mut world = World::new();
+    world.members.truncate(1);
+    let channel = world.members[0].channel();
+    let (route, mut settings) = (channel.route(), (*channel.settings()).clone());
+    settings.slow.policy = SlowPolicy::Conflate(Arc::new(KeyBy::Event));
+    settings.ring.events_max = FLOOR_EVENTS;
+    channel.reconfigure(route, Arc::new(settings), Millis(0));
+    for n in 0..2 * FLOOR_EVENTS {
+        let event = Event {
+            name: Bytes::from(n.to_string()),
+            ..Event::default()
+        };
+        channel.publish(&[event], Millis(0));
+    }
+    let before = channel.row();
+    world.keep(1);
+    let after = channel.row();
+    assert_eq!(
+        (before.ring_events, after.ring_events),
+        (FLOOR_EVENTS, FLOOR_EVENTS)
+    );
+    assert!(
+        after.ring_bytes < before.ring_bytes * 3 / 4,
+        "{before:?} {after:?}"
+    );
 }
 
 #[test]

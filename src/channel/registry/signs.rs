@@ -61,7 +61,7 @@ impl Registry {
         match settings.share {
             Share::Public => {
                 let marks = channels.iter().map(|channel| channel.marks());
-                let marks = marks.fold(Marks::default(), Marks::and);
+                let marks = marks.fold(Marks::default(), Marks::or);
                 if marks != Marks::default() {
                     let detail = format!("the app sends {marks}");
                     self.hints.raise(route, Hint::MarkedPrivate, detail, now);

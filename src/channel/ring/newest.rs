@@ -151,6 +151,11 @@ impl Newest {
         *self = Self::new(self.by.clone(), 0, head);
     }
 
+    /// Something is held beside the ring.
+    pub(super) fn holds_old(&self) -> bool {
+        !self.old.is_empty()
+    }
+
     /// Bytes accounted here.
     pub(super) const fn bytes(&self) -> usize {
         self.old_bytes + self.mark_bytes

@@ -436,6 +436,28 @@ fn where_the_app_resumes_our_ids_carry_its_own() {
     assert_eq!((last_wire_id(&ring), ring.resume_point()), (local(5), None));
 }
 
+/// The same before and after the ring has let go of the reset.
+#[test]
+fn an_id_that_the_app_reset_does_not_come_back() {
+    let mut local_ids = ring(Ids::Local, LIMITS).resuming(Trust::All);
+    let mut app_ids = ring(Ids::Unique, LIMITS);
+    for ring in [&mut local_ids, &mut app_ids] {
+        for id in [Some("a"), Some(""), None] {
+            ring.push_event(&event(id), Millis(1));
+        }
+    }
+    assert_eq!(local_ids.id_at(3), Some(local(3).into()));
+    for ring in [&mut local_ids, &mut app_ids] {
+        for _ in 0..3 {
+            ring.push_event(&event(None), Millis(1));
+        }
+        assert_eq!(ring.oldest_cursor(), 2, "`a` and the reset are evicted");
+    }
+    assert_eq!(local_ids.id_at(3), Some(local(3).into()));
+    assert_eq!(local_ids.gap_id(6), Some(local(6)));
+    assert_eq!(app_ids.id_at(3), None);
+}
+
 #[test]
 fn a_client_of_another_pod_resumes_by_the_apps_id() {
     let elsewhere = |app_id| in_epoch(8, 900, Some(app_id));

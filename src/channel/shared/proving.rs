@@ -29,6 +29,13 @@ impl Channel {
         self.inner.lock().proof.go_on(open_wait, now)
     }
 
+    /// For how long somebody may still wait to hear of them.
+    #[must_use]
+    pub fn proof_wait_left(&self, now: Millis) -> Duration {
+        let open_wait = self.settings.load().open_wait;
+        self.inner.lock().proof.wait_left(open_wait, now)
+    }
+
     /// Nobody asks the app about them any more; the next joiner has that begun anew.
     pub fn proving_broke(&self) {
         self.inner.lock().proof.stop();

@@ -72,9 +72,11 @@ impl Channel {
         self.links.0.write().retain(|link| link.shard != shard);
     }
 
-    /// Entries that some shard has not yet taken for its level readers.
+    /// What some shard has not yet taken for its level readers is more than the ring holds: if much
+    /// more came, it would cost them their places.
     #[must_use]
-    pub fn unswept(&self) -> u64 {
-        self.head().saturating_sub(self.links.swept())
+    pub fn is_ahead_of_shards(&self) -> bool {
+        let swept = self.links.swept();
+        self.head() > swept && !self.inner.lock().ring.is_within_bounds_after(swept)
     }
 }

@@ -127,7 +127,7 @@ impl Call {
             let text = "there is one final head".to_owned();
             return Poll::Ready(Err(OpenError::NoHead(text)));
         };
-        let no_head = |error: h2::Error| OpenError::NoHead(self.trunk.obituary(&error));
+        let no_head = |error: h2::Error| self.trunk.no_head(&error);
         if let Poll::Ready(Some(head)) = answer.poll_informational(cx) {
             let (head, ()) = head.map_err(no_head)?.into_parts();
             return Poll::Ready(Ok(received(head)));

@@ -57,7 +57,7 @@ impl Cut {
         };
         Self {
             kind,
-            text: error.to_string(),
+            text: brief_h2(error),
         }
     }
 }
@@ -91,6 +91,9 @@ pub enum OpenError {
     Unreachable(String),
     /// Connected, but no usable head came.
     NoHead(String),
+    /// Connected, and the app says that it has not looked at the request, which may be sent again
+    /// (RFC 9113, section 8.7).
+    Untouched(String),
 }
 
 impl OpenError {
@@ -100,7 +103,7 @@ impl OpenError {
         match self {
             Self::Busy(_) => ConnectOutcome::Busy,
             Self::Peer(_) | Self::Unreachable(_) => ConnectOutcome::Unreachable,
-            Self::Request(_) | Self::NoHead(_) => ConnectOutcome::NoHead,
+            Self::Request(_) | Self::NoHead(_) | Self::Untouched(_) => ConnectOutcome::NoHead,
         }
     }
 
@@ -124,6 +127,18 @@ impl OpenError {
     pub(super) fn no_head(error: BError) -> Self {
         Self::NoHead(brief(&error))
     }
+
+    /// A request by HTTP/2 that was not answered. Of the requests on a connection with a GOAWAY the
+    /// h2 crate fails with it those alone that are not among the ones which the app may have seen.
+    pub(super) fn from_h2(error: &h2::Error) -> Self {
+        let text = brief_h2(error);
+        let is_refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        if error.is_remote() && (error.is_go_away() || is_refused) {
+            Self::Untouched(text)
+        } else {
+            Self::NoHead(text)
+        }
+    }
 }
 
 impl From<PeerError> for OpenError {
@@ -140,11 +155,28 @@ impl fmt::Display for OpenError {
             Self::Peer(error) => error.fmt(f),
             Self::Unreachable(problem) => write!(f, "the app cannot be reached: {problem}"),
             Self::NoHead(problem) => write!(f, "the app gave no response head: {problem}"),
+            Self::Untouched(problem) => write!(f, "the app did not take the request: {problem}"),
         }
     }
 }
 
 impl std::error::Error for OpenError {}
+
+/// The kind of an error of the h2 crate. What the app says of itself in a GOAWAY is left out: it may
+/// be as long as a frame.
+pub(super) fn brief_h2(error: &h2::Error) -> String {
+    match error.reason() {
+        Some(reason) if error.is_go_away() => {
+            let how = if error.is_remote() {
+                "received"
+            } else {
+                "detected"
+            };
+            format!("connection error {how}: {reason}")
+        }
+        Some(_) | None => error.to_string(),
+    }
+}
 
 /// The kind of a pingora error and its cause. Contexts are left out: of a bad head they quote every
 /// byte.

@@ -16,7 +16,7 @@ use h2::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Cut, CutKind};
+use super::{Cut, CutKind, OpenError, failure::brief_h2};
 use crate::{
     metrics::cell::Held,
     upstream::peer::{KEEPALIVE_IDLE, UNACKNOWLEDGED_MAX, WINDOW_BYTES},
@@ -44,6 +44,8 @@ pub(super) struct Trunk {
     requests: SendRequest<Bytes>,
     /// The app no longer answers.
     is_silent: Arc<AtomicBool>,
+    /// The app turned the last request away here without a look at it.
+    is_averse: AtomicBool,
     _counted: Held,
 }
 
@@ -57,7 +59,7 @@ impl Trunk {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let foreign = |error: h2::Error| format!("it does not speak HTTP/2: {error}");
+        let foreign = |error: h2::Error| format!("it does not speak HTTP/2: {}", brief_h2(&error));
         let handshake = settings().handshake::<_, Bytes>(stream);
         let (requests, mut connection) = handshake.await.map_err(foreign)?;
         let mut pings = connection.ping_pong().ok_or("it cannot be pinged")?;
@@ -79,6 +81,7 @@ impl Trunk {
         Ok(Arc::new(Self {
             requests,
             is_silent,
+            is_averse: AtomicBool::new(false),
             _counted: counted,
         }))
     }
@@ -91,6 +94,13 @@ impl Trunk {
     /// Whether one more finds room. Whoever asks holds it, too.
     pub(super) fn has_room(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) <= self.exchanges_max()
+    }
+
+    /// Whether the next request had better go elsewhere: the app turned one away here, perhaps since
+    /// it is about to leave. True once for each, so that an app that turns all away is not dialled
+    /// for all of them.
+    pub(super) fn is_to_be_passed_over(&self) -> bool {
+        self.is_averse.swap(false, Ordering::Relaxed)
     }
 
     /// To send a request by.
@@ -109,13 +119,16 @@ impl Trunk {
         Cut::from_h2(error)
     }
 
-    /// As [`Trunk::cut`], for the log.
-    pub(super) fn obituary(&self, error: &h2::Error) -> String {
+    /// As [`Trunk::cut`], of a request that has no answer yet.
+    pub(super) fn no_head(&self, error: &h2::Error) -> OpenError {
         if self.is_silent() {
-            unanswered()
-        } else {
-            error.to_string()
+            return OpenError::NoHead(unanswered());
         }
+        let error = OpenError::from_h2(error);
+        if matches!(error, OpenError::Untouched(_)) {
+            self.is_averse.store(true, Ordering::Relaxed);
+        }
+        error
     }
 
     fn is_silent(&self) -> bool {

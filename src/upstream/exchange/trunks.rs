@@ -115,7 +115,7 @@ impl Shelf {
             let Some(trunk) = trunk.upgrade() else {
                 return false;
             };
-            if placed.is_some() || !trunk.has_room() {
+            if placed.is_some() || !trunk.has_room() || trunk.is_to_be_passed_over() {
                 return true;
             }
             let requests = trunk.requests();
@@ -139,7 +139,7 @@ impl Shelf {
                 let requests = trunk.requests();
                 let (call, upload) = order
                     .put_on(trunk, requests)
-                    .map_err(|error| OpenError::NoHead(error.to_string()))?;
+                    .map_err(|error| OpenError::from_h2(&error))?;
                 Ok(Way::Shared(call, upload))
             }
             Err(error) => {

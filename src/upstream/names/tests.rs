@@ -128,6 +128,49 @@ async fn while_somebody_asks_the_others_go_on_with_the_last_answer() {
     assert_eq!(resolver.tells(5_002).await.unwrap(), ["10.0.0.2"]);
 }
 
+/// Long after the last answer another app may have its address.
+#[tokio::test]
+async fn an_old_answer_is_not_used_while_somebody_asks() {
+    for (age, expected) in [
+        (29_999, "10.0.0.1"),
+        (30_000, "10.0.0.2"),
+        (3_600_000, "10.0.0.2"),
+    ] {
+        let resolver = Arc::new(Resolver::new());
+        resolver.answers(Ok(&["10.0.0.1"]));
+        resolver.tells(0).await.unwrap();
+        let asker = resolver.clone();
+        let asking = tokio::spawn(async move { asker.tells(age).await });
+        while resolver.asked() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let other = resolver.clone();
+        let other = tokio::spawn(async move { other.tells(age).await });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(other.is_finished(), expected == "10.0.0.1", "{age}");
+        resolver.answers(Ok(&["10.0.0.2"]));
+        assert_eq!(other.await.unwrap().unwrap(), [expected], "{age}");
+        assert_eq!(asking.await.unwrap().unwrap(), ["10.0.0.2"]);
+        assert_eq!(resolver.asked(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_fell_silent_leaves_the_last_answer_in_force_for_all() {
+    let resolver = Arc::new(Resolver::new());
+    resolver.answers(Ok(&["10.0.0.1"]));
+    resolver.tells(0).await.unwrap();
+    let crowd = [(); 3].map(|()| {
+        let resolver = resolver.clone();
+        tokio::spawn(async move { resolver.tells(3_600_000).await })
+    });
+    for one in crowd {
+        assert_eq!(one.await.unwrap().unwrap(), ["10.0.0.1"]);
+    }
+}
+
 #[tokio::test]
 async fn a_failure_is_believed_for_a_second() {
     let resolver = Resolver::new();

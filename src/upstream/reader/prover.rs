@@ -15,7 +15,7 @@ use crate::{
         labels::{PanicPlace, ReauthOutcome},
     },
     upstream::{
-        exchange::{Dialer, OpenError, Opened},
+        exchange::{Dialer, OpenError, Opened, once_more_if_untouched},
         refusal,
         retry::Retry,
         verdict::{Verdict, judge},
@@ -24,6 +24,10 @@ use crate::{
 
 /// Failures are counted; a line about them is written at most this often, in seconds.
 static UNPROVED: Seldom = Seldom::new(10);
+
+/// What is wrong when no head comes.
+const NO_HEAD: &str =
+    "none within open_wait; an app that sends none before its first event needs `reauth: off`";
 
 /// One series of tries.
 pub(super) struct Prover {
@@ -61,7 +65,10 @@ impl Prover {
         while self.attempt().await == Next::Retry {
             self.retry.set_bounds(self.channel.settings().backoff);
             let delay = self.retry.next_delay(rand::random());
-            tokio::time::sleep(delay).await;
+            // Whatever the app asked for (`Retry-After`): while this sleeps, nobody else asks for who
+            // joins meanwhile.
+            let time_left = self.channel.proof_wait_left(clock::now());
+            tokio::time::sleep(delay.min(time_left)).await;
             if self.channel.is_proof_wanted(clock::now()) == Next::Stop {
                 return;
             }
@@ -73,7 +80,7 @@ impl Prover {
         let channel = self.channel.clone();
         let reauths = &channel.route_metrics.sharing.reauths;
         let problem = match self.ask().await {
-            Err(problem) => problem,
+            Err(error) => error.to_string(),
             Ok(Opened { head, mut body }) => {
                 match judge(head.status, &head.headers, clock::wall()) {
                     Verdict::Stream => {
@@ -103,21 +110,21 @@ impl Prover {
     }
 
     /// Asks as the channel's reader does, and for as long as a joiner waits.
-    async fn ask(&self) -> Result<Opened, String> {
+    async fn ask(&self) -> Result<Opened, OpenError> {
         let route = self.channel.route();
-        let wait = self.channel.settings().open_wait;
+        let deadline = clock::now().after(self.channel.settings().open_wait);
+        let time_left = || deadline.since(clock::now());
         let request = request(&self.channel.key, self.channel.client, &route.upstream);
-        let asking = async {
-            let asked = self.dialer.ask(&route.upstream, &request, wait);
-            asked.await?.answer().await
-        };
-        let Ok(answered) = tokio::time::timeout(wait, asking).await else {
-            return Err(
-                "no head within open_wait; an app that sends none before its first event needs \
-                 `reauth: off`"
-                    .to_owned(),
-            );
-        };
-        answered.map_err(|error: OpenError| error.to_string())
+        once_more_if_untouched(|| async {
+            let turn = self.dialer.turn(&route.upstream, time_left()).await?;
+            let asking = async {
+                let asked = self.dialer.ask_in_turn(turn, &route.upstream, &request);
+                asked.await?.answer().await
+            };
+            tokio::time::timeout(time_left(), asking)
+                .await
+                .unwrap_or_else(|_| Err(OpenError::NoHead(NO_HEAD.to_owned())))
+        })
+        .await
     }
 }

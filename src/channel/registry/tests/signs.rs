@@ -16,6 +16,17 @@ fn with_cookie(route: &Arc<Route>, cookie: &str) -> FanOut {
     request
 }
 
+/// An id that the channel of `epoch` has given.
+fn id_of(epoch: Epoch) -> String {
+    let id = LocalId {
+        epoch,
+        sequence: 0,
+        app_id: None,
+        seal: None,
+    };
+    id.to_string()
+}
+
 impl Rig {
     fn told(&self) -> Vec<(Hint, String)> {
         let rows = self.registry.hints().into_iter();
@@ -100,14 +111,8 @@ fn clients_that_come_back_to_another_channel_are_a_hint() {
     let rig = Rig::new(route.clone());
     let old = rig.join(&with_cookie(&route, "_ga=old")).unwrap();
     let come = |cookie: String, epoch| {
-        let id = LocalId {
-            epoch,
-            sequence: 0,
-            app_id: None,
-            seal: None,
-        };
         let mut request = with_cookie(&route, &cookie);
-        request.last_event_id = Some(Bytes::from(id.to_string()));
+        request.last_event_id = Some(Bytes::from(id_of(epoch)));
         rig.join(&request).unwrap()
     };
     for n in 0..20 {
@@ -123,16 +128,15 @@ fn clients_that_come_back_to_another_channel_are_a_hint() {
     assert_eq!(rig.told(), [(Hint::StrayIds, expected.to_owned())]);
     assert_eq!(rig.level(Hint::StrayIds), 1);
     // Ids of channels that are gone say nothing either.
-    let gone = old.channel().epoch;
+    let id = id_of(old.channel().epoch);
+    let is_known = || {
+        let channels = rig.registry.channels.lock();
+        channels.of_id(Some(id.as_bytes())).is_some()
+    };
+    assert!(is_known());
     drop(old);
     rig.wanted.0.lock().clear();
     rig.registry.tick(LATER);
+    assert!(!is_known());
     assert!(rig.registry.channels.lock().by_epoch.is_empty());
-    assert!(
-        rig.registry
-            .channels
-            .lock()
-            .of_id(Some(gone.to_string().as_bytes()))
-            .is_none()
-    );
 }

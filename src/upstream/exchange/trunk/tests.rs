@@ -9,7 +9,10 @@ use tokio::{
 };
 
 use super::{
-    super::{CutKind, RequestBody, call::Order},
+    super::{
+        CutKind, RequestBody,
+        call::{Call, Order},
+    },
     *,
 };
 use crate::metrics::Metrics;
@@ -97,5 +100,91 @@ async fn what_is_no_http2_is_told_at_once() {
         let problem = open(ours).await.unwrap_err();
         assert!(problem.starts_with(expected), "{problem}");
         app.await.unwrap();
+    }
+}
+
+/// SETTINGS, and the answer to our PING.
+const HELLO: &[u8] =
+    b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x06\x01\0\0\0\0\x3b\x7c\xdb\x7a\x0b\x87\x16\xb4";
+
+/// HEADERS of our first stream: `:status: 200`.
+const ANSWER: &[u8] = b"\0\0\x01\x01\x04\0\0\0\x01\x88";
+
+const HEADERS: u8 = 1;
+
+fn goaway(last: u8, reason: h2::Reason, debug: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(8 + debug.len()).unwrap().to_be_bytes();
+    let reason = u32::from(reason).to_be_bytes();
+    let head = [length[1], length[2], length[3], 7, 0, 0, 0, 0, 0];
+    [&head[..], &[0, 0, 0, last], &reason, debug].concat()
+}
+
+/// Of our first stream.
+fn reset(reason: h2::Reason) -> Vec<u8> {
+    let reason = u32::from(reason).to_be_bytes();
+    [&b"\0\0\x04\x03\0\0\0\0\x01"[..], &reason].concat()
+}
+
+/// An app that says hello, waits for a request, says one thing more and closes.
+async fn says(mut line: DuplexStream, said: Vec<u8>) {
+    let mut preface = [0; 24];
+    line.read_exact(&mut preface).await.unwrap();
+    line.write_all(HELLO).await.unwrap();
+    let mut head = [0; 9];
+    while head[3] != HEADERS {
+        line.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        line.read_exact(&mut payload).await.unwrap();
+    }
+    line.write_all(&said).await.unwrap();
+}
+
+async fn called(said: Vec<u8>) -> (Box<Call>, Arc<Trunk>) {
+    let (ours, apps) = duplex(LINE_BYTES);
+    tokio::spawn(says(apps, said));
+    let trunk = open(ours).await.unwrap();
+    let requests = trunk.requests();
+    let (call, _) = order().put_on(trunk.clone(), requests).unwrap();
+    (call, trunk)
+}
+
+#[tokio::test]
+async fn what_the_app_has_not_looked_at_is_told_from_what_it_may_have_seen() {
+    use h2::Reason;
+    for (said, is_untouched) in [
+        (reset(Reason::REFUSED_STREAM), true),
+        (reset(Reason::CANCEL), false),
+        (goaway(0, Reason::NO_ERROR, b""), true),
+        (goaway(0, Reason::ENHANCE_YOUR_CALM, b"later"), true),
+        (goaway(1, Reason::NO_ERROR, b""), false),
+        (Vec::new(), false),
+    ] {
+        let (mut call, trunk) = called(said.clone()).await;
+        let error = call.heard().await.unwrap_err();
+        let case = format!("{error:?} {said:?}");
+        assert_eq!(
+            matches!(error, OpenError::Untouched(_)),
+            is_untouched,
+            "{case}"
+        );
+        let passed_over = [(); 2].map(|()| trunk.is_to_be_passed_over());
+        assert_eq!(passed_over, [is_untouched, false], "once: {case}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_app_says_of_its_leaving_is_not_quoted() {
+    let secret = "secret".repeat(1_000);
+    let leaves = goaway(0, h2::Reason::ENHANCE_YOUR_CALM, secret.as_bytes());
+    let (mut call, _) = called(leaves.clone()).await;
+    let no_head = call.heard().await.unwrap_err();
+    // It takes back what it has begun.
+    let (mut call, _) = called([ANSWER, &leaves].concat()).await;
+    assert_eq!(call.heard().await.unwrap().status, 200);
+    let cut = call.read().await.unwrap_err();
+    for text in [format!("{no_head} {no_head:?}"), format!("{cut} {cut:?}")] {
+        assert!(text.contains("connection error received"), "{text}");
+        assert!(!text.contains("secret") && text.len() < 250, "{text}");
     }
 }

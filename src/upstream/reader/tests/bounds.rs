@@ -1,6 +1,7 @@
 //! How long the app may take, and how much it may send.
 
 use super::*;
+use crate::metrics::labels::ReauthOutcome;
 
 #[tokio::test]
 async fn a_cold_channel_gives_up_in_time() {
@@ -134,34 +135,109 @@ async fn an_app_that_answers_and_dies_at_once_is_not_hammered() {
     let mut scripts: Vec<_> = (0..4).map(|_| dies()).collect();
     scripts.push(vec![Step::Request, Step::Wait]);
     let mut app = App::start(scripts).await;
-    let rig = Rig::new(app.address.port(), |_| {});
-    // Joined by hand, so that the reader is the test's own.
-    let channel = Arc::new(Channel::new(
-        rig.request.key.clone(),
-        Epoch::new(1),
-        rig.request.route.clone(),
-        Arc::new(Fanout {
-            backoff: Backoff {
-                min: Duration::from_millis(1),
-                max: Duration::from_secs(3_600),
-            },
-            ..testing::fanout()
-        }),
-        rig.metrics.clone(),
-        clock::now(),
-    ));
-    channel.join(None, clock::now()).unwrap();
-    let mut reader = Reader {
-        dialer: Arc::new(Dialer::new(Arc::new(Peers::new(rig.metrics.clone())))),
-        retry: Retry::new(channel.settings().backoff),
-        reading: false,
-        channel: channel.clone(),
-    };
+    let rig = Rig::new(app.address.port(), |settings| {
+        settings.backoff = Backoff {
+            min: Duration::from_millis(1),
+            max: Duration::from_secs(3_600),
+        };
+    });
+    let (mut reader, _) = rig.by_hand();
     tokio::select! {
         () = reader.work() => panic!("it has a member"),
         () = async { for _ in 0..5 { app.request().await; } } => {}
     }
     assert!(reader.retry.next_delay(u64::MAX) >= Duration::from_millis(16));
+}
+
+/// Whoever holds the connections, and however long the wait: it is told from an app that is not there.
+#[tokio::test(start_paused = true)]
+async fn a_channel_whose_turn_never_came_is_over_because_the_app_is_busy() {
+    for open_wait in [1, 500, 1_000, 1_001, 10_000] {
+        let mut rig = Rig::new(1, |settings| {
+            settings.open_wait = Duration::from_millis(open_wait);
+        });
+        let route = Arc::make_mut(&mut rig.request.route);
+        Arc::make_mut(&mut route.upstream).connections_max = 1;
+        let (mut reader, peers) = rig.by_hand();
+        let gate = peers.gates.of(&rig.request.route.upstream);
+        let _taken = gate.place().expect("the only one");
+        reader.work().await;
+        let phase = reader.channel.view().phase;
+        assert_eq!(phase, Phase::Over(Outcome::Busy), "{open_wait}");
+        assert_eq!(rig.connects(ConnectOutcome::Unreachable), 0);
+    }
+}
+
+/// A long wait in line for an attempt that fails at once: the delays go on to double.
+#[tokio::test(start_paused = true)]
+async fn the_wait_in_line_is_no_part_of_an_attempt() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let anywhere: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&anywhere.into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    let mut rig = Rig::new(port, |settings| {
+        settings.open_wait = Duration::from_secs(3_600);
+        settings.backoff = Backoff {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+        };
+    });
+    let route = Arc::make_mut(&mut rig.request.route);
+    Arc::make_mut(&mut route.upstream).connections_max = 1;
+    let (mut reader, peers) = rig.by_hand();
+    let gate = peers.gates.of(&rig.request.route.upstream);
+    let long = async {
+        for _ in 0..3 {
+            let taken = loop {
+                match gate.place() {
+                    Some(taken) => break taken,
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            let attempts = rig.connects(ConnectOutcome::Unreachable);
+            // Far longer than what counts as a sign of calm.
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            assert_eq!(rig.connects(ConnectOutcome::Unreachable), attempts);
+            drop(taken);
+            while rig.connects(ConnectOutcome::Unreachable) == attempts {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = reader.work() => panic!("it has a member"),
+        () = long => {}
+    }
+    assert!(reader.retry.next_delay(u64::MAX) >= Duration::from_secs(4));
+}
+
+/// Nobody waits for as long as an app may ask for, and nobody else would ask for who joins meanwhile.
+#[tokio::test]
+async fn an_app_that_is_busy_for_minutes_is_asked_again_for_the_next_joiner() {
+    let busy = "HTTP/1.1 503 Busy\r\nRetry-After: 300\r\n\r\n";
+    let app = App::start(vec![
+        vec![Step::Request, send(busy)],
+        vec![Step::Request, send(HEAD)],
+    ])
+    .await;
+    let rig = Rig::new(app.address.port(), |settings| {
+        settings.open_wait = Duration::from_millis(50);
+        settings.reauth = Some(Duration::ZERO);
+    });
+    let (reader, peers) = rig.by_hand();
+    let channel = reader.channel.clone();
+    assert!(channel.opened(&http::HeaderMap::new(), clock::now()));
+    let dialer = Arc::new(Dialer::new(peers));
+    let reauths = &rig.metrics.route("feed").sharing.reauths;
+    for outcome in [ReauthOutcome::Failed, ReauthOutcome::Proved] {
+        let joined = channel.join(None, clock::now()).unwrap();
+        assert!(joined.must_prove, "nobody is at work any more");
+        let prover = Prover::new(channel.clone(), dialer.clone());
+        tokio::time::timeout(PATIENCE, prover.run(rig.metrics.clone()))
+            .await
+            .expect("over when nobody waits");
+        assert_eq!(reauths.get(outcome), 1);
+    }
 }
 
 #[tokio::test]
@@ -184,44 +260,6 @@ async fn silence_is_a_cut_where_it_is_configured() {
     });
     let member = rig.join();
     until_ring(member.channel(), "a <gap> b").await;
-    assert_eq!(rig.cuts(CutReason::Silence), 1);
-}
-
-/// One that comments by a clock and falls silent is found out, and one that never did is left alone.
-#[tokio::test]
-async fn a_frozen_app_is_told_from_a_quiet_one_by_its_comments() {
-    let mut steps = vec![Step::Request, send(HEAD), send(chunk("data: a\n\n"))];
-    // More than five, for a machine that is late with one or two.
-    for _ in 0..12 {
-        steps.extend([Step::Wait, send(chunk(": ping\n"))]);
-    }
-    steps.push(Step::Request);
-    let quiet = vec![
-        Step::Request,
-        send(HEAD),
-        send(chunk("data: b\n\n")),
-        Step::Wait,
-        send(chunk("data: c\n\n")),
-        Step::Wait,
-    ];
-    let app = App::start(vec![steps, quiet]).await;
-    let rig = Rig::new(app.address.port(), |_| {});
-    let member = rig.join();
-    until_ring(member.channel(), "a").await;
-    let mut clock = tokio::time::interval(Duration::from_millis(150));
-    for _ in 0..12 {
-        clock.tick().await;
-        app.go_on();
-    }
-    let (gap, began) = (Duration::from_millis(150), clock::now());
-    until_ring(member.channel(), "a <gap> b").await;
-    let silent = clock::now().since(began);
-    assert!(silent >= Duration::from_secs(1) - gap, "{silent:?}");
-    assert_eq!(rig.cuts(CutReason::Silence), 1);
-    // Longer than the rhythm of the stream before would allow.
-    tokio::time::sleep(silent + gap).await;
-    app.go_on();
-    until_ring(member.channel(), "a <gap> b c").await;
     assert_eq!(rig.cuts(CutReason::Silence), 1);
 }
 
