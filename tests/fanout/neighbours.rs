@@ -25,7 +25,7 @@ use crate::rig::{
 
 /// What the flooded channel is given, on a machine that carries it.
 const FLOOD_PER_SECOND: usize = 100_000;
-const WRITES_PER_SECOND: usize = 100;
+const WRITES_PER_SECOND: u32 = 100;
 /// So much of the flood may not have been read yet: less than its ring, so that nobody is too slow.
 const UNDER_WAY_MAX: usize = 50_000;
 /// Behind the last event of the flood.
@@ -89,8 +89,8 @@ fn least(counts: &[Arc<AtomicUsize>]) -> usize {
 
 /// The app's side; returns how many events it sent.
 async fn pour(mut exchange: Exchange, read: Vec<Arc<AtomicUsize>>, stop: Arc<AtomicBool>) -> usize {
-    const AT_ONCE: usize = FLOOD_PER_SECOND / WRITES_PER_SECOND;
-    let mut pace = interval(Duration::from_secs(1) / WRITES_PER_SECOND as u32);
+    const AT_ONCE: usize = FLOOD_PER_SECOND / WRITES_PER_SECOND as usize;
+    let mut pace = interval(Duration::from_secs(1) / WRITES_PER_SECOND);
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {
         pace.tick().await;
@@ -139,6 +139,7 @@ async fn round(number: usize, streams: &mut [Stream], flood: &Flood) -> usize {
     longest
 }
 
+#[expect(clippy::print_stdout, reason = "figures, for who asks for them")]
 async fn leave_each_other_alone(channels: usize, rounds: usize) {
     outside::need_open_files(channels);
     let app = App::start().await;
@@ -150,7 +151,7 @@ async fn leave_each_other_alone(channels: usize, rounds: usize) {
          \x20 - {{ name: flood, path: /flood, action: fanout, \
             ring: {{ events_max: 100000, bytes_max: 64MiB }} }}\n\
          defaults: {{ open_wait: 60s, head_wait: 60s, heartbeat: 5m }}\n\
-         limits: {{ channels_max: {room}, subscribers_max: {room} }}\n",
+         limits: {{ channels_max: {room}, subscribers_max: {room}, connections_max: 2000 }}\n",
         app.port(),
         room = channels + 10,
     ))

@@ -16,9 +16,9 @@ const EVENT_BYTES: usize = 250;
 /// is owed is evicted by these.
 const MEANWHILE: usize = 100;
 
-/// A connection, its TCP or unix socket's records, and the one event that it is in the middle of: what
-/// [`RING_EVENTS`] take is twenty times that.
-const JOINER_BYTES_MAX: usize = 16 << 10;
+/// A connection, and the one event that it is in the middle of. What it is owed is more than fifty
+/// times that.
+const JOINER_BYTES_MAX: usize = 4 << 10;
 /// What the process takes for its own at any time.
 const SLACK_BYTES: usize = 16 << 20;
 
@@ -48,6 +48,7 @@ impl Live {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "figures, for who asks for them")]
 async fn come_back(joiners: usize) {
     outside::need_open_files(joiners);
     let app = App::start().await;

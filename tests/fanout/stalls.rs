@@ -130,6 +130,7 @@ where
     }
 }
 
+#[expect(clippy::print_stdout, reason = "figures, for who asks for them")]
 async fn stand_still(stalled: usize) {
     outside::need_open_files(stalled);
     let app = App::start().await;
