@@ -20,8 +20,9 @@ RUN scripts/ensure.sh static
 COPY Cargo.toml Cargo.lock ./
 COPY loadtest/Cargo.toml loadtest/Cargo.toml
 COPY scripts/static-binary.sh scripts/
-RUN mkdir src loadtest/src loadtest/tests \
-    && printf '//! Empty.\nfn main() {}\n' | tee src/main.rs loadtest/tests/scenario.rs > loadtest/src/main.rs \
+RUN mkdir -p src benches/fast_path loadtest/src loadtest/tests \
+    && printf '//! Empty.\nfn main() {}\n' \
+        | tee src/main.rs benches/fast_path/main.rs loadtest/tests/scenario.rs > loadtest/src/main.rs \
     && echo '//! Empty.' > src/lib.rs \
     && scripts/static-binary.sh
 

@@ -23,7 +23,7 @@ K8S_PYTHON := $(K8S)/.venv/installed
 K8S_PYTEST := $(K8S)/.venv/bin/python -B -m pytest -p no:cacheprovider --quiet
 STATIC := $(abspath $(or $(CARGO_TARGET_DIR),target))/static
 
-.PHONY: help demo test fmt fmt-check lint unit sim e2e cargo-test pod real browser k8s static image load bars deny clean
+.PHONY: help demo test fmt fmt-check lint unit sim e2e cargo-test pod real browser k8s static image bench load bars deny clean
 .PHONY: ensure-build ensure-pod ensure-real ensure-browser ensure-k8s ensure-static
 
 help: ## Lists the targets
@@ -79,11 +79,14 @@ static: ensure-static ## The static binary of the container image
 image: static ensure-k8s $(K8S_PYTHON) ## The container image's files in an empty root, without Docker
 	@$(STEP) "image" env SIDESTREAM_BIN=$(STATIC)/sidestream scripts/own-network.sh $(K8S_PYTEST) $(K8S)/test_image.py
 
+bench: ensure-build ## Benchmarks of the core (ARGS="sweep --save-baseline before": which, and more)
+	cargo bench $(LOCKED) --bench fast_path -- $(ARGS)
+
 load: ensure-build ## Thousands of subscribers: correctness and latency
 	@$(STEP) "build for load" cargo build --release $(LOCKED) --workspace --bins
 	@$(STEP) "load" loadtest/run.sh core
 
-bars: ensure-build ## What takes long: silence of ten minutes, 10,000 channels, 10,000 stalled readers
+bars: ensure-build ## What takes long: ten minutes of silence, 10,000 channels, 10,000 clients
 	@$(STEP) "long end-to-end tests" cargo test $(LOCKED) --test fanout -- --ignored --test-threads 1
 	@$(STEP) "build for load" cargo build --release $(LOCKED) --workspace --bins
 	@$(STEP) "stalled readers" loadtest/run.sh stalled

@@ -1,21 +1,13 @@
 //! The budget of all rings together, kept over many channels.
 
-use std::collections::HashMap;
-
-use tokio::task::JoinSet;
-
 use crate::rig::{
-    app::{App, Exchange, chunk},
-    outside::Outside,
-    reader::{H2, Reader, get},
+    app::{App, chunk},
+    many::{self, STREAMS, Stream, number},
+    outside::{self, Outside},
+    reader::{H2, get},
     soon,
 };
 
-/// Streams on each of the clients' connections, which stand for descriptors.
-const STREAMS: usize = 100;
-/// Room on a connection for what all its streams are sent before the first of them is read: no client
-/// here is ever behind.
-const WINDOW: u32 = 128 << 20;
 /// What each ring is given at first: some 10 KB.
 const EVENTS: usize = 40;
 const EVENT_BYTES: usize = 120;
@@ -23,13 +15,6 @@ const EVENT_BYTES: usize = 120;
 const FLOOR_EVENTS: usize = 16;
 /// 64 MiB for 10,000 channels.
 const BUDGET_PER_CHANNEL: f64 = (64 << 20) as f64 / 10_000.0;
-
-/// A channel, and both of its ends.
-struct Stream {
-    exchange: Exchange,
-    /// `None`: its client has left, and it lingers.
-    reader: Option<Reader>,
-}
 
 /// What `/channels` says of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +41,7 @@ impl World {
         reason = "a size in bytes"
     )]
     async fn new(channels: usize) -> Self {
-        let open_files = sidestream::admission::fd::raise_open_files().unwrap();
-        assert!(open_files > channels + 1_000, "too few: {open_files}");
+        outside::need_open_files(channels);
         let budget = (BUDGET_PER_CHANNEL * channels as f64) as usize;
         let app = App::start().await;
         let side = Outside::start(&format!(
@@ -72,34 +56,11 @@ impl World {
             room = channels + 10,
         ))
         .await;
-        let mut asking = JoinSet::new();
-        let mut connections = Vec::new();
-        for first in (0..channels).step_by(STREAMS) {
-            let h2 = side.h2(WINDOW).await;
-            connections.push(h2.clone());
-            asking.spawn(async move {
-                let mut readers = Vec::new();
-                for n in first..first + STREAMS {
-                    readers.push((n, h2.ask(&get(&format!("/feed/{n}"))).await));
-                }
-                readers
-            });
-        }
-        let mut exchanges = HashMap::new();
-        while exchanges.len() < channels {
-            let exchange = app.opens().await;
-            exchanges.insert(number(exchange.line()), exchange);
-        }
-        let mut readers: Vec<_> = asking.join_all().await.into_iter().flatten().collect();
-        readers.sort_unstable_by_key(|(n, _)| *n);
-        let streams = readers.into_iter().map(|(n, reader)| Stream {
-            exchange: exchanges.remove(&n).unwrap(),
-            reader: Some(reader),
-        });
+        let (streams, connections) = many::open(&side, &app, channels).await;
         Self {
             side,
             budget,
-            streams: streams.collect(),
+            streams,
             connections,
             _app: app,
         }
@@ -117,7 +78,7 @@ impl World {
                 stream.exchange.send(&body).await;
             }
             for stream in part {
-                let seen = stream.reader.as_mut().unwrap().data(events).await;
+                let seen = stream.reader().data(events).await;
                 for (n, data) in seen.iter().enumerate() {
                     assert_eq!(data.split(' ').next(), Some(n.to_string().as_str()));
                 }
@@ -159,12 +120,6 @@ impl World {
         }
         sizes.into_iter().map(Option::unwrap).collect()
     }
-}
-
-/// The number in a target or a request line.
-fn number(line: &str) -> usize {
-    let rest = line.split("/feed/").nth(1).unwrap();
-    rest.split(' ').next().unwrap().parse().unwrap()
 }
 
 /// Nobody has given much more than it takes for all to fit into `budget`: entries go as a whole, and

@@ -75,11 +75,11 @@ pub(crate) async fn tls(
 }
 
 /// As [`tls`], over a connection that is there.
-pub(crate) async fn tls_over(
-    stream: TcpStream,
+pub(crate) async fn tls_over<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     certificate: &Path,
     alpn: &[&str],
-) -> TlsStream<TcpStream> {
+) -> TlsStream<S> {
     let mut roots = RootCertStore::empty();
     let pem = std::fs::read(certificate).unwrap();
     roots

@@ -2,6 +2,8 @@
 //! what to answer, and settings of fan-out routes.
 
 pub(crate) mod app;
+pub(crate) mod many;
+pub(crate) mod numbered;
 pub(crate) mod outside;
 pub(crate) mod peers;
 pub(crate) mod reader;
