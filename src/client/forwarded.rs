@@ -91,19 +91,20 @@ impl Client {
         std::str::from_utf8(host).ok().filter(|_| sound)
     }
 
-    /// What an app is to believe as `X-Forwarded-For`: the client and the trusted proxies behind it,
-    /// in the order of the header, without the peer. It is what the app would see if the peer had
-    /// asked it directly, less what was made up.
+    /// What an app is to believe as `X-Forwarded-For` where trusted proxies stand between the client and
+    /// the peer: the client and those proxies, in the order of the header, without the peer. It is what
+    /// the app would see if the peer had asked it directly, less what was made up. `None`: there is
+    /// nobody between, and it is the client's address.
     #[must_use]
     pub fn chain(&self, headers: &HeaderMap) -> Option<String> {
-        if let Via::XForwardedFor(hops @ 2..) = self.via {
-            let believed = from_the_end(headers, &X_FORWARDED_FOR).take(hops);
-            let mut chain: Vec<IpAddr> = believed.filter_map(node).collect();
-            chain.reverse();
-            let chain: Vec<String> = chain.iter().map(IpAddr::to_string).collect();
-            return Some(chain.join(", "));
-        }
-        self.address.map(|address| address.to_string())
+        let Via::XForwardedFor(hops @ 2..) = self.via else {
+            return None;
+        };
+        let believed = from_the_end(headers, &X_FORWARDED_FOR).take(hops);
+        let mut chain: Vec<IpAddr> = believed.filter_map(node).collect();
+        chain.reverse();
+        let chain: Vec<String> = chain.iter().map(IpAddr::to_string).collect();
+        Some(chain.join(", "))
     }
 }
 

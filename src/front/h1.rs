@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -144,8 +145,8 @@ async fn receive(turnstile: &mut Turnstile) -> io::Result<usize> {
 
 fn poll_receive(turnstile: &mut Turnstile, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     ready!(turnstile.poll_flushed(cx))?;
-    let mut chunk = [0_u8; READ_BYTES];
-    let mut buf = ReadBuf::new(&mut chunk);
+    let mut chunk = [MaybeUninit::uninit(); READ_BYTES];
+    let mut buf = ReadBuf::uninit(&mut chunk);
     ready!(Pin::new(turnstile.stream()).poll_read(cx, &mut buf))?;
     turnstile.waiting().extend_from_slice(buf.filled());
     Poll::Ready(Ok(buf.filled().len()))

@@ -135,10 +135,7 @@ impl Gate {
             .get(..bytes.len().min(self.bytes_max))
             .unwrap_or_default();
         let unseen = within.get(self.scanned..).unwrap_or_default();
-        let found = unseen
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map(|at| self.scanned + at);
+        let found = memchr::memchr(b'\n', unseen).map(|at| self.scanned + at);
         self.scanned = found.map_or(within.len(), |at| at + 1);
         match found {
             None if bytes.len() > self.bytes_max => Err(self.too_large()),

@@ -415,7 +415,10 @@ fn named<M>(
     resolve: impl FnOnce(&str) -> M,
 ) -> Arc<M> {
     let mut known = known.lock();
-    let name = if known.len() < NAMES_MAX || known.contains_key(name) {
+    if let Some(handles) = known.get(name) {
+        return Arc::clone(handles);
+    }
+    let name = if known.len() < NAMES_MAX {
         name
     } else {
         NAME_OTHER

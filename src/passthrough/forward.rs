@@ -11,14 +11,26 @@ use pingora::{
 
 use super::claims;
 use crate::{
-    client::{
-        Client,
-        forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO},
-    },
+    client::Client,
     config::model::{Upstream, UpstreamHost},
 };
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+// As text: pingora would copy a `HeaderName` for each request, to keep its spelling.
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_HOST: &str = "x-forwarded-host";
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+const FORWARDED: &str = "forwarded";
+
+/// Fields of an answer that concern the app's connection to us. Trailers are among them since they
+/// are not forwarded on HTTP/1, so that they must not be announced.
+static HOP_BY_HOP: [HeaderName; 4] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::UPGRADE,
+    header::TRAILER,
+];
 
 /// Prepares the request that the app gets. Pingora has already removed hop-by-hop fields, those
 /// named by `Connection` too, and has normalised a WebSocket handshake.
@@ -26,6 +38,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// # Errors
 /// A value cannot stand in a header field.
 pub fn request(head: &mut RequestHeader, client: Client, upstream: &Upstream) -> Result<()> {
+    let address = client.address.map(|address| address.to_string());
     let chain = client.chain(&head.headers);
     let asked_for = client.host(&head.headers).map(str::to_owned);
     claims::settle(head, client);
@@ -35,16 +48,18 @@ pub fn request(head: &mut RequestHeader, client: Client, upstream: &Upstream) ->
         .get(header::HOST)
         .cloned()
         .filter(|host| !host.is_empty());
-    if let Some(chain) = chain {
-        head.insert_header(X_FORWARDED_FOR, chain)?;
-    }
-    head.insert_header(X_FORWARDED_PROTO, client.scheme.as_str())?;
     let asked_for = asked_for.map(|host| HeaderValue::try_from(host).ok());
     let asked_for = asked_for.unwrap_or_else(|| host.clone());
-    if let Some(host) = &asked_for {
-        head.insert_header(X_FORWARDED_HOST, host.clone())?;
+    let forwarded = forwarded(client, address.as_deref(), asked_for.as_ref());
+    if let Some(chain) = chain.or(address) {
+        head.insert_header(X_FORWARDED_FOR, chain)?;
     }
-    head.insert_header(header::FORWARDED, forwarded(client, asked_for.as_ref()))?;
+    let scheme = HeaderValue::from_static(client.scheme.as_str());
+    head.insert_header(X_FORWARDED_PROTO, scheme)?;
+    if let Some(host) = asked_for {
+        head.insert_header(X_FORWARDED_HOST, host)?;
+    }
+    head.insert_header(FORWARDED, forwarded)?;
     match (&upstream.host, host) {
         (UpstreamHost::Fixed(name), _) => head.insert_header(header::HOST, name.as_str()),
         (UpstreamHost::Preserve, Some(_)) => Ok(()),
@@ -57,35 +72,32 @@ pub fn request(head: &mut RequestHeader, client: Client, upstream: &Upstream) ->
 
 /// HTTP/2 clients may split `Cookie`; towards HTTP/1.1 it must be one field (RFC 9113, 8.2.3).
 fn join_cookies(head: &mut RequestHeader) -> Result<()> {
-    let crumbs: Vec<&[u8]> = head
-        .headers
-        .get_all(header::COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    if crumbs.len() < 2 {
+    let crumbs = head.headers.get_all(header::COOKIE);
+    if crumbs.iter().nth(1).is_none() {
         return Ok(());
     }
+    let crumbs: Vec<&[u8]> = crumbs.iter().map(HeaderValue::as_bytes).collect();
     let joined = crumbs.join(&b"; "[..]);
     head.insert_header(header::COOKIE, joined)
 }
 
 /// RFC 7239: a node name that is not a plain token is quoted.
-fn forwarded(client: Client, host: Option<&HeaderValue>) -> String {
-    let node = match client.address {
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
-        None => "unknown".to_owned(),
+fn forwarded(client: Client, address: Option<&str>, host: Option<&HeaderValue>) -> String {
+    let (open, close) = match client.address {
+        Some(IpAddr::V6(_)) => ("\"[", "]\""),
+        Some(IpAddr::V4(_)) | None => ("", ""),
     };
+    let node = address.unwrap_or("unknown");
     let proto = client.scheme.as_str();
     // The front accepted only hosts without quotes and backslashes; the check here keeps that local.
-    match host
+    let host = host
         .and_then(|host| host.to_str().ok())
-        .filter(|h| !h.contains(['"', '\\']))
-    {
-        Some(host) => format!("for={node};host=\"{host}\";proto={proto}"),
-        None => format!("for={node};proto={proto}"),
-    }
+        .filter(|host| !host.contains(['"', '\\']));
+    let [open_host, host, close_host] = host.map_or([""; 3], |host| [";host=\"", host, "\""]);
+    [
+        "for=", open, node, close, open_host, host, close_host, ";proto=", proto,
+    ]
+    .concat()
 }
 
 /// Removes from the app's answer what concerns its connection to us only. Pingora sets `Connection`
@@ -99,15 +111,14 @@ pub fn response(head: &mut ResponseHeader) {
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        // What nearly all apps say, and names no field that is not removed below.
+        .filter(|token| !token.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
         // These frame the message and are nobody's to remove.
         .filter(|name| *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
         .collect();
-    for name in &named {
-        head.remove_header(name);
-    }
-    // Trailers are not forwarded on HTTP/1, so they must not be announced.
-    for name in ["keep-alive", "proxy-connection", "upgrade", "trailer"] {
+    for name in named.iter().chain(&HOP_BY_HOP) {
         head.remove_header(name);
     }
     head.set_version(Version::HTTP_11);

@@ -275,8 +275,8 @@ impl ProxyHttp for PassThrough {
                 }
             }
         }
-        match passage.peers.front() {
-            Some(peer) => Ok(Box::new(peer.clone())),
+        match passage.peers.pop_front() {
+            Some(peer) => Ok(Box::new(peer)),
             None => Error::e_explain(ErrorType::ConnectError, "no address").map_err(Error::into_up),
         }
     }
@@ -362,19 +362,20 @@ impl ProxyHttp for PassThrough {
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing was sent: the next address of the name, if there is one, may do.
-        passage.peers.pop_front();
         error.set_retry(!passage.peers.is_empty());
         error
     }
 
     fn error_while_proxy(
         &self,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
         passage: &mut Passage,
         reused: bool,
     ) -> Box<Error> {
+        // It can be reached, so a further attempt goes there.
+        passage.peers.push_front(peer.clone());
         if *error.etype() == ErrorType::ReadTimedout && !passage.received {
             // An app that waits for the rest of the request is not to blame: its own slowness to take
             // what came is a write that timed out.

@@ -36,7 +36,8 @@ pub struct Passage {
     pub(super) routed: Option<Routed>,
     /// The connection to the app, for as long as the exchange takes.
     pub(super) place: Option<Place>,
-    /// The upstream's addresses, once they are resolved; those that did not answer are gone.
+    /// The upstream's addresses, once they are resolved, without the one in use; those that did not
+    /// answer are gone.
     pub(super) peers: VecDeque<HttpPeer>,
     /// On the current attempt the request head went out whole: the app may have acted on it.
     pub(super) sent: bool,

@@ -7,7 +7,8 @@
 
 use std::{
     any::Any,
-    fmt, io, mem,
+    fmt, io,
+    mem::{self, MaybeUninit},
     pin::Pin,
     sync::{
         Arc,
@@ -217,12 +218,12 @@ impl Turnstile {
     /// None is due: the answer goes on without it, and after it the front takes what waits. That the
     /// client left is then noticed by writing to it, or by the app's `read_timeout`.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut chunk = [0_u8; 1024];
+        let mut chunk = [MaybeUninit::uninit(); 1024];
         while !self.ended {
             if self.waiting.len() >= WAITING_BYTES_MAX {
                 return Poll::Pending;
             }
-            let mut buf = ReadBuf::new(&mut chunk);
+            let mut buf = ReadBuf::uninit(&mut chunk);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
             self.ended = buf.filled().is_empty();
             self.waiting.extend_from_slice(buf.filled());

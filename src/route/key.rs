@@ -170,6 +170,11 @@ impl KeyError {
 /// reachable by another spelling.
 #[must_use]
 pub fn is_ambiguous(path: &[u8]) -> bool {
+    // Without one of these there is none of it, and most paths have none.
+    let is_telling = |byte: &u8| matches!(byte, b'.' | b'%' | b'\\' | 0);
+    if !path.iter().any(is_telling) {
+        return false;
+    }
     let mut segment = Vec::new();
     let mut rest = path.iter().copied().peekable();
     let mut bytes = std::iter::from_fn(|| {

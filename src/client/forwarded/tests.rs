@@ -29,13 +29,14 @@ fn peer(address: &str) -> Client {
 fn shown(peer: Client, headers: &HeaderMap, header: ForwardedHeader) -> String {
     let client = peer.behind(headers, &trusted(header));
     let address = client.address.map(|address| address.to_string());
+    let told = client.chain(headers).or_else(|| address.clone());
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     format!(
         "{} {} {} [{}]",
         or_none(address),
         client.scheme.as_str(),
         client.host(headers).unwrap_or("-"),
-        or_none(client.chain(headers)),
+        or_none(told),
     )
 }
 
