@@ -14,6 +14,17 @@ pub enum End {
     Malformed,
 }
 
+impl End {
+    /// What a report says of it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Complete => "completed by the server",
+            Self::Malformed => "malformed chunked framing",
+        }
+    }
+}
+
 /// Reader of one body.
 #[derive(Debug)]
 pub struct Body(State);
