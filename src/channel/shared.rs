@@ -467,4 +467,6 @@ impl Drop for Channel {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use crate::{
     clock::Millis,
     config::model::{LateJoin, Secret},
     error::GapReason,
-    route::key::{ChannelKey, Scheme},
+    route::key::testing::key,
 };
 
 fn resuming(ids: Ids, from: Option<&str>, events: impl IntoIterator<Item = u64>) -> Ring {
@@ -126,16 +126,7 @@ fn only_an_id_that_the_app_may_be_sent_is_gone_on_from() {
 
 #[test]
 fn ids_count_as_far_as_the_ring_trusts() {
-    let key = |secret: &str| {
-        let key = ChannelKey {
-            route: "r".to_owned(),
-            scheme: Scheme::Http,
-            host: "h".to_owned(),
-            target: "/".to_owned(),
-            headers: Vec::new(),
-        };
-        Trust::Sealed(Seal::new(&Secret::new(secret), &key))
-    };
+    let key = |secret: &str| Trust::Sealed(Seal::new(&Secret::new(secret), &key("/")));
     let mut other = ring(Ids::Local, LIMITS).resuming(key("one"));
     other.begin(None, 256);
     other.push_event(&event(Some("7")), Millis(0));
