@@ -5,19 +5,9 @@ use std::time::Duration;
 
 use sidestream::clock;
 
-use crate::rig::{
-    Side,
-    app::{App, Exchange},
-    reader::{Reader, event_source, h1_pending},
-};
+use crate::rig::{Side, app::App, opened};
 
 const CUTS: &str = "upstream_cuts_total{route=\"feed\",reason=\"silence\"}";
-
-async fn opened(side: &Side, app: &App) -> (Exchange, Reader) {
-    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
-    let exchange = app.opens().await;
-    (exchange, pending.head().await)
-}
 
 /// A tick of the process, the way to the app, and a machine that others use as well.
 const LATE_MAX: Duration = Duration::from_secs(2);
