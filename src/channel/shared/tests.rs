@@ -5,8 +5,9 @@ use http::{HeaderMap, header::SET_COOKIE};
 
 use super::{testing::channel, *};
 use crate::{
-    channel::state::Next,
+    channel::state::{Joined, Next},
     config::model::{Ids, LateJoin},
+    error::RefuseReason,
     sse::event::Event,
 };
 
