@@ -24,44 +24,11 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 results=${RESULTS:-$root/target/loadtest}
-started=()
 
-# Many systems start a shell with 1,024 descriptors.
-ulimit -S -n "$(ulimit -H -n)" 2>/dev/null || true
-
-fail() {
-  printf 'run.sh: %s\n' "$1" >&2
-  exit 2
-}
-
-stop_all() {
-  local pid
-  for pid in ${started[@]+"${started[@]}"}; do
-    kill "$pid" 2>/dev/null || true
-  done
-  for pid in ${started[@]+"${started[@]}"}; do
-    # A drain ends by itself; nobody is connected any more, so it is short.
-    for _ in {1..50}; do
-      kill -0 "$pid" 2>/dev/null || break
-      sleep 0.1
-    done
-    kill -9 "$pid" 2>/dev/null || true
-  done
-  started=()
-}
+# shellcheck source=processes.sh
+source "$root/loadtest/processes.sh"
 trap stop_all EXIT
 trap 'exit 130' INT TERM
-
-build() {
-  local package=$1
-  cargo build --release --quiet --manifest-path "$root/Cargo.toml" -p "$package" --bins >&2 ||
-    fail "cannot build $package"
-  printf '%s/release/%s\n' "${CARGO_TARGET_DIR:-$root/target}" "$package"
-}
-
-is_open() {
-  (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
 
 # The first port from $1 on that nobody listens on.
 free_port() {
@@ -73,19 +40,6 @@ free_port() {
     fi
   done
   fail "no free port from $1 on"
-}
-
-# Waits until process $1 (called $2) listens on port $3; its output is in the file $4.
-wait_open() {
-  local _
-  for _ in {1..100}; do
-    kill -0 "$1" 2>/dev/null || fail "$2 ended: $(tail -n 5 "$4")"
-    if is_open "$3"; then
-      return
-    fi
-    sleep 0.1
-  done
-  fail "$2 does not listen on port $3 after 10 s: $(tail -n 5 "$4")"
 }
 
 # The publisher, at $1 events per second; sets app_port.

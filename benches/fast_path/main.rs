@@ -22,7 +22,7 @@ use sidestream::sse::event::Event;
 
 /// The binary's, whose cost is part of what is measured.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Data of an event where nothing else is said: that of the load tests.
 const EVENT_BYTES: usize = 200;

@@ -21,16 +21,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 results=${RESULTS:-$root/target/peers}
 work=$results/work
-started=()
 port=${PORT:-18100}
 plain=$port h2c=$((port + 1)) tls=$((port + 2)) source_port=$((port + 3)) origin=$((port + 4))
 admin=$((port + 5)) app=$((port + 6))
 
-fail() {
-  printf 'run.sh: %s\n' "$1" >&2
-  exit 2
-}
-
+# shellcheck source=../processes.sh
+source "$here/../processes.sh"
 # shellcheck source=servers.sh
 source "$here/servers.sh"
 # shellcheck source=shapes.sh
@@ -38,13 +34,6 @@ source "$here/shapes.sh"
 
 trap stop_all EXIT
 trap 'exit 130' INT TERM
-ulimit -S -n "$(ulimit -H -n)" 2>/dev/null || true
-
-build() {
-  cargo build --release --quiet --manifest-path "$root/Cargo.toml" -p "$1" --bins >&2 ||
-    fail "cannot build $1"
-  printf '%s/release/%s\n' "${CARGO_TARGET_DIR:-$root/target}" "$1"
-}
 
 on_load_core() {
   ${load_cores:+taskset -c "$load_cores"} "$@"

@@ -64,34 +64,7 @@ launch() {
   ${cores:+taskset -c "$cores"} "$@" >"$work/$name.out" 2>&1 &
   launched=$!
   started+=("$launched")
-  local _
-  for _ in {1..100}; do
-    kill -0 "$launched" 2>/dev/null || fail "$name ended: $(tail -n 5 "$work/$name.out")"
-    is_open "$port" && return
-    sleep 0.1
-  done
-  fail "$name does not listen on port $port after 10 s: $(tail -n 5 "$work/$name.out")"
-}
-
-is_open() {
-  (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
-# Ends what this script started, and waits for it.
-stop_all() {
-  local pid
-  for pid in ${started[@]+"${started[@]}"}; do
-    kill "$pid" 2>/dev/null || true
-  done
-  for pid in ${started[@]+"${started[@]}"}; do
-    local _
-    for _ in {1..50}; do
-      kill -0 "$pid" 2>/dev/null || break
-      sleep 0.1
-    done
-    kill -9 "$pid" 2>/dev/null || true
-  done
-  started=()
+  wait_open "$launched" "$name" "$port" "$work/$name.out"
 }
 
 # Certificate and configuration files in the working folder.

@@ -169,13 +169,12 @@ mod tests {
 
     #[test]
     fn subscribers_take_channels_in_turn() {
-        let target: Target = "http://a/events/{channel}?x".parse().unwrap();
         let plan = Plan {
             h1: 3,
             h2: 10,
             streams_per_connection: 4,
             channels: 3,
-            ..Plan::new(target)
+            ..Plan::new("http://a/events/{channel}?x".parse().unwrap())
         };
         let firsts: Vec<u32> = plan.dials(0).map(|dial| plan.first_of(&dial)).collect();
         assert_eq!(firsts, [0, 1, 2, 0, 4, 8]);
@@ -189,13 +188,12 @@ mod tests {
 
     #[test]
     fn lanes_share_all_subscribers_between_them() {
-        let target: Target = "http://a/".parse().unwrap();
         let plan = Plan {
             h1: 10,
             h2: 250,
             threads: 3,
             processes: 2,
-            ..Plan::new(target)
+            ..Plan::new("http://a/".parse().unwrap())
         };
         let dials: Vec<Dial> = (0..plan.lanes())
             .flat_map(|lane| plan.dials(lane))

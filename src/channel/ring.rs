@@ -10,6 +10,8 @@ mod newest;
 mod resume;
 mod skip;
 mod start;
+#[cfg(test)]
+mod testing;
 mod trim;
 
 use std::{borrow::Cow, collections::VecDeque};

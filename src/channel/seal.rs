@@ -75,15 +75,12 @@ impl Seal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::key::Scheme;
+    use crate::route::key::testing::key;
 
     fn seal(secret: &str, host: &str, target: &str) -> Seal {
         let key = ChannelKey {
-            route: "r".to_owned(),
-            scheme: Scheme::Http,
             host: host.to_owned(),
-            target: target.to_owned(),
-            headers: Vec::new(),
+            ..key(target)
         };
         Seal::new(&Secret::new(secret), &key)
     }

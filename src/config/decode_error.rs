@@ -81,9 +81,6 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Keys of earlier versions, and what they are called now.
-const RENAMED: [(&str, &str); 1] = [("upstream_silence_max", "watchdog")];
-
 /// "did you mean", then all that is allowed.
 fn choices(word: &str, allowed: &[&'static str]) -> String {
     let list = allowed
@@ -143,12 +140,7 @@ impl de::Error for Error {
         let message = format!("unknown key `{}`", without_secrets(key).escape_debug());
         // The one slip that is no slip of the pen: a fan-out setting at the top of the file.
         let misplaced = allowed.contains(&"defaults") && Defaults::KEYS.contains(&key);
-        let renamed = RENAMED
-            .iter()
-            .find(|(before, now)| *before == key && allowed.contains(now));
-        let hint = if let Some((_, now)) = renamed {
-            format!("it is called `{now}` now")
-        } else if misplaced {
+        let hint = if misplaced {
             "it is a setting of fan-out routes; put it under a route, or under `defaults`"
                 .to_owned()
         } else {

@@ -243,7 +243,6 @@ snapshot!(
     "defaults: {watchdog: 0}",
     "defaults: {watchdog: on}",
     "defaults: {watchdog: 60}",
-    "defaults: {upstream_silence_max: 60s}",
     "defaults: {open_wait: 0}",
     "defaults: {ring: {events_max: 0}}",
     "defaults: {ring: {bytes_max: 0}}",

@@ -364,4 +364,6 @@ fn cookies(which: &CookieIdentity, headers: &HeaderMap) -> Result<Option<Bytes>,
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

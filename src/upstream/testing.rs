@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -108,7 +109,7 @@ async fn play(
             Step::Drip(bytes) => drip(&mut stream, &bytes).await,
             Step::Wait => signals.acquire().await.unwrap().forget(),
             Step::Reset => {
-                socket2::SockRef::from(&stream)
+                SockRef::from(&stream)
                     .set_linger(Some(Duration::ZERO))
                     .unwrap();
                 return;
@@ -134,6 +135,15 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
         head.push(stream.read_u8().await.ok()?);
     }
     Some(String::from_utf8(head).unwrap())
+}
+
+/// A port that refuses connections: bound, so that nobody else gets it, but not listening.
+pub(crate) fn refusing() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&anywhere.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
 }
 
 /// Asks and waits for the head.

@@ -3,15 +3,10 @@
 use crate::rig::{
     Side,
     app::{App, Exchange},
+    opened,
     reader::{Ask, End, H2, Reader, event_source, get, h1, h1_pending},
     wire::Item,
 };
-
-async fn opened(side: &Side, app: &App) -> (Exchange, Reader) {
-    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
-    let exchange = app.opens().await;
-    (exchange, pending.head().await)
-}
 
 fn tokens(from: usize, to: usize) -> Vec<String> {
     (from..to).map(|n| format!("token {n}")).collect()

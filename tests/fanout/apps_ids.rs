@@ -3,7 +3,8 @@
 use crate::rig::{
     Settings, Side,
     app::{App, Exchange},
-    reader::{H2, Reader, event_source, get, h1, h1_pending},
+    opened,
+    reader::{H2, event_source, get, h1, h1_pending},
     until,
 };
 
@@ -26,12 +27,6 @@ async fn say(exchange: &mut Exchange, numbers: impl IntoIterator<Item = u32>) {
 
 fn words(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
     numbers.into_iter().map(|n| n.to_string()).collect()
-}
-
-async fn opened(side: &Side, app: &App) -> (Exchange, Reader) {
-    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
-    let exchange = app.opens().await;
-    (exchange, pending.head().await)
 }
 
 /// The ids of the app's events 1 to `count` as a client of another pod has them.

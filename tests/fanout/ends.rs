@@ -2,16 +2,11 @@
 
 use crate::rig::{
     Side,
-    app::{App, Exchange, STREAM, chunk},
-    reader::{End, H2, Reader, event_source, get, h1, h1_pending},
+    app::{App, STREAM, chunk},
+    opened,
+    reader::{End, H2, event_source, get, h1, h1_pending},
     wire::Item,
 };
-
-async fn opened(side: &Side, app: &App) -> (Exchange, Reader) {
-    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
-    let exchange = app.opens().await;
-    (exchange, pending.head().await)
-}
 
 #[tokio::test]
 async fn the_apps_end_passes_behind_the_rest_and_the_next_joiner_opens_anew() {

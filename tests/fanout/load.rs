@@ -5,15 +5,15 @@ use std::time::Duration;
 use crate::rig::{
     Settings, Side,
     app::{App, Exchange, chunk},
-    reader::{End, H2, Reader, event_source, get, h1, h1_over, h1_pending, narrow, tls},
+    opened_by,
+    reader::{Duplex, End, H2, Reader, event_source, get, h1, h1_narrow, h1_over, narrow, tls},
     soon, until,
     wire::Item,
 };
 
-async fn opened(side: &Side, app: &App) -> (Exchange, Reader) {
-    let pending = h1_pending(side.plain(), &get("/feed/a")).await;
-    let exchange = app.opens().await;
-    (exchange, pending.head().await)
+/// A connection with a small receive buffer, over TLS.
+async fn narrow_tls(side: &Side) -> impl Duplex + use<> {
+    tls(narrow(side.tls()).await, &side.certificate()).await
 }
 
 async fn opened_over(h2: &H2, app: &App, target: &str) -> (Reader, Exchange) {
@@ -27,7 +27,7 @@ async fn opened_over(h2: &H2, app: &App, target: &str) -> (Reader, Exchange) {
 async fn silence_is_filled_with_heartbeats() {
     let app = App::start().await;
     let side = Side::start(app.port(), "heartbeat: 1s");
-    let (_exchange, first) = opened(&side, &app).await;
+    let (_exchange, first) = opened_by(&side, &app, &get("/feed/a")).await;
     let h2 = H2::connect(side.plain()).await;
     let http10 = h1(side.plain(), &get("/feed/a").http10()).await;
     for mut reader in [first, h2.ask(&event_source("/feed/a")).await, http10] {
@@ -46,7 +46,7 @@ async fn silence_is_filled_with_heartbeats() {
 async fn there_is_no_heartbeat_while_events_flow() {
     let app = App::start().await;
     let side = Side::start(app.port(), "heartbeat: 2s");
-    let (mut exchange, mut reader) = opened(&side, &app).await;
+    let (mut exchange, mut reader) = opened_by(&side, &app, &get("/feed/a")).await;
     let mut pace = tokio::time::interval(Duration::from_millis(100));
     let feed = async {
         for n in 0..50 {
@@ -92,16 +92,9 @@ async fn feed_until_slow(side: &Side, exchange: &mut Exchange, healthy: &mut Rea
 #[tokio::test]
 async fn a_reader_that_stops_reading_is_disconnected_and_costs_nobody_else_anything() {
     let app = App::start().await;
-    let side = Side::with(
-        app.port(),
-        &Settings {
-            fanout: ROOMY,
-            limits: "tcp_send_buffer_bytes: 4KiB",
-            ..Settings::default()
-        },
-    );
-    let (mut exchange, mut healthy) = opened(&side, &app).await;
-    let mut stalled = h1_over(narrow(side.plain()).await, &get("/feed/a")).await;
+    let side = Side::of_small_buffers(app.port(), ROOMY);
+    let (mut exchange, mut healthy) = opened_by(&side, &app, &get("/feed/a")).await;
+    let mut stalled = h1_narrow(side.plain(), &get("/feed/a")).await;
     let over_h2 = H2::connect(side.plain()).await;
     let mut stalled_h2 = over_h2.ask(&get("/feed/a")).await;
     let mut beside_it = opened_over(&over_h2, &app, "/feed/b").await;
@@ -131,19 +124,12 @@ async fn a_reader_that_stops_reading_is_disconnected_and_costs_nobody_else_anyth
 #[tokio::test]
 async fn a_reader_that_stops_reading_over_tls_is_disconnected_too() {
     let app = App::start().await;
-    let side = Side::with(
-        app.port(),
-        &Settings {
-            fanout: ROOMY,
-            limits: "tcp_send_buffer_bytes: 4KiB",
-            ..Settings::default()
-        },
-    );
-    let stream = tls(narrow(side.tls()).await, &side.certificate()).await;
+    let side = Side::of_small_buffers(app.port(), ROOMY);
+    let stream = narrow_tls(&side).await;
     let opening = tokio::spawn(async move { h1_over(stream, &get("/feed/a")).await });
     let mut exchange = app.opens().await;
     let stalled = opening.await.unwrap();
-    let stream = tls(narrow(side.tls()).await, &side.certificate()).await;
+    let stream = narrow_tls(&side).await;
     let mut healthy = h1_over(stream, &get("/feed/a")).await;
     feed_until_slow(&side, &mut exchange, &mut healthy, 1).await;
     drop((healthy, stalled));
@@ -154,18 +140,14 @@ async fn a_reader_that_stops_reading_over_tls_is_disconnected_too() {
 async fn a_reader_that_reads_slowly_and_steadily_gets_everything_from_the_ring() {
     const COUNT: usize = 600;
     let app = App::start().await;
-    let side = Side::with(
+    let side = Side::of_small_buffers(
         app.port(),
-        &Settings {
-            fanout: "ring: { events_max: 1000, bytes_max: 64MiB }\n\
-                     slow: { events_max: 1000, bytes_max: 64MiB, stall_max: 20s }",
-            limits: "tcp_send_buffer_bytes: 4KiB",
-            ..Settings::default()
-        },
+        "ring: { events_max: 1000, bytes_max: 64MiB }\n\
+         slow: { events_max: 1000, bytes_max: 64MiB, stall_max: 20s }",
     );
-    let (mut exchange, mut healthy) = opened(&side, &app).await;
-    let mut slow = h1_over(narrow(side.plain()).await, &get("/feed/a")).await;
-    let stream = tls(narrow(side.tls()).await, &side.certificate()).await;
+    let (mut exchange, mut healthy) = opened_by(&side, &app, &get("/feed/a")).await;
+    let mut slow = h1_narrow(side.plain(), &get("/feed/a")).await;
+    let stream = narrow_tls(&side).await;
     let opening = tokio::spawn(async move { h1_over(stream, &get("/feed/tls")).await });
     let mut exchange_tls = app.opens().await;
     let mut slow_tls = opening.await.unwrap();
@@ -254,7 +236,7 @@ async fn caps_turn_clients_away_until_a_place_is_free() {
                 ..Settings::default()
             },
         );
-        let (mut exchange, first) = opened(&side, &app).await;
+        let (mut exchange, first) = opened_by(&side, &app, &get("/feed/a")).await;
         let h2 = H2::connect(side.plain()).await;
         let mut second = h2.ask(&get("/feed/a")).await;
         is_turned_away(&side, target).await;
@@ -296,7 +278,7 @@ async fn no_channel_is_made_while_the_rings_are_over_their_budget() {
             ..Settings::default()
         },
     );
-    let (mut exchange, mut reader) = opened(&side, &app).await;
+    let (mut exchange, mut reader) = opened_by(&side, &app, &get("/feed/a")).await;
     let large = "x".repeat(100_000);
     for _ in 0..30 {
         exchange.event(&large).await;
@@ -317,7 +299,7 @@ async fn no_channel_is_made_while_the_rings_are_over_their_budget() {
     }
     drop((reader, second));
     side.until_metric("ring_bytes", 0).await;
-    opened(&side, &app).await;
+    opened_by(&side, &app, &get("/feed/a")).await;
 }
 
 #[tokio::test]
@@ -330,7 +312,7 @@ async fn nobody_new_comes_in_while_memory_is_short_and_nobody_is_cut() {
             ..Settings::default()
         },
     );
-    let (mut exchange, mut reader) = opened(&side, &app).await;
+    let (mut exchange, mut reader) = opened_by(&side, &app, &get("/feed/a")).await;
     assert_eq!(side.metric("memory_bytes_max"), 1 << 40);
     assert!(side.metric("resident_bytes") > 1 << 20);
     let memory = &side.hub().admission.memory;
@@ -352,12 +334,11 @@ async fn nobody_new_comes_in_while_memory_is_short_and_nobody_is_cut() {
 async fn who_is_at_the_cap_of_one_channel_may_join_another() {
     let app = App::start().await;
     let side = Side::start(app.port(), "channel_subscribers_max: 1");
-    let (_exchange, _first) = opened(&side, &app).await;
+    let (_exchange, _first) = opened_by(&side, &app, &get("/feed/a")).await;
     is_turned_away(&side, "/feed/a").await;
-    let pending = h1_pending(side.plain(), &get("/feed/b")).await;
-    let mut exchange = app.opens().await;
+    let (mut exchange, mut reader) = opened_by(&side, &app, &get("/feed/b")).await;
     exchange.event("x").await;
-    assert_eq!(pending.head().await.data(1).await, ["x"]);
+    assert_eq!(reader.data(1).await, ["x"]);
 }
 
 /// One write of the app holds twenty rings full, by their number or by their bytes, and fits into
@@ -370,7 +351,7 @@ async fn a_burst_above_the_ring_reaches_all_who_keep_up() {
     ] {
         let app = App::start().await;
         let side = Side::start(app.port(), &format!("ring: {{ {ring} }}"));
-        let (mut exchange, first) = opened(&side, &app).await;
+        let (mut exchange, first) = opened_by(&side, &app, &get("/feed/a")).await;
         let second = h1(side.plain(), &get("/feed/a")).await;
         let text = "x".repeat(text_len);
         let expected: Vec<String> = (0..events).map(|n| format!("{n}{text}")).collect();

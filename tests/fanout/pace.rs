@@ -6,9 +6,10 @@ use sidestream::clock;
 use tokio::task::JoinSet;
 
 use crate::rig::{
-    Settings, Side,
-    app::App,
-    reader::{End, H2, Reader, event_source, get, h1, h1_over, h1_pending, narrow},
+    Side,
+    app::{App, Exchange},
+    opened_by,
+    reader::{End, H2, Reader, event_source, get, h1, h1_narrow, h1_pending},
     soon,
     wire::{Event, Item},
 };
@@ -48,85 +49,94 @@ async fn read_all(reader: &mut Reader) -> (u64, u64) {
     (missing, as_events)
 }
 
+/// A channel whose app outruns those who read nothing, and a reader that keeps up.
+struct Flood {
+    side: Side,
+    _app: App,
+    exchange: Exchange,
+    healthy: Reader,
+}
+
+impl Flood {
+    async fn new(fanout: &str) -> Self {
+        let app = App::start().await;
+        let side = Side::of_small_buffers(app.port(), fanout);
+        let (exchange, healthy) = opened_by(&side, &app, &get("/feed/a")).await;
+        Self {
+            side,
+            _app: app,
+            exchange,
+            healthy,
+        }
+    }
+
+    /// Each event as soon as the healthy reader has the one before it.
+    async fn run(&mut self, data: impl Fn(u64) -> String) {
+        for number in 0..EVENTS {
+            self.say(&data(number)).await;
+        }
+    }
+
+    async fn say(&mut self, data: &str) {
+        self.exchange.event(data).await;
+        self.healthy.event().await;
+    }
+
+    /// Everybody is level again; events that so many did not get were passed over by such gaps.
+    async fn expect_level(&mut self, slow: &mut [Reader], missed: u64, kind: &str) {
+        let side = &self.side;
+        side.until_metric("behind_subscribers", 0).await;
+        let skipped = side.metric("events_skipped_total{route=\"feed\"}");
+        assert_eq!(u64::try_from(skipped).unwrap(), missed);
+        let gaps = side.metric(&format!("gaps_total{{route=\"feed\",kind=\"{kind}\"}}"));
+        assert!(usize::try_from(gaps).unwrap() >= slow.len());
+        let ended = "subscribers_ended_total{route=\"feed\",reason=\"slow\"}";
+        assert_eq!(side.metric(ended), 0);
+        self.say("level again").await;
+        for reader in slow {
+            assert_eq!(reader.data(1).await, ["level again"]);
+        }
+    }
+}
+
+const SKIP: &str = "slow: { policy: skip, events_max: 20, stall_max: 60s }";
+
+/// The data of events that skip.
+fn numbered(number: u64) -> String {
+    format!("{number} {}", "x".repeat(1_000))
+}
+
 #[tokio::test]
 async fn who_is_too_far_behind_skips_to_the_newest_and_is_told_over_every_protocol() {
-    let app = App::start().await;
-    let side = Side::with(
-        app.port(),
-        &Settings {
-            fanout: "slow: { policy: skip, events_max: 20, stall_max: 60s }",
-            limits: "tcp_send_buffer_bytes: 4KiB",
-            ..Settings::default()
-        },
-    );
-    let pending = h1_pending(side.plain(), &get("/feed/a")).await;
-    let mut exchange = app.opens().await;
-    let mut healthy = pending.head().await;
-    // One each: streams that nobody reads would hold the window of the connection that they share.
-    let h2 = [
-        H2::connect(side.plain()).await,
-        H2::connect(side.plain()).await,
-    ];
-    let http10 = get("/feed/a").http10();
+    let mut flood = Flood::new(SKIP).await;
+    let address = flood.side.plain();
+    let (page, library) = (event_source("/feed/a"), get("/feed/a"));
+    // A connection each: streams that nobody reads would hold the window of one that they share.
+    let h2 = [H2::connect(address).await, H2::connect(address).await];
     let mut slow = [
-        (
-            h1_over(narrow(side.plain()).await, &event_source("/feed/a")).await,
-            true,
-        ),
-        (
-            h1_over(narrow(side.plain()).await, &get("/feed/a")).await,
-            false,
-        ),
-        (h1_over(narrow(side.plain()).await, &http10).await, false),
-        (h2[0].ask(&event_source("/feed/a")).await, true),
-        (h2[1].ask(&get("/feed/a")).await, false),
+        h1_narrow(address, &page).await,
+        h2[0].ask(&page).await,
+        h1_narrow(address, &library).await,
+        h2[1].ask(&library).await,
+        h1_narrow(address, &library.clone().http10()).await,
     ];
-    let text = "x".repeat(1_000);
-    for n in 0..EVENTS {
-        exchange.event(&format!("{n} {text}")).await;
-        healthy.event().await;
-    }
+    flood.run(numbered).await;
     let mut all_missed = 0;
-    for (reader, is_page) in &mut slow {
+    for (n, reader) in slow.iter_mut().enumerate() {
         let (missing, as_events) = read_all(reader).await;
         assert!(missing > 0);
-        assert_eq!(as_events > 0, *is_page);
-        all_missed += i64::try_from(missing).unwrap();
+        assert_eq!(as_events > 0, n < 2, "pages are told by events");
+        all_missed += missing;
     }
-    side.until_metric("behind_subscribers", 0).await;
-    assert_eq!(
-        side.metric("events_skipped_total{route=\"feed\"}"),
-        all_missed
-    );
-    assert!(side.metric("gaps_total{route=\"feed\",kind=\"skipped\"}") >= 5);
-    let ended = "subscribers_ended_total{route=\"feed\",reason=\"slow\"}";
-    assert_eq!(side.metric(ended), 0);
-    exchange.event("level again").await;
-    for (reader, _) in &mut slow {
-        assert_eq!(reader.data(1).await, ["level again"]);
-    }
+    flood.expect_level(&mut slow, all_missed, "skipped").await;
 }
 
 #[tokio::test]
 async fn a_page_that_skipped_resumes_right_behind_it() {
-    let app = App::start().await;
-    let side = Side::with(
-        app.port(),
-        &Settings {
-            fanout: "slow: { policy: skip, events_max: 20, stall_max: 60s }",
-            limits: "tcp_send_buffer_bytes: 4KiB",
-            ..Settings::default()
-        },
-    );
-    let pending = h1_pending(side.plain(), &get("/feed/a")).await;
-    let mut exchange = app.opens().await;
-    let mut healthy = pending.head().await;
-    let mut page = h1_over(narrow(side.plain()).await, &event_source("/feed/a")).await;
-    let text = "x".repeat(1_000);
-    for n in 0..EVENTS {
-        exchange.event(&format!("{n} {text}")).await;
-        healthy.event().await;
-    }
+    let mut flood = Flood::new(SKIP).await;
+    let address = flood.side.plain();
+    let mut page = h1_narrow(address, &event_source("/feed/a")).await;
+    flood.run(numbered).await;
     let gap = loop {
         let event = page.event().await;
         // Before its socket stood still it may have skipped, too.
@@ -135,11 +145,9 @@ async fn a_page_that_skipped_resumes_right_behind_it() {
         }
     };
     drop(page);
-    exchange.event("next").await;
-    healthy.event().await;
-    let back = event_source("/feed/a").last_id(gap.id());
-    let mut back = h1(side.plain(), &back).await;
-    let newest = format!("{} {text}", EVENTS - 1);
+    flood.say("next").await;
+    let mut back = h1(address, &event_source("/feed/a").last_id(gap.id())).await;
+    let newest = numbered(EVENTS - 1);
     assert_eq!(back.data(2).await, [newest.as_str(), "next"]);
 }
 
@@ -210,50 +218,35 @@ async fn read_newest(reader: &mut Reader) -> (BTreeMap<u64, u64>, u64) {
 
 #[tokio::test]
 async fn who_is_too_far_behind_gets_the_newest_of_each_key_over_every_protocol() {
-    let app = App::start().await;
-    let side = Side::with(
-        app.port(),
-        &Settings {
-            fanout: "slow: { policy: conflate, conflate_by: /symbol, events_max: 20, \
-                     stall_max: 60s }\nbatch_delay: 5ms",
-            limits: "tcp_send_buffer_bytes: 4KiB",
-            ..Settings::default()
-        },
-    );
-    let pending = h1_pending(side.plain(), &get("/feed/a")).await;
-    let mut exchange = app.opens().await;
-    let mut healthy = pending.head().await;
-    let h2 = H2::connect(side.plain()).await;
-    let http10 = get("/feed/a").http10();
+    let mut flood = Flood::new(
+        "slow: { policy: conflate, conflate_by: /symbol, events_max: 20, stall_max: 60s }\n\
+         batch_delay: 5ms",
+    )
+    .await;
+    let address = flood.side.plain();
+    let h2 = H2::connect(address).await;
     let mut slow = [
-        h1_over(narrow(side.plain()).await, &event_source("/feed/a")).await,
-        h1_over(narrow(side.plain()).await, &get("/feed/a")).await,
-        h1_over(narrow(side.plain()).await, &http10).await,
+        h1_narrow(address, &event_source("/feed/a")).await,
+        h1_narrow(address, &get("/feed/a")).await,
+        h1_narrow(address, &get("/feed/a").http10()).await,
         h2.ask(&event_source("/feed/a")).await,
     ];
     let text = "x".repeat(1_000);
-    for number in 0..EVENTS {
-        let symbol = symbol(number);
-        let data = format!(r#"{{"number":{number},"text":"{text}","symbol":"{symbol}"}}"#);
-        exchange.event(&data).await;
-        healthy.event().await;
-    }
+    flood
+        .run(|number| {
+            let symbol = symbol(number);
+            format!(r#"{{"number":{number},"text":"{text}","symbol":"{symbol}"}}"#)
+        })
+        .await;
     let newest = (0..EVENTS).map(|number| (symbol(number), number)).collect();
     let mut all_missing = 0;
     for reader in &mut slow {
         let (seen, missing) = read_newest(reader).await;
         assert_eq!(seen, newest);
         assert!(missing > 0);
-        all_missing += i64::try_from(missing).unwrap();
+        all_missing += missing;
     }
-    side.until_metric("behind_subscribers", 0).await;
-    assert_eq!(
-        side.metric("events_skipped_total{route=\"feed\"}"),
-        all_missing
-    );
-    assert!(side.metric("gaps_total{route=\"feed\",kind=\"conflated\"}") >= 4);
-    exchange.event("level again").await;
-    for reader in &mut slow {
-        assert_eq!(reader.data(1).await, ["level again"]);
-    }
+    flood
+        .expect_level(&mut slow, all_missing, "conflated")
+        .await;
 }

@@ -1,9 +1,13 @@
 //! Answers of the app that are no event stream.
 
+use tokio::task::JoinHandle;
+
 use crate::rig::{
     Side,
-    app::App,
-    reader::{H2, event_source, get, h1_pending},
+    app::{App, Exchange},
+    opened, opened_by,
+    reader::{End, H2, Pending, Reader, event_source, get, h1_pending},
+    wire::Item,
 };
 
 struct Refusal {
@@ -95,18 +99,31 @@ async fn a_refusal_goes_to_all_who_wait_and_is_never_kept() {
         assert_eq!(app.requests(), 1, "{}", refusal.status);
         side.until_empty().await;
 
-        let next = h1_pending(side.plain(), &get("/feed/a")).await;
-        let mut exchange = app.opens().await;
+        let (mut exchange, mut next) = opened_by(&side, &app, &get("/feed/a")).await;
         exchange.event("x").await;
-        assert_eq!(next.head().await.data(1).await, ["x"], "{}", refusal.status);
+        assert_eq!(next.data(1).await, ["x"], "{}", refusal.status);
     }
+}
+
+/// More than is kept of a refusal.
+const LONG: &[u8] = &[b'x'; (64 << 10) + 1];
+
+/// A client over each protocol whom the app has refused at too great length, and the requests that
+/// each then makes for itself.
+async fn asked_by_each(side: &Side, app: &App) -> (Pending, JoinHandle<Reader>, [Exchange; 2]) {
+    let h2 = H2::connect(side.plain()).await;
+    let over_h1 = h1_pending(side.plain(), &get("/feed/a")).await;
+    let over_h2 = tokio::spawn(async move { h2.ask(&get("/feed/a")).await });
+    let shared = app.asked().await;
+    side.until_members(2).await;
+    shared.answer("404 Not Found", "", LONG).await;
+    (over_h1, over_h2, [app.asked().await, app.asked().await])
 }
 
 /// What is too long to keep runs as pass-through: each client that waited asks for itself, and gets
 /// its own `Set-Cookie` with the whole body.
 #[tokio::test]
 async fn a_refusal_that_is_too_long_to_share_is_asked_for_by_each() {
-    let long = vec![b'x'; (64 << 10) + 1];
     for (status, seen) in [("302 Found", 302), ("404 Not Found", 404), ("200 OK", 200)] {
         let app = App::start().await;
         let side = Side::start(app.port(), "share: public");
@@ -126,16 +143,16 @@ async fn a_refusal_that_is_too_long_to_share_is_asked_for_by_each() {
         let shared = app.asked().await;
         side.until_members(2).await;
         let fields = "Content-Type: text/html\r\nLocation: /login\r\nSet-Cookie: s=1\r\n";
-        shared.answer(status, fields, &long).await;
+        shared.answer(status, fields, LONG).await;
         for _ in 0..2 {
-            app.asked().await.answer(status, fields, &long).await;
+            app.asked().await.answer(status, fields, LONG).await;
         }
         for (answer, body) in [over_h1.await.unwrap(), over_h2.await.unwrap()] {
             assert_eq!(answer.status, seen);
             assert_eq!(answer.header("location"), Some("/login"));
             assert_eq!(answer.header("content-type"), Some("text/html"));
             assert_eq!(answer.header("set-cookie"), Some("s=1"));
-            assert_eq!(body, long, "{status}");
+            assert_eq!(body, LONG, "{status}");
         }
         assert_eq!(app.requests(), 3);
         side.until_empty().await;
@@ -145,11 +162,10 @@ async fn a_refusal_that_is_too_long_to_share_is_asked_for_by_each() {
 /// The app streams by the time the client asks for itself: the stream goes by way of a channel.
 #[tokio::test]
 async fn a_long_refusal_whose_app_recovered_sends_its_clients_back_to_the_channel() {
-    let long = vec![b'x'; (64 << 10) + 1];
     let app = App::start().await;
     let side = Side::start(app.port(), "");
     let pending = h1_pending(side.plain(), &get("/feed/a")).await;
-    app.asked().await.answer("500 Oh", "", &long).await;
+    app.asked().await.answer("500 Oh", "", LONG).await;
     let mut exchange = app.opens().await;
     let answer = pending.head().await;
     assert_eq!(answer.status, 503);
@@ -160,7 +176,6 @@ async fn a_long_refusal_whose_app_recovered_sends_its_clients_back_to_the_channe
 /// An answer without a body has no framing of one either, and one with a length keeps it.
 #[tokio::test]
 async fn a_long_refusal_that_became_short_is_framed_as_the_app_framed_it() {
-    let long = vec![b'x'; (64 << 10) + 1];
     for (second, status, length, body) in [
         ("HTTP/1.1 204 No Content\r\n\r\n", 204, None, ""),
         (
@@ -184,13 +199,7 @@ async fn a_long_refusal_that_became_short_is_framed_as_the_app_framed_it() {
     ] {
         let app = App::start().await;
         let side = Side::start(app.port(), "share: public");
-        let h2 = H2::connect(side.plain()).await;
-        let over_h1 = h1_pending(side.plain(), &get("/feed/a")).await;
-        let over_h2 = tokio::spawn(async move { h2.ask(&get("/feed/a")).await });
-        let shared = app.asked().await;
-        side.until_members(2).await;
-        shared.answer("404 Not Found", "", &long).await;
-        let mut exchanges = [app.asked().await, app.asked().await];
+        let (over_h1, over_h2, mut exchanges) = asked_by_each(&side, &app).await;
         for exchange in &mut exchanges {
             exchange.send(second).await;
         }
@@ -213,20 +222,13 @@ async fn a_long_refusal_that_became_short_is_framed_as_the_app_framed_it() {
 /// the app is silent in the middle of the body.
 #[tokio::test]
 async fn a_client_that_leaves_cancels_its_own_exchange() {
-    let long = vec![b'x'; (64 << 10) + 1];
     for begun in [
         "",
         "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nbody",
     ] {
         let app = App::start().await;
         let side = Side::start(app.port(), "share: public");
-        let h2 = H2::connect(side.plain()).await;
-        let over_h1 = h1_pending(side.plain(), &get("/feed/a")).await;
-        let over_h2 = tokio::spawn(async move { h2.ask(&get("/feed/a")).await });
-        let shared = app.asked().await;
-        side.until_members(2).await;
-        shared.answer("404 Not Found", "", &long).await;
-        let mut exchanges = [app.asked().await, app.asked().await];
+        let (over_h1, over_h2, mut exchanges) = asked_by_each(&side, &app).await;
         for exchange in &mut exchanges {
             exchange.send(begun).await;
         }
@@ -246,11 +248,10 @@ async fn a_client_that_leaves_cancels_its_own_exchange() {
 /// The app is gone when the client asks for itself: an answer of ours.
 #[tokio::test]
 async fn a_long_refusal_whose_app_dies_is_a_bad_gateway() {
-    let long = vec![b'x'; (64 << 10) + 1];
     let app = App::start().await;
     let side = Side::start(app.port(), "");
     let pending = h1_pending(side.plain(), &get("/feed/a")).await;
-    app.asked().await.answer("404 Not Found", "", &long).await;
+    app.asked().await.answer("404 Not Found", "", LONG).await;
     app.asked().await.reset();
     let answer = pending.head().await;
     assert_eq!(answer.status, 502);
@@ -271,12 +272,9 @@ async fn a_refusal_of_64_kib_is_whole() {
 /// Readers that have their stream are told to come back; the next one meets the real answer.
 #[tokio::test]
 async fn a_refusal_on_reconnect_ends_the_channel() {
-    use crate::rig::{reader::End, wire::Item};
     let app = App::start().await;
     let side = Side::start(app.port(), "");
-    let page = h1_pending(side.plain(), &event_source("/feed/a")).await;
-    let mut exchange = app.opens().await;
-    let mut page = page.head().await;
+    let (mut exchange, mut page) = opened(&side, &app).await;
     let h2 = H2::connect(side.plain()).await;
     let mut library = h2.ask(&get("/feed/a")).await;
     exchange.event("x").await;
@@ -304,9 +302,7 @@ async fn a_refusal_on_reconnect_ends_the_channel() {
 async fn an_app_that_says_later_on_reconnect_is_asked_again() {
     let app = App::start().await;
     let side = Side::start(app.port(), "");
-    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
-    let exchange = app.opens().await;
-    let mut reader = pending.head().await;
+    let (exchange, mut reader) = opened(&side, &app).await;
     exchange.reset();
     for status in [
         "503 Service Unavailable",

@@ -2,18 +2,12 @@
 
 use crate::rig::{
     Side,
-    app::{App, Exchange},
+    app::App,
+    opened,
     reader::{End, H2, Reader, event_source, get, h1, h1_pending},
     until,
     wire::{Event, Item},
 };
-
-/// A page's reader and the app's side of its stream.
-async fn opened(side: &Side, app: &App) -> (Exchange, Reader) {
-    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
-    let exchange = app.opens().await;
-    (exchange, pending.head().await)
-}
 
 async fn events(reader: &mut Reader, count: usize) -> Vec<Event> {
     let mut events = Vec::new();

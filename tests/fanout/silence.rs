@@ -7,20 +7,10 @@ use sidestream::clock;
 
 use crate::{
     base::PATIENCE,
-    rig::{
-        Side,
-        app::{App, Exchange},
-        reader::{Reader, event_source, h1_pending},
-    },
+    rig::{Side, app::App, opened},
 };
 
 const CUTS: &str = "upstream_cuts_total{route=\"feed\",reason=\"silence\"}";
-
-async fn opened(side: &Side, app: &App) -> (Exchange, Reader) {
-    let pending = h1_pending(side.plain(), &event_source("/feed/a")).await;
-    let exchange = app.opens().await;
-    (exchange, pending.head().await)
-}
 
 /// An app that has nothing to say for so long, after events that came with `pauses` between them.
 async fn is_left_alone(silence: Duration, pauses: &[Duration]) {

@@ -6,32 +6,18 @@ use h2::Reason;
 use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
 };
 
-use crate::{
-    bodies::large,
-    rig::{
-        Rig, Settings,
-        client::Client,
-        h2::{H2, get, request},
-        h2app::{Exchange, H2App, acceptor},
-        process::make_certificate,
-        soon,
-    },
+use crate::rig::{
+    Rig,
+    client::{Client, tcp},
+    h2::{H2, get, request},
+    h2app::{Exchange, H2App, acceptor},
+    large,
+    process::make_certificate,
+    soon,
 };
-
-fn before(app: &H2App, upstream: &'static [&'static str]) -> Rig {
-    let settings = Settings {
-        upstream,
-        ..Settings::default()
-    };
-    Rig::with(&format!("http://{}", app.address), settings)
-}
-
-async fn plain(rig: &Rig) -> TcpStream {
-    TcpStream::connect(rig.plain()).await.unwrap()
-}
 
 /// Answers with the request's body.
 async fn mirror(mut exchange: Exchange) {
@@ -44,25 +30,17 @@ async fn mirror(mut exchange: Exchange) {
 #[tokio::test]
 async fn ten_mebibytes_each_way_and_trailers() {
     let app = H2App::start().await;
-    let rig = before(&app, &["http: 2"]);
+    let rig = Rig::before(&app, &["http: 2"]);
     let body = large();
 
-    let mut client = Client::new(plain(&rig).await);
-    let head = format!(
-        "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let sent = async {
-        client.send(&head).await;
-        client.send(&body).await;
-        client.response().await
-    };
+    let mut client = Client::connect(rig.plain()).await;
+    let sent = client.post("/a", &body);
     let answered = async { mirror(app.asked().await).await };
     let (response, ()) = tokio::join!(sent, answered);
     assert!(response.body == body);
     assert_eq!(response.field("x-app"), Some("1"));
 
-    let mut client = H2::connect(plain(&rig).await).await;
+    let mut client = H2::connect(tcp(rig.plain()).await).await;
     let pieces = [body.clone()];
     let sent = client.request(request("POST", "/a"), &pieces);
     let answered = async { mirror(app.asked().await).await };
@@ -75,8 +53,8 @@ async fn ten_mebibytes_each_way_and_trailers() {
 #[tokio::test]
 async fn a_request_looks_as_http2_wants_it_and_its_connection_is_used_again() {
     let app = H2App::start().await;
-    let rig = before(&app, &["http: 2", "host: inner.example"]);
-    let mut client = Client::new(plain(&rig).await);
+    let rig = Rig::before(&app, &["http: 2", "host: inner.example"]);
+    let mut client = Client::connect(rig.plain()).await;
     for _ in 0..3 {
         client
             .send(
@@ -107,8 +85,8 @@ async fn a_request_looks_as_http2_wants_it_and_its_connection_is_used_again() {
 #[tokio::test]
 async fn a_request_that_the_app_has_not_looked_at_is_sent_again() {
     let app = H2App::start().await;
-    let rig = before(&app, &["http: 2"]);
-    let mut client = Client::new(plain(&rig).await);
+    let rig = Rig::before(&app, &["http: 2"]);
+    let mut client = Client::connect(rig.plain()).await;
     client
         .send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
         .await;
@@ -129,8 +107,8 @@ async fn a_request_that_the_app_has_not_looked_at_is_sent_again() {
 #[tokio::test]
 async fn each_side_sees_how_the_other_one_leaves() {
     let app = H2App::start().await;
-    let rig = before(&app, &["http: 2"]);
-    let mut client = H2::connect(plain(&rig).await).await;
+    let rig = Rig::before(&app, &["http: 2"]);
+    let mut client = H2::connect(tcp(rig.plain()).await).await;
     for way in ["the app resets", "the app closes", "the client leaves"] {
         let mut asking = client.clone();
         let answered = tokio::spawn(async move { asking.send(get("/a"), &[]).await });
@@ -177,7 +155,7 @@ async fn picked(folder: &Path, http: &str, fields: &str) -> String {
     let rig = Rig::start(&format!(
         "https://{address}\n    http: {http}\n    tls: {{ verify: false, server_name: localhost }}"
     ));
-    let mut client = Client::new(plain(&rig).await);
+    let mut client = Client::connect(rig.plain()).await;
     client
         .send(format!("GET /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
         .await;
@@ -211,13 +189,13 @@ async fn an_app_that_ignores_alpn_is_not_asked_in_http1() {
         "https://{}\n    http: 2\n    tls: {{ verify: false, server_name: localhost }}",
         app.address
     ));
-    let mut client = Client::new(plain(&rig).await);
+    let mut client = Client::connect(rig.plain()).await;
     for target in ["/a", "/stream/a"] {
         client
             .send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
             .await;
         let answered = tokio::time::timeout(Duration::from_secs(10), client.response()).await;
         assert_eq!(answered.unwrap().status, 502, "{target}");
-        client = Client::new(plain(&rig).await);
+        client = Client::connect(rig.plain()).await;
     }
 }

@@ -1,41 +1,23 @@
 //! Bodies up and down, pipelining, and protocol switches.
 
-use bytes::Bytes;
-
 use crate::rig::{
     Rig,
     app::App,
     client::{Client, tls},
+    large,
 };
-
-/// 10 MiB that no shift of bytes leaves unnoticed.
-pub(crate) fn large() -> Bytes {
-    (0..10_u32 << 20)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect::<Vec<u8>>()
-        .into()
-}
 
 #[tokio::test]
 async fn ten_mebibytes_each_way() {
     let app = App::mirror().await;
     let rig = Rig::start(&app.address);
     let body = large();
-    let head = format!(
-        "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-
     let mut client = Client::connect(rig.plain()).await;
-    client.send(&head).await;
-    client.send(&body).await;
-    let answer = client.response().await;
+    let answer = client.post("/up", &body).await;
     assert!(answer.body == body, "plain");
 
     let mut client = Client::new(tls(rig.tls(), &rig.certificate(), &["http/1.1"]).await);
-    client.send(&head).await;
-    client.send(&body).await;
-    let answer = client.response().await;
+    let answer = client.post("/up", &body).await;
     assert!(answer.body == body, "TLS");
 }
 

@@ -1,21 +1,18 @@
 //! HTTP/2 in: by prior knowledge and by ALPN.
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
-use crate::bodies::large;
 use crate::rig::{
     Rig, Settings,
     app::App,
-    client::tls,
+    client::{tcp, tls},
     h2::{H2, get, request},
     h2raw::{NO_ERROR, RawH2},
-    soon,
+    large, soon,
 };
 
 async fn clients(rig: &Rig) -> [H2; 2] {
-    let plain = TcpStream::connect(rig.plain()).await.unwrap();
-    plain.set_nodelay(true).unwrap();
+    let plain = tcp(rig.plain()).await;
     let secure = tls(rig.tls(), &rig.certificate(), &["h2", "http/1.1"]).await;
     assert_eq!(secure.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     [H2::connect(plain).await, H2::connect(secure).await]

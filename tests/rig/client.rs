@@ -228,6 +228,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.response_to(method).await.expect("a response")
     }
 
+    /// Posts a body and reads the response.
+    pub(crate) async fn post(&mut self, target: &str, body: &[u8]) -> Response {
+        let length = body.len();
+        let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        self.send(head).await;
+        self.send(body).await;
+        self.response().await
+    }
+
+    /// As [`Client::post`], in chunks.
+    pub(crate) async fn post_in_chunks(&mut self, target: &str, body: &[u8]) -> Response {
+        let head =
+            format!("POST {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        self.send(head).await;
+        for piece in body.chunks(100_000) {
+            let size = format!("{:x}\r\n", piece.len());
+            self.send([size.as_bytes(), piece, b"\r\n"].concat()).await;
+        }
+        self.send("0\r\n\r\n").await;
+        self.response().await
+    }
+
     async fn take(&mut self, n: usize) -> Vec<u8> {
         while self.rest.len() < n {
             assert_ne!(self.more().await, 0, "the response ended early");

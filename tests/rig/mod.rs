@@ -14,6 +14,8 @@ pub(crate) mod process;
 
 use std::{ops::Deref, time::Duration};
 
+use bytes::Bytes;
+use h2app::H2App;
 use process::Process;
 
 /// No condition in a test takes this long, not even on a crowded machine.
@@ -38,6 +40,14 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// 10 MiB that no shift of bytes leaves unnoticed.
+pub(crate) fn large() -> Bytes {
+    (0..10_u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect::<Vec<u8>>()
+        .into()
 }
 
 /// What a test changes in the configuration: YAML lines `key: value` without indentation.
@@ -68,6 +78,15 @@ impl Rig {
     /// As [`Rig::start`], with other settings.
     pub(crate) fn with(upstream: &str, settings: Settings) -> Self {
         Self(Process::start(&yaml(upstream, settings)))
+    }
+
+    /// Before an app that speaks HTTP/2, with settings of the upstream.
+    pub(crate) fn before(app: &H2App, upstream: &'static [&'static str]) -> Self {
+        let settings = Settings {
+            upstream,
+            ..Settings::default()
+        };
+        Self::with(&format!("http://{}", app.address), settings)
     }
 
     /// As [`Rig::with`], on a file that [`Rig::reload`] changes.

@@ -3,32 +3,16 @@
 use bytes::Bytes;
 use h2::Reason;
 use http::StatusCode;
-use tokio::net::TcpStream;
 
-use crate::{
-    bodies::large,
-    rig::{
-        Rig, Settings,
-        client::Client,
-        h2::{H2, get, request},
-        h2app::{Answer, Exchange, H2App},
-        soon,
-    },
+use crate::rig::{
+    Rig,
+    client::{Client, tcp},
+    h2::{H2, get, request},
+    h2app::{Answer, Exchange, H2App},
+    large, soon,
 };
 
 const EVENTS: (&str, &str) = ("content-type", "text/event-stream");
-
-fn before(app: &H2App, upstream: &'static [&'static str]) -> Rig {
-    let settings = Settings {
-        upstream,
-        ..Settings::default()
-    };
-    Rig::with(&format!("http://{}", app.address), settings)
-}
-
-async fn plain(rig: &Rig) -> TcpStream {
-    TcpStream::connect(rig.plain()).await.unwrap()
-}
 
 /// Answers with the request's body.
 async fn mirror(mut exchange: Exchange) {
@@ -42,38 +26,23 @@ async fn mirror(mut exchange: Exchange) {
 #[tokio::test]
 async fn ten_mebibytes_each_way() {
     let app = H2App::start().await;
-    let rig = before(&app, &["http: 2"]);
+    let rig = Rig::before(&app, &["http: 2"]);
     let body = large();
 
-    let mut client = Client::new(plain(&rig).await);
-    let length = body.len();
-    let head = format!("POST /stream/a HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
-    let sent = async {
-        client.send(&head).await;
-        client.send(&body).await;
-        client.response().await
-    };
+    let mut client = Client::connect(rig.plain()).await;
+    let sent = client.post("/stream/a", &body);
     let answered = async {
         let exchange = app.asked().await;
-        assert_eq!(exchange.field("content-length"), Some(&*length.to_string()));
+        assert_eq!(
+            exchange.field("content-length"),
+            Some(&*body.len().to_string())
+        );
         mirror(exchange).await;
     };
     let (response, ()) = tokio::join!(sent, answered);
     assert!(response.body == body, "by length");
 
-    let sent = async {
-        client
-            .send("POST /stream/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-            .await;
-        for piece in body.chunks(100_000) {
-            let size = format!("{:x}\r\n", piece.len());
-            client
-                .send([size.as_bytes(), piece, b"\r\n"].concat())
-                .await;
-        }
-        client.send("0\r\n\r\n").await;
-        client.response().await
-    };
+    let sent = client.post_in_chunks("/stream/a", &body);
     let answered = async {
         let exchange = app.asked().await;
         assert_eq!(exchange.field("transfer-encoding"), None);
@@ -83,7 +52,7 @@ async fn ten_mebibytes_each_way() {
     let (response, ()) = tokio::join!(sent, answered);
     assert!(response.body == body, "in chunks");
 
-    let mut client = H2::connect(plain(&rig).await).await;
+    let mut client = H2::connect(tcp(rig.plain()).await).await;
     let pieces = [body.clone()];
     let sent = client.request(request("POST", "/stream/a"), &pieces);
     let answered = async { mirror(app.asked().await).await };
@@ -118,10 +87,10 @@ async fn expect(body: &mut h2::RecvStream, wanted: &str) {
 #[tokio::test]
 async fn a_client_that_reads_nothing_stops_its_own_stream_alone() {
     let app = H2App::start().await;
-    let rig = before(&app, &["http: 2"]);
+    let rig = Rig::before(&app, &["http: 2"]);
     let mut windows = h2::client::Builder::new();
     windows.initial_connection_window_size(16 << 20);
-    let client = H2::over(plain(&rig).await, windows).await;
+    let client = H2::over(tcp(rig.plain()).await, windows).await;
     let [(mut flood, _unread), (mut quiet, mut read)] = two(&app, &client).await;
     let taken = flood.fill().await;
     assert!(taken > 0, "something is always taken");
@@ -138,8 +107,8 @@ async fn a_client_that_reads_nothing_stops_its_own_stream_alone() {
 #[tokio::test]
 async fn streams_that_share_a_connection_end_one_by_one() {
     let app = H2App::start().await;
-    let rig = before(&app, &["http: 2"]);
-    let client = H2::connect(plain(&rig).await).await;
+    let rig = Rig::before(&app, &["http: 2"]);
+    let client = H2::connect(tcp(rig.plain()).await).await;
 
     let [(mut left, gone), (mut other, mut read)] = two(&app, &client).await;
     drop(gone);
@@ -172,8 +141,8 @@ async fn streams_that_share_a_connection_end_one_by_one() {
 #[tokio::test]
 async fn an_answer_may_come_before_the_body_is_wanted() {
     let app = H2App::start().await;
-    let rig = before(&app, &["http: 2"]);
-    let mut client = Client::new(plain(&rig).await);
+    let rig = Rig::before(&app, &["http: 2"]);
+    let mut client = Client::connect(rig.plain()).await;
     client
         .send("POST /stream/a HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\nExpect: 100-continue\r\n\r\n")
         .await;
@@ -198,8 +167,8 @@ async fn an_app_that_opens_no_window_is_given_up() {
     let mut settings = h2::server::Builder::new();
     settings.initial_window_size(0);
     let app = H2App::with_settings(settings).await;
-    let rig = before(&app, &["http: 2", "write_timeout: 200ms"]);
-    let mut client = Client::new(plain(&rig).await);
+    let rig = Rig::before(&app, &["http: 2", "write_timeout: 200ms"]);
+    let mut client = Client::connect(rig.plain()).await;
     client
         .send("POST /stream/a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
         .await;
@@ -211,8 +180,8 @@ async fn an_app_that_opens_no_window_is_given_up() {
 #[tokio::test]
 async fn a_request_that_the_app_has_not_looked_at_is_sent_again_while_it_is_whole() {
     let app = H2App::start().await;
-    let rig = before(&app, &["http: 2"]);
-    let mut client = Client::new(plain(&rig).await);
+    let rig = Rig::before(&app, &["http: 2"]);
+    let mut client = Client::connect(rig.plain()).await;
     client
         .send("GET /stream/a HTTP/1.1\r\nHost: a\r\n\r\n")
         .await;
@@ -228,7 +197,7 @@ async fn a_request_that_the_app_has_not_looked_at_is_sent_again_while_it_is_whol
     }
     assert_eq!(client.response().await.status, 502);
     // The body is gone by then.
-    let mut client = Client::new(plain(&rig).await);
+    let mut client = Client::connect(rig.plain()).await;
     client
         .send("POST /stream/a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
         .await;

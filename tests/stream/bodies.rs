@@ -8,58 +8,25 @@ use tokio::{net::TcpStream, time::interval};
 use crate::rig::{
     Rig, Settings,
     app::App,
-    client::{Client, tls},
+    client::{Client, tcp, tls},
     h2::{H2, request},
-    soon,
+    large, soon,
 };
-
-/// 10 MiB that no shift of bytes leaves unnoticed.
-pub(crate) fn large() -> Bytes {
-    (0..10_u32 << 20)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect::<Vec<u8>>()
-        .into()
-}
-
-/// Answers with the request's body.
-async fn mirror() -> App {
-    App::start(|mut conn| async move {
-        while let Some(head) = conn.head().await {
-            let body = conn.body_of(&head).await;
-            conn.answer(200, "", &body).await;
-        }
-    })
-    .await
-}
 
 #[tokio::test]
 async fn ten_mebibytes_each_way() {
-    let app = mirror().await;
+    let app = App::mirror().await;
     let rig = Rig::start(&app.address);
     let body = large();
-    let head = format!(
-        "POST /stream/up HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
     let mut client = Client::new(tls(rig.tls(), &rig.certificate(), &["http/1.1"]).await);
-    client.send(&head).await;
-    client.send(&body).await;
-    assert!(client.response().await.body == body, "by length");
+    let answer = client.post("/stream/up", &body).await;
+    assert!(answer.body == body, "by length");
 
     let mut client = Client::connect(rig.plain()).await;
-    client
-        .send("POST /stream/up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await;
-    for piece in body.chunks(100_000) {
-        let size = format!("{:x}\r\n", piece.len());
-        client
-            .send([size.as_bytes(), piece, b"\r\n"].concat())
-            .await;
-    }
-    client.send("0\r\n\r\n").await;
-    assert!(client.response().await.body == body, "in chunks");
+    let answer = client.post_in_chunks("/stream/up", &body).await;
+    assert!(answer.body == body, "in chunks");
 
-    let mut client = H2::connect(TcpStream::connect(rig.plain()).await.unwrap()).await;
+    let mut client = H2::connect(tcp(rig.plain()).await).await;
     let answer = client
         .request(request("POST", "/stream/up"), std::slice::from_ref(&body))
         .await;
@@ -68,7 +35,7 @@ async fn ten_mebibytes_each_way() {
 
 #[tokio::test]
 async fn an_empty_chunked_body_is_a_body() {
-    let app = mirror().await;
+    let app = App::mirror().await;
     let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     for _ in 0..2 {

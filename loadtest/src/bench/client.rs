@@ -3,14 +3,10 @@
 use super::link::{Line, Link};
 use crate::{
     clock,
-    h1::{
-        body::{Body, End},
-        client::request,
-        head::{self, Head, Parsed},
-    },
+    h1::{answer, body::Body, client::request},
     h2::streams::Streams,
     plan::{Dial, Plan},
-    roster::{COMPLETED, Reason, Roster},
+    roster::{Reason, Roster},
     tally::Protocol,
 };
 
@@ -114,11 +110,11 @@ impl Client {
                 Stage::Reading(body) => read(body, bytes, place, now_ns, roster),
                 Stage::Asked(head) => {
                     head.extend_from_slice(bytes);
-                    let Some((mut body, rest)) = answer(head)? else {
+                    let Some(mut body) = answer::take(head)? else {
                         return Ok(());
                     };
                     roster.opened(place, now_ns - *asked_ns);
-                    read(&mut body, &rest, place, now_ns, roster)?;
+                    read(&mut body, head, place, now_ns, roster)?;
                     *stage = Stage::Reading(body);
                     Ok(())
                 }
@@ -143,26 +139,6 @@ fn read(
 ) -> Result<(), Reason> {
     match body.feed(bytes, |content| roster.feed(place, content, now_ns)) {
         None => Ok(()),
-        Some(End::Complete) => Err(COMPLETED.into()),
-        Some(End::Malformed) => Err("malformed chunked framing".into()),
-    }
-}
-
-/// The answer once its head is whole: the reader of its body, and what came with the head.
-fn answer(bytes: &[u8]) -> Result<Option<(Body, Vec<u8>)>, Reason> {
-    match head::parse(bytes) {
-        Parsed::Incomplete => Ok(None),
-        Parsed::Bad => Err("malformed head".into()),
-        Parsed::Head(Head {
-            status: 200,
-            framing,
-            is_event_stream: true,
-            len,
-        }) => {
-            let rest = bytes.get(len..).unwrap_or_default().to_vec();
-            Ok(Some((Body::new(framing), rest)))
-        }
-        Parsed::Head(Head { status: 200, .. }) => Err("200 without an event stream".into()),
-        Parsed::Head(Head { status, .. }) => Err(format!("status {status}").into()),
+        Some(end) => Err(end.text().into()),
     }
 }

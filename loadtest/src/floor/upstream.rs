@@ -6,11 +6,7 @@ use memchr::memmem;
 
 use crate::{
     failure::{Doing, Result},
-    h1::{
-        body::Body,
-        client::request,
-        head::{self, Head, Parsed},
-    },
+    h1::{answer, body::Body, client::request},
     plan::Plan,
     poll::{self, Moved},
     target::Target,
@@ -78,25 +74,16 @@ impl Upstream {
     /// Takes bytes of the response; `None` when it is over or not a stream.
     fn take(&mut self, bytes: &[u8]) -> Option<()> {
         let part = &mut self.part;
-        let mut content = |bytes: &[u8]| part.extend_from_slice(bytes);
+        let content = |bytes: &[u8]| part.extend_from_slice(bytes);
         if let Some(body) = &mut self.body {
             return body.feed(bytes, content).is_none().then_some(());
         }
         self.head.extend_from_slice(bytes);
-        match head::parse(&self.head) {
-            Parsed::Incomplete => Some(()),
-            Parsed::Head(Head {
-                status: 200,
-                framing,
-                len,
-                ..
-            }) => {
-                let body = self.body.insert(Body::new(framing));
-                let end = body.feed(self.head.get(len..)?, &mut content);
-                end.is_none().then_some(())
-            }
-            Parsed::Head(_) | Parsed::Bad => None,
+        if let Some(body) = answer::take(&mut self.head).ok()? {
+            let end = self.body.insert(body).feed(&self.head, content);
+            return end.is_none().then_some(());
         }
+        Some(())
     }
 }
 

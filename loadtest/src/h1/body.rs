@@ -1,6 +1,7 @@
 //! An incremental reader of response bodies; hands on slices of what it is given, copies nothing.
 
 use super::head::Framing;
+use crate::roster::COMPLETED;
 
 /// Largest chunk that is believed.
 const CHUNK_BYTES_MAX: u64 = 1 << 30;
@@ -12,6 +13,17 @@ pub enum End {
     Complete,
     /// The framing is broken.
     Malformed,
+}
+
+impl End {
+    /// What a report says of it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Complete => COMPLETED,
+            Self::Malformed => "malformed chunked framing",
+        }
+    }
 }
 
 /// Reader of one body.

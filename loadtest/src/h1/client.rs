@@ -14,16 +14,13 @@ use tokio::{
     sync::OwnedSemaphorePermit,
 };
 
-use super::{
-    body::{Body, End},
-    head::{self, Head, Parsed},
-};
+use super::{answer, body::Body};
 use crate::{
     clock,
     dial::{Io, reason},
     lane::Lane,
     plan::{Dial, Plan},
-    roster::{COMPLETED, Reason},
+    roster::Reason,
     tally::Protocol,
 };
 
@@ -190,34 +187,15 @@ async fn open(lane: &Lane, dial: &Dial, place: usize, visit: u32) -> Result<Open
         if count == 0 {
             return Err("closed before the head".into());
         }
-        match head::parse(&bytes) {
-            Parsed::Incomplete => {}
-            Parsed::Bad => return Err("malformed head".into()),
-            Parsed::Head(Head {
-                status: 100..200,
-                len,
-                ..
-            }) => drop(bytes.drain(..len)),
-            Parsed::Head(Head {
-                status: 200,
-                framing,
-                is_event_stream: true,
-                len,
-            }) => {
-                bytes.drain(..len);
-                lane.roster
-                    .borrow_mut()
-                    .opened(place, first_byte_ns - asked_ns);
-                return Ok(Opened {
-                    io,
-                    body: Body::new(framing),
-                    rest: bytes,
-                });
-            }
-            Parsed::Head(Head { status: 200, .. }) => {
-                return Err("200 without an event stream".into());
-            }
-            Parsed::Head(Head { status, .. }) => return Err(format!("status {status}").into()),
+        if let Some(body) = answer::take(&mut bytes)? {
+            lane.roster
+                .borrow_mut()
+                .opened(place, first_byte_ns - asked_ns);
+            return Ok(Opened {
+                io,
+                body,
+                rest: bytes,
+            });
         }
     }
 }
@@ -274,8 +252,5 @@ fn feed(lane: &Lane, place: usize, body: &mut Body, bytes: &[u8]) -> Option<Reas
     let now_ns = clock::now_ns();
     let mut roster = lane.roster.borrow_mut();
     let end = body.feed(bytes, |content| roster.feed(place, content, now_ns))?;
-    Some(match end {
-        End::Complete => COMPLETED.into(),
-        End::Malformed => "malformed chunked framing".into(),
-    })
+    Some(end.text().into())
 }

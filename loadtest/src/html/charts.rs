@@ -1,6 +1,9 @@
 //! The charts of a run.
 
-use super::plot::{Chart, Scale, Series};
+use super::{
+    axis::Scale,
+    plot::{Chart, Series},
+};
 use crate::{
     samples::Samples,
     scenario::{

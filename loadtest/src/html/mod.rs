@@ -1,5 +1,6 @@
 //! The report of a scenario: one HTML file that needs nothing else, not even a script.
 
+pub mod axis;
 pub mod charts;
 pub mod plot;
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::axis::{Axis, Scale};
+
 /// Size of a chart in its own units.
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 240.0;
@@ -10,19 +12,8 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 38.0;
-/// Lines of the grid, at most.
-const GRID: f64 = 5.0;
 /// Marks closer than this share a place, and only the first is named.
 const MARK_ROOM: f64 = 64.0;
-
-/// How a quantity is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scale {
-    /// Evenly, from zero.
-    Linear,
-    /// By powers of ten.
-    Log,
-}
 
 /// One line.
 #[derive(Debug, Clone)]
@@ -54,15 +45,6 @@ pub struct Chart {
     pub span: Option<(f64, f64)>,
     /// A value that must not be exceeded.
     pub limit: Option<f64>,
-}
-
-/// From values to places.
-struct Axis {
-    scale: Scale,
-    low: f64,
-    high: f64,
-    from: f64,
-    to: f64,
 }
 
 impl Chart {
@@ -217,75 +199,6 @@ pub const COLOUR_STYLE: &str = include_str!("colours.css");
 /// How charts look.
 pub const PLOT_STYLE: &str = include_str!("plot.css");
 
-impl Axis {
-    fn new(scale: Scale, values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
-        let (mut least, mut most) = (f64::MAX, f64::MIN);
-        for value in values.filter(|value| scale == Scale::Linear || *value > 0.0) {
-            least = least.min(value);
-            most = most.max(value);
-        }
-        if least > most {
-            (least, most) = (1.0, 1.0);
-        }
-        let (low, high) = match scale {
-            Scale::Linear => (0.0, ceiling(most)),
-            // Whole powers of ten, and at least one of them.
-            Scale::Log => {
-                let (low, high) = (least.log10().floor(), most.log10().ceil());
-                (low, high.max(low + 1.0))
-            }
-        };
-        Self {
-            scale,
-            low,
-            high,
-            from,
-            to,
-        }
-    }
-
-    fn place(&self, value: f64) -> f64 {
-        let value = match self.scale {
-            Scale::Linear => value,
-            Scale::Log => value.max(f64::MIN_POSITIVE).log10(),
-        };
-        let share = ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
-        self.from + (self.to - self.from) * share
-    }
-
-    fn ticks(&self) -> Vec<f64> {
-        let step = match self.scale {
-            Scale::Linear => step(self.high / GRID),
-            Scale::Log => 1.0,
-        };
-        let values = std::iter::successors(Some(self.low), |value| Some(value + step));
-        let values = values.take_while(|value| *value <= self.high + step * 1e-6);
-        match self.scale {
-            Scale::Linear => values.collect(),
-            Scale::Log => values.map(|power| 10_f64.powf(power)).collect(),
-        }
-    }
-}
-
-/// The next step of 1, 2, 5, 10 and so on that is no less than `least`.
-fn step(least: f64) -> f64 {
-    let power = 10_f64.powf(least.max(f64::MIN_POSITIVE).log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
-    steps
-        .into_iter()
-        .find(|step| *step >= least * (1.0 - 1e-9))
-        .unwrap_or(least)
-}
-
-/// The end of an axis that reaches `most`.
-fn ceiling(most: f64) -> f64 {
-    if most <= 0.0 {
-        return 1.0;
-    }
-    let step = step(most / GRID);
-    (most / step).ceil() * step
-}
-
 fn path(line: &Series, across: &Axis, down: &Axis) -> String {
     let mut out = String::new();
     let mut pen = 'M';
@@ -367,24 +280,6 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(short(value), expected);
         }
-    }
-
-    #[test]
-    fn axes_end_at_round_numbers() {
-        for (most, end, ticks) in [
-            (0.0, 1.0, 6),
-            (7.3, 8.0, 5),
-            (95.0, 100.0, 6),
-            (1.0, 1.0, 6),
-        ] {
-            let axis = Axis::new(Scale::Linear, [most].into_iter(), 0.0, 100.0);
-            assert!((axis.high - end).abs() < 1e-9, "{most}: {}", axis.high);
-            assert_eq!(axis.ticks().len(), ticks, "{most}");
-        }
-        let axis = Axis::new(Scale::Log, [0.3, 40.0].into_iter(), 0.0, 30.0);
-        let ticks: Vec<String> = axis.ticks().into_iter().map(short).collect();
-        assert_eq!(ticks, ["0.1", "1", "10", "100"]);
-        assert!((axis.place(1.0) - 10.0).abs() < 1e-9);
     }
 
     #[test]

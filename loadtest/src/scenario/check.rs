@@ -197,111 +197,102 @@ thresholds:
         assert_eq!(scaled(2.5), (25, 10, 10_000));
     }
 
-    /// Each mistake, what it becomes a mistake by, and what is said of it.
+    /// For each line that is right, mistakes in its place, and what is said of them.
     #[test]
     fn mistakes_are_told_with_their_place() {
-        let cases = [
+        let cases: [(&str, &[(&str, &str)]); 6] = [
             (
-                "hold: 5s",
-                "hold: 5",
-                "hold: `5` is no time; write 250ms, 30s, 10m or 1h at line 5",
+                "name: small",
+                &[
+                    ("name: Small", "name `Small`: small letters"),
+                    ("name: [", "line"),
+                ],
             ),
-            ("hold: 5s", "holds: 5s", "unknown field `holds`"),
-            ("about: it is small\n", "", "missing field `about`"),
+            ("about: it is small\n", &[("", "missing field `about`")]),
             (
                 "protocol: h1",
-                "protocol: h3",
-                "unknown variant `h3`, expected one of `h1`, `h1-tls`",
+                &[
+                    (
+                        "protocol: h3",
+                        "unknown variant `h3`, expected one of `h1`, `h1-tls`",
+                    ),
+                    ("protocol: h2, bytes_per_second: 5", "slow readers are h1"),
+                ],
+            ),
+            (
+                "count: 10",
+                &[
+                    ("count: -1", "line 4"),
+                    ("count: 0", "subscribers[0]: count, channels and"),
+                    (
+                        "count: 10, bytes_per_second: 5, stay: 2s",
+                        "exclude each other",
+                    ),
+                    ("count: 10, joins: 5s", "joins: before the hold is over"),
+                ],
+            ),
+            (
+                "hold: 5s",
+                &[
+                    (
+                        "hold: 5",
+                        "hold: `5` is no time; write 250ms, 30s, 10m or 1h at line 5",
+                    ),
+                    ("holds: 5s", "unknown field `holds`"),
+                    (
+                        "hold: 5s\nevents: [{at: 9s, do: cut-app}]",
+                        "events[0]: at 9s is not before",
+                    ),
+                    (
+                        "hold: 5s\nevents: [{at: 1s, do: burst}]",
+                        "burst needs `events`",
+                    ),
+                    (
+                        "hold: 5s\nevents: [{at: 1s, do: cut-app, down: 1s}]",
+                        "cut-app has no `down`",
+                    ),
+                    (
+                        "hold: 5s\nevents: [{at: 1s, do: explode}]",
+                        "unknown variant `explode`",
+                    ),
+                    (
+                        "hold: 5s\nevents: [{at: 3s, do: restart-app, down: 2s}]",
+                        "events[0]: restart-app at 3s and down for 2s: not back before",
+                    ),
+                    (
+                        "hold: 5s\nevents: [{at: 1s, do: restart-server, down: 1s, every: 1s}]",
+                        "events[0]: restart-server at 2s finds it away until 2s",
+                    ),
+                    (
+                        "hold: 5s\nevents: [{at: 1s, do: restart-app, down: 2s}, {at: 2s, do: cut-app}]",
+                        "events[1]: cut-app at 2s finds it away until 3s",
+                    ),
+                    (
+                        "hold: 5s\npublisher: {outstanding: 9}\nevents: [{at: 1s, do: restart-app, down: 1s}]",
+                        "restart-app needs `publisher.rate`",
+                    ),
+                    ("hold: 5s\npublisher: {rate: -1}", "publisher.rate: between"),
+                    ("hold: 5s\nserver: [1]", "server: must be a mapping"),
+                    (
+                        "hold: 5s\nrequests: {per_second: 0}",
+                        "requests: per_second",
+                    ),
+                ],
             ),
             (
                 "lost <= 0",
-                "losses <= 0",
-                "no figure `losses`; there are lost, doubled",
+                &[
+                    ("losses <= 0", "no figure `losses`; there are lost, doubled"),
+                    ("losses <= 0", "at line 7"),
+                ],
             ),
-            ("lost <= 0", "losses <= 0", "at line 7"),
-            ("count: 10", "count: -1", "line 4"),
-            (
-                "count: 10",
-                "count: 0",
-                "subscribers[0]: count, channels and",
-            ),
-            ("name: small", "name: Small", "name `Small`: small letters"),
-            (
-                "count: 10",
-                "count: 10, bytes_per_second: 5, stay: 2s",
-                "exclude each other",
-            ),
-            (
-                "protocol: h1",
-                "protocol: h2, bytes_per_second: 5",
-                "slow readers are h1",
-            ),
-            (
-                "count: 10",
-                "count: 10, joins: 5s",
-                "joins: before the hold is over",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\nevents: [{at: 9s, do: cut-app}]",
-                "events[0]: at 9s is not before",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\nevents: [{at: 1s, do: burst}]",
-                "burst needs `events`",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\nevents: [{at: 1s, do: cut-app, down: 1s}]",
-                "cut-app has no `down`",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\nevents: [{at: 1s, do: explode}]",
-                "unknown variant `explode`",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\nevents: [{at: 3s, do: restart-app, down: 2s}]",
-                "events[0]: restart-app at 3s and down for 2s: not back before",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\nevents: [{at: 1s, do: restart-server, down: 1s, every: 1s}]",
-                "events[0]: restart-server at 2s finds it away until 2s",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\nevents: [{at: 1s, do: restart-app, down: 2s}, {at: 2s, do: cut-app}]",
-                "events[1]: cut-app at 2s finds it away until 3s",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\npublisher: {outstanding: 9}\nevents: [{at: 1s, do: restart-app, down: 1s}]",
-                "restart-app needs `publisher.rate`",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\npublisher: {rate: -1}",
-                "publisher.rate: between",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\nserver: [1]",
-                "server: must be a mapping",
-            ),
-            (
-                "hold: 5s",
-                "hold: 5s\nrequests: {per_second: 0}",
-                "requests: per_second",
-            ),
-            ("name: small", "name: [", "line"),
         ];
-        for (right, wrong, expected) in cases {
-            let text = SMALL.replace(right, wrong);
-            let failure = Scenario::parse(&text).unwrap_err().to_string();
-            assert!(failure.contains(expected), "{wrong:?}: {failure}");
+        for (right, mistakes) in cases {
+            for (wrong, expected) in mistakes {
+                let text = SMALL.replace(right, wrong);
+                let failure = Scenario::parse(&text).unwrap_err().to_string();
+                assert!(failure.contains(expected), "{wrong:?}: {failure}");
+            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! Runs a scenario once: connects, measures, makes things happen, and holds everyone to one end.
 
-use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{
+    agenda::{Agenda, Due},
     cast,
     file::{Action, Event, Group, Scenario},
     measure::{self, Measured},
@@ -47,9 +48,7 @@ struct Conductor<'a, P> {
     stage: Stage,
     origin_ns: u64,
     crews: Vec<Member>,
-    /// Groups that join later, the next one first.
-    later: VecDeque<usize>,
-    due: Vec<Due>,
+    agenda: Agenda,
     sampler: Sampler,
     run: Run,
     /// Events asked for by bursts, under `outstanding`.
@@ -65,19 +64,6 @@ struct Member {
     now: Snapshot,
 }
 
-/// Something that is to happen.
-struct Due {
-    /// Seconds since the hold began.
-    at: f64,
-    what: What,
-}
-
-enum What {
-    Event(usize),
-    ReviveApp(u64),
-    ReviveServer,
-}
-
 /// Runs the scenario; `progress` gets a line about once a second.
 ///
 /// # Errors
@@ -89,17 +75,13 @@ pub async fn run(
     progress: impl FnMut(&str),
 ) -> Result<Run> {
     let stage = Stage::start(&options.site, scenario, folder).await?;
-    let mut later: Vec<usize> = (0..scenario.subscribers.len()).collect();
-    later.retain(|group| joins(scenario, *group).is_some());
-    later.sort_by_key(|group| joins(scenario, *group));
     let conductor = Conductor {
         scenario,
         options,
         stage,
         origin_ns: clock::now_ns(),
         crews: Vec::new(),
-        later: later.into(),
-        due: due(scenario),
+        agenda: Agenda::of(scenario),
         sampler: Sampler::default(),
         run: Run::default(),
         asked: 0,
@@ -109,30 +91,13 @@ pub async fn run(
     conductor.perform().await
 }
 
-fn joins(scenario: &Scenario, group: usize) -> Option<Duration> {
-    scenario.subscribers.get(group)?.joins.map(|at| at.0)
-}
-
-/// All times at which events happen, repetitions included, the first one last.
-fn due(scenario: &Scenario) -> Vec<Due> {
-    let times = |(number, event): (usize, &Event)| {
-        event.times(scenario.hold).map(move |at| Due {
-            at: at.as_secs_f64(),
-            what: What::Event(number),
-        })
-    };
-    let mut due: Vec<Due> = scenario.events.iter().enumerate().flat_map(times).collect();
-    due.sort_by(|one, other| other.at.total_cmp(&one.at));
-    due
-}
-
 impl<P: FnMut(&str)> Conductor<'_, P> {
     async fn perform(mut self) -> Result<Run> {
         self.sample();
         let began = self.now();
-        for group in 0..self.scenario.subscribers.len() {
-            if !self.later.contains(&group) {
-                self.join(group).await?;
+        for (number, group) in self.scenario.subscribers.iter().enumerate() {
+            if group.joins.is_none() {
+                self.join(number).await?;
             }
         }
         self.connect().await?;
@@ -244,7 +209,7 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
         loop {
             let elapsed = self.now() - self.run.hold_from;
             // What was late, or away a moment longer, is waited for.
-            if elapsed >= hold && self.due.is_empty() {
+            if elapsed >= hold && self.agenda.is_empty() {
                 return Ok(());
             }
             let now = self.look(watch).await?;
@@ -277,28 +242,23 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
         Ok(())
     }
 
-    /// Makes happen what is due, and lets in who is.
+    /// Makes happen what is due.
     async fn happen(&mut self, elapsed: f64) -> Result<()> {
-        while let Some(group) = self.later.front().copied() {
-            if joins(self.scenario, group).is_some_and(|at| at.as_secs_f64() > elapsed) {
-                break;
-            }
-            self.later.pop_front();
-            let name = self.scenario.subscribers.get(group).map(Group::name);
-            self.moment(&format!("{} join", name.unwrap_or_default()));
-            self.join(group).await?;
-        }
-        while self.due.last().is_some_and(|due| due.at <= elapsed) {
-            let Some(due) = self.due.pop() else { break };
-            match due.what {
-                What::Event(number) => self.event(number, elapsed).await?,
-                What::ReviveApp(seq) => {
+        while let Some(due) = self.agenda.next(elapsed) {
+            match due {
+                Due::Join(group) => {
+                    let name = self.scenario.subscribers.get(group).map(Group::name);
+                    self.moment(&format!("{} join", name.unwrap_or_default()));
+                    self.join(group).await?;
+                }
+                Due::Event(number) => self.event(number, elapsed).await?,
+                Due::ReviveApp(seq) => {
                     if let Some(publisher) = &mut self.stage.publisher {
                         publisher.revive(seq).await?;
                     }
                     self.moment("the publisher is back");
                 }
-                What::ReviveServer => {
+                Due::ReviveServer => {
                     if let Some(server) = &mut self.stage.server {
                         server.revive().await?;
                     }
@@ -324,12 +284,12 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
             Action::Burst => publisher.burst(event.events.unwrap_or(1).into()).await,
             Action::RestartApp => {
                 let seq = publisher.kill().await?;
-                self.schedule(back_at, What::ReviveApp(seq));
+                self.agenda.add(back_at, Due::ReviveApp(seq));
                 Ok(())
             }
             Action::RestartServer => {
                 server.kill().await?;
-                self.schedule(back_at, What::ReviveServer);
+                self.agenda.add(back_at, Due::ReviveServer);
                 Ok(())
             }
             Action::Reload => event
@@ -339,11 +299,6 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
             Action::ReloadBad => server.reload_bad(),
             Action::Drain => server.drain(event.successor.unwrap_or(false)).await,
         }
-    }
-
-    fn schedule(&mut self, at: f64, what: What) {
-        let place = self.due.partition_point(|due| due.at > at);
-        self.due.insert(place, Due { at, what });
     }
 
     fn moment(&mut self, what: &str) {

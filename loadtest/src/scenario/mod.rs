@@ -2,10 +2,11 @@
 //! a report.
 //!
 //! ```text
-//! file (units) ─► conductor ─► stage (server, publisher) and crews ─► measure ─► record ─► html
+//! file (units) ─► conductor (agenda) ─► stage (server, publisher) and crews ─► measure ─► record ─► html
 //!                              sampler, requests                       figures
 //! ```
 
+pub mod agenda;
 pub mod cast;
 mod check;
 pub mod command;

@@ -153,13 +153,14 @@ async fn answer(client: &Client, stream: &mut TcpStream) -> std::io::Result<(u16
     stream.write_all(&client.request).await?;
     let mut bytes = Vec::with_capacity(2_048);
     let head = loop {
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
         match head::parse(&bytes) {
             Parsed::Head(head) if head.status >= 200 => break head,
             Parsed::Head(head) => drop(bytes.drain(..head.len)),
-            Parsed::Incomplete => {}
+            Parsed::Incomplete => {
+                if stream.read_buf(&mut bytes).await? == 0 {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+            }
             Parsed::Bad => return Err(std::io::ErrorKind::InvalidData.into()),
         }
     };

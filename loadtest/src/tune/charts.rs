@@ -1,7 +1,10 @@
 //! The curves.
 
 use super::{Measurements, trial::Trial};
-use crate::html::plot::{Chart, Scale, Series};
+use crate::html::{
+    axis::Scale,
+    plot::{Chart, Series},
+};
 
 /// File name and chart, for all curves that were measured.
 #[must_use]

@@ -15,7 +15,7 @@ use crate::{
     },
     decide::{FanOut, Reader},
     error::RefuseReason,
-    route::key::{ChannelKey, Scheme},
+    route::key::testing::key,
     sse::event::Event,
 };
 
@@ -61,13 +61,7 @@ fn request(number: usize) -> FanOut {
     FanOut {
         route: route("r", "/", Action::Fanout(settings.clone())),
         settings,
-        key: ChannelKey {
-            route: "r".to_owned(),
-            scheme: Scheme::Http,
-            host: "h".to_owned(),
-            target: format!("/{number}"),
-            headers: Vec::new(),
-        },
+        key: key(&format!("/{number}")),
         last_event_id: None,
         reader: Reader::EventSource,
         origin: None,

@@ -10,7 +10,7 @@ use crate::{
         testing,
     },
     decide::Reader,
-    route::key::Scheme,
+    route::key::testing::key,
 };
 
 mod signs;
@@ -90,10 +90,8 @@ fn request(route: &Arc<Route>, target: &str) -> FanOut {
         settings: settings.clone(),
         key: ChannelKey {
             route: route.name.clone(),
-            scheme: Scheme::Http,
-            host: "h".to_owned(),
-            target: target.to_owned(),
             headers: vec![(http::header::AUTHORIZATION, Bytes::from_static(b"me"))],
+            ..key(target)
         },
         last_event_id: None,
         reader: Reader::Other,

@@ -65,3 +65,30 @@ fn gap_json(hole: Hole) -> String {
         number(missed),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_notice_says_what_is_missing() {
+        let notice = |hole, id| String::from_utf8(gap_event(hole, id).payload().to_vec()).unwrap();
+        let known = Hole {
+            reason: GapReason::Evicted,
+            missing: Some((3, 9)),
+        };
+        assert_eq!(
+            notice(known, Some("e-9")),
+            "event: sidestream-gap\ndata: {\"reason\":\"evicted\",\"from\":3,\"to\":9,\"missed\":7}\nid: e-9\n\n"
+        );
+        let comment = gap_comment(Hole {
+            reason: GapReason::UnknownId,
+            missing: None,
+        })
+        .payload();
+        assert_eq!(
+            comment,
+            "\u{3a} sidestream-gap {\"reason\":\"unknown_id\",\"from\":null,\"to\":null,\"missed\":null}\n"
+        );
+    }
+}

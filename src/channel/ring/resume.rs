@@ -94,3 +94,6 @@ impl Ring {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

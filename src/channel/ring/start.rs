@@ -189,3 +189,6 @@ fn unknown(reason: GapReason, late: Start) -> Start {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,33 +3,13 @@ use std::sync::atomic::AtomicUsize;
 use bytes::Bytes;
 use http::{HeaderMap, header::SET_COOKIE};
 
-use super::*;
+use super::{testing::channel, *};
 use crate::{
-    channel::state::Next,
-    config::{
-        model::{Action, Ids, LateJoin, Share},
-        testing::{fanout, route},
-    },
-    route::key::Scheme,
+    channel::state::{Joined, Next},
+    config::model::{Ids, LateJoin},
+    error::RefuseReason,
     sse::event::Event,
 };
-
-fn channel(change: impl FnOnce(&mut Fanout)) -> Channel {
-    let mut settings = fanout();
-    settings.share = Share::Public;
-    change(&mut settings);
-    let settings = Arc::new(settings);
-    let route = route("r", "/", Action::Fanout(settings.clone()));
-    let key = ChannelKey {
-        route: "r".into(),
-        scheme: Scheme::Http,
-        host: "h".into(),
-        target: "/".into(),
-        headers: Vec::new(),
-    };
-    let metrics = Arc::new(Metrics::new());
-    Channel::new(key, Epoch::new(1), route, settings, metrics, Millis(0))
-}
 
 fn joined(channel: &Channel, now: u64) -> (Joined, u64) {
     let entry = channel.join(None, Millis(now)).unwrap();

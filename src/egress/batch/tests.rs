@@ -1,14 +1,7 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::{
-    channel::{id::Epoch, shared::Channel},
-    config::{
-        model::{Action, Ids},
-        testing::{fanout, route},
-    },
-    metrics::Metrics,
-    route::key::{ChannelKey, Scheme},
+    channel::shared::{Channel, testing},
+    config::model::Ids,
     sse::event::Event,
 };
 
@@ -27,19 +20,7 @@ const CLOSE: Form = Form {
 
 /// A live channel of two events, a gap, one event and the app's end.
 fn channel() -> Channel {
-    let mut settings = fanout();
-    settings.ids = Ids::Unique;
-    let settings = Arc::new(settings);
-    let route = route("r", "/", Action::Fanout(settings.clone()));
-    let key = ChannelKey {
-        route: "r".into(),
-        scheme: Scheme::Http,
-        host: "h".into(),
-        target: "/".into(),
-        headers: Vec::new(),
-    };
-    let metrics = Arc::new(Metrics::new());
-    let channel = Channel::new(key, Epoch::new(1), route, settings, metrics, Millis(0));
+    let channel = testing::channel(|settings| settings.ids = Ids::Unique);
     let event = |data: &'static str| Event {
         data: Bytes::from_static(data.as_bytes()),
         ..Event::default()

@@ -29,7 +29,7 @@ use crate::{
     egress::sink::{ClientSocket, Downstream},
     lifecycle::Lifecycle,
     metrics::Metrics,
-    route::key::{ChannelKey, Scheme},
+    route::key::testing::key,
 };
 
 /// Instead of readers: remembers for which channels the app has to answer.
@@ -173,13 +173,7 @@ impl Rig {
         FanOut {
             route: testing::route("r", "/", Action::Fanout(self.settings.clone())),
             settings: self.settings.clone(),
-            key: ChannelKey {
-                route: "r".to_owned(),
-                scheme: Scheme::Http,
-                host: "h".to_owned(),
-                target: "/".to_owned(),
-                headers: Vec::new(),
-            },
+            key: key("/"),
             last_event_id,
             reader,
             origin: None,

@@ -258,14 +258,7 @@ fn a_host_that_a_proxy_was_asked_for_is_keyed_once_and_names_nobody() {
         (Some("H"), None),
         (Some("Shop.example"), Some("shop.example")),
     ] {
-        let key = ChannelKey {
-            route: "r".to_owned(),
-            scheme: Scheme::Http,
-            host: "h".to_owned(),
-            target: "/".to_owned(),
-            headers: Vec::new(),
-        };
-        let key = key.forwarded_from(forwarded);
+        let key = testing::key("/").forwarded_from(forwarded);
         let keyed = key.headers.first().map(|(_, value)| value.as_ref());
         assert_eq!(keyed, expected.map(str::as_bytes), "{forwarded:?}");
         assert!(!key.has_identity());

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     config::testing,
     error::ConnectOutcome,
-    upstream::testing::{App, PATIENCE, Step, open as open_at},
+    upstream::testing::{App, PATIENCE, Step, open as open_at, refusing},
 };
 
 fn request(target: &str) -> UpstreamRequest {
@@ -431,17 +431,7 @@ async fn a_slow_or_broken_refusal_gives_what_came() {
 
 #[tokio::test]
 async fn a_refused_connection_is_unreachable() {
-    // Bound, so that nobody else gets the port, but not listening.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket
-        .bind(
-            &"127.0.0.1:0"
-                .parse::<std::net::SocketAddr>()
-                .unwrap()
-                .into(),
-        )
-        .unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let (_socket, address) = refusing();
     let dialer = Dialer::new(Arc::new(Peers::new(Arc::default())));
     let upstream = testing::upstream(address.port());
     let result = open_at(&dialer, &upstream, &request("/")).await;

@@ -19,7 +19,7 @@ use crate::{
         testing,
     },
     decide::{self, FanOut},
-    route::key::Scheme,
+    route::key::{Scheme, testing::key},
     upstream::{
         peer::Peers,
         testing::{App, PATIENCE, Step},
@@ -541,11 +541,8 @@ async fn a_panic_ends_the_channel_and_nothing_else() {
 fn the_host_is_the_clients_or_the_configured_one_and_never_missing() {
     let upstream = testing::upstream(3005);
     let rig_key = |host: &str| ChannelKey {
-        route: String::new(),
-        scheme: Scheme::Http,
         host: host.to_owned(),
-        target: "/".to_owned(),
-        headers: Vec::new(),
+        ..key("/")
     };
     assert_eq!(
         request(&rig_key("a.example:81"), None, &upstream).host,

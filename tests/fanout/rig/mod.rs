@@ -11,6 +11,9 @@ pub(crate) mod wire;
 
 use std::ops::Deref;
 
+use app::{App, Exchange};
+use reader::{Ask, Reader, event_source, h1_pending};
+
 pub(crate) use crate::base::process::make_certificate;
 use crate::base::{process::Process, section};
 pub(crate) use crate::base::{soon, until};
@@ -51,6 +54,18 @@ impl Side {
     /// As [`Side::start`], with more to set.
     pub(crate) fn with(port: u16, settings: &Settings<'_>) -> Self {
         Self::on(&format!("http://127.0.0.1:{port}"), settings)
+    }
+
+    /// As [`Side::start`], with sockets that soon hold no more for a client that reads nothing.
+    pub(crate) fn of_small_buffers(port: u16, fanout: &str) -> Self {
+        Self::with(
+            port,
+            &Settings {
+                fanout,
+                limits: "tcp_send_buffer_bytes: 4KiB",
+                ..Settings::default()
+            },
+        )
     }
 
     /// As [`Side::with`], before an app at `address`.
@@ -129,6 +144,18 @@ impl Deref for Side {
     fn deref(&self) -> &Process {
         &self.0
     }
+}
+
+/// A page that reads `/feed/a`, and the app's side of it.
+pub(crate) async fn opened(side: &Side, app: &App) -> (Exchange, Reader) {
+    opened_by(side, app, &event_source("/feed/a")).await
+}
+
+/// As [`opened`], by a request of the test's own.
+pub(crate) async fn opened_by(side: &Side, app: &App, ask: &Ask) -> (Exchange, Reader) {
+    let pending = h1_pending(side.plain(), ask).await;
+    let exchange = app.opens().await;
+    (exchange, pending.head().await)
 }
 
 #[test]

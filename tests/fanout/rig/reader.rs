@@ -168,6 +168,11 @@ pub(crate) async fn h1(address: SocketAddr, ask: &Ask) -> Reader {
     h1_over(client::tcp(address).await, ask).await
 }
 
+/// As [`h1`], with a small receive buffer.
+pub(crate) async fn h1_narrow(address: SocketAddr, ask: &Ask) -> Reader {
+    h1_over(narrow(address).await, ask).await
+}
+
 /// Asks over `io` and reads the head.
 pub(crate) async fn h1_over(io: impl Duplex + 'static, ask: &Ask) -> Reader {
     try_h1_over(io, ask).await.expect("a response head")

@@ -42,6 +42,14 @@ fn narrow(reader: Reader) -> Ask {
     }
 }
 
+/// Such a reader, who comes back.
+fn returning(last_event_id: String) -> Ask {
+    Ask {
+        last_event_id: Some(last_event_id.into()),
+        ..narrow(Reader::EventSource)
+    }
+}
+
 struct World {
     rig: Rig,
     shard: Shard,
@@ -68,9 +76,19 @@ impl World {
         }
     }
 
+    /// As [`World::new`], of events that have [`types`].
+    async fn of_types(settings: Fanout) -> Self {
+        Self {
+            key: types,
+            ..Self::new(settings).await
+        }
+    }
+
+    /// A reader who has joined and taken what there was.
     async fn join(&mut self, ask: Ask) -> DuplexStream {
-        let (client, _) = self.rig.join(ask, clock::now());
+        let (mut client, _) = self.rig.join(ask, clock::now());
         self.shard.work().await;
+        assert!(self.read(&mut client).await);
         client
     }
 
@@ -110,6 +128,28 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A reader of HTTP/1.1 is far behind when the app ends: it gets the end all the same.
+    async fn end_far_ahead(&mut self) {
+        let ask = Ask {
+            http10: false,
+            ..narrow(Reader::Other)
+        };
+        let mut client = self.join(ask).await;
+        self.publish(20, 1).await;
+        self.channel.ended(clock::now());
+        self.shard.work().await;
+        assert!(!self.read(&mut client).await, "over");
+        assert!(self.text.ends_with("0\r\n\r\n"), "whole: {}", self.text);
+    }
+
+    /// `client` gets the next event as soon as it is there.
+    async fn expect_level(&mut self, client: &mut DuplexStream) {
+        self.publish(1, 1).await;
+        assert!(self.read(client).await);
+        let next = self.published.to_string();
+        assert_eq!(self.seen().last(), Some(&next), "it is level again");
     }
 
     /// What stands between events: `1`, `2`, ..., notices, and ids of notices.
@@ -180,7 +220,6 @@ async fn a_reader_too_far_behind_is_told_what_it_missed_and_goes_on_with_the_new
             })
             .await;
             let mut client = world.join(narrow(reader)).await;
-            assert!(world.read(&mut client).await);
             world.publish(reads, 1).await;
             assert_eq!(world.skips(), (0, 0), "not before its turn");
             assert!(world.read(&mut client).await);
@@ -192,10 +231,7 @@ async fn a_reader_too_far_behind_is_told_what_it_missed_and_goes_on_with_the_new
             assert_eq!(world.text.contains(&comment), form == "comment");
             let newest = reads.to_string();
             assert_eq!(world.seen().last(), Some(&newest), "without another event");
-            world.publish(1, 1).await;
-            assert!(world.read(&mut client).await);
-            let next = (reads + 1).to_string();
-            assert_eq!(world.seen().last(), Some(&next), "it is level again");
+            world.expect_level(&mut client).await;
             assert_eq!(world.skips(), (1, reads - 1 - before));
         }
     }
@@ -209,19 +245,12 @@ async fn where_gaps_close_streams_a_skip_does_and_the_return_is_a_replay() {
     })
     .await;
     let mut client = world.join(narrow(Reader::EventSource)).await;
-    assert!(world.read(&mut client).await);
     world.publish(12, 1).await;
     assert!(!world.read(&mut client).await, "closed");
     let seen = world.seen();
     assert!((1..5).contains(&seen.len()), "{seen:?}");
     world.text.clear();
-    let mut back = world
-        .join(Ask {
-            last_event_id: Some(local_id(&world, 7).into()),
-            ..narrow(Reader::EventSource)
-        })
-        .await;
-    assert!(world.read(&mut back).await);
+    let _back = world.join(returning(local_id(&world, 7))).await;
     let numbers: Vec<_> = (8..=12).map(|n: u64| n.to_string()).collect();
     assert_eq!(world.seen(), numbers, "more than 4, and nothing is passed");
 }
@@ -245,20 +274,9 @@ async fn a_level_reader_that_the_ring_outran_stays() {
 #[tokio::test]
 async fn the_apps_end_is_not_passed_over() {
     let mut world = World::new(settings()).await;
-    let mut client = world
-        .join(Ask {
-            http10: false,
-            ..narrow(Reader::Other)
-        })
-        .await;
-    assert!(world.read(&mut client).await);
-    world.publish(20, 1).await;
-    world.channel.ended(clock::now());
-    world.shard.work().await;
-    assert!(!world.read(&mut client).await, "over");
+    world.end_far_ahead().await;
     let (before, told) = world.skipped();
     assert_eq!(told, notice(before + 1, 20));
-    assert!(world.text.ends_with("0\r\n\r\n"), "whole: {}", world.text);
 }
 
 /// The same, of readers who get the newest of each type.
@@ -292,15 +310,13 @@ async fn a_reader_too_far_behind_gets_the_newest_of_each_key() {
     ] {
         // Held by the ring still, and far beyond it.
         for reads in [12, 100] {
-            let mut world = World::new(Fanout {
+            let mut world = World::of_types(Fanout {
                 gap_notice,
                 ids,
                 ..conflating()
             })
             .await;
-            world.key = types;
             let mut client = world.join(narrow(reader)).await;
-            assert!(world.read(&mut client).await);
             world.publish(reads, 1).await;
             let route = world.channel.route_metrics.clone();
             assert_eq!(route.events_skipped.get(), 0, "not before its turn");
@@ -309,10 +325,7 @@ async fn a_reader_too_far_behind_gets_the_newest_of_each_key() {
             assert_eq!(told, conflated(before + 1, reads), "{}", world.text);
             let newest = [4, 6, reads - 1, reads].map(|n| n.to_string());
             assert_eq!(world.seen()[usize::try_from(before).unwrap() + 1..], newest);
-            world.publish(1, 1).await;
-            assert!(world.read(&mut client).await);
-            let next = (reads + 1).to_string();
-            assert_eq!(world.seen().last(), Some(&next), "it is level again");
+            world.expect_level(&mut client).await;
             assert_eq!(route.gaps.get(GapReason::Conflated), 1);
             assert_eq!(route.events_skipped.get(), reads - before - 4);
         }
@@ -321,23 +334,15 @@ async fn a_reader_too_far_behind_gets_the_newest_of_each_key() {
 
 #[tokio::test]
 async fn who_leaves_amid_the_newest_comes_back_right_behind() {
-    let mut world = World::new(conflating()).await;
-    world.key = types;
+    let mut world = World::of_types(conflating()).await;
     let mut client = world.join(narrow(Reader::EventSource)).await;
-    assert!(world.read(&mut client).await);
     world.publish(9, 1).await;
     assert!(world.read(&mut client).await);
     let seen = world.seen();
     assert_eq!(seen[seen.len() - 4..], ["4", "6", "8", "9"]);
     for (id, rest) in [(4, &["5", "6", "7", "8", "9"][..]), (6, &["7", "8", "9"])] {
         world.text.clear();
-        let mut back = world
-            .join(Ask {
-                last_event_id: Some(local_id(&world, id).into()),
-                ..narrow(Reader::EventSource)
-            })
-            .await;
-        assert!(world.read(&mut back).await);
+        let _back = world.join(returning(local_id(&world, id))).await;
         assert_eq!(world.seen(), rest, "a replay leaves nothing out");
     }
 }
@@ -351,7 +356,6 @@ async fn what_even_the_newest_lack_is_told() {
     settings.slow.policy = SlowPolicy::Conflate(Arc::new(by));
     let mut world = World::new(settings).await;
     let mut client = world.join(narrow(Reader::Other)).await;
-    assert!(world.read(&mut client).await);
     world.publish(100, 1).await;
     assert!(world.read(&mut client).await);
     let (before, told) = world.skipped();
@@ -365,23 +369,11 @@ async fn what_even_the_newest_lack_is_told() {
 
 #[tokio::test]
 async fn the_newest_of_each_key_come_before_the_apps_end() {
-    let mut world = World::new(conflating()).await;
-    world.key = types;
-    let mut client = world
-        .join(Ask {
-            http10: false,
-            ..narrow(Reader::Other)
-        })
-        .await;
-    assert!(world.read(&mut client).await);
-    world.publish(20, 1).await;
-    world.channel.ended(clock::now());
-    world.shard.work().await;
-    assert!(!world.read(&mut client).await, "over");
+    let mut world = World::of_types(conflating()).await;
+    world.end_far_ahead().await;
     assert!(
         world
             .seen()
             .ends_with(&["4", "6", "19", "20"].map(str::to_owned))
     );
-    assert!(world.text.ends_with("0\r\n\r\n"), "whole: {}", world.text);
 }

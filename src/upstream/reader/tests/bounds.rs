@@ -1,29 +1,27 @@
 //! How long the app may take, and how much it may send.
 
-use super::*;
-use crate::metrics::labels::ReauthOutcome;
+use socket2::Socket;
 
-#[tokio::test]
-async fn a_cold_channel_gives_up_in_time() {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket
-        .bind(
-            &"127.0.0.1:0"
-                .parse::<std::net::SocketAddr>()
-                .unwrap()
-                .into(),
-        )
-        .unwrap();
-    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-    let rig = Rig::new(port, |settings| {
-        settings.open_wait = Duration::from_millis(100);
-        // A delay of its own would take half an hour.
+use super::*;
+use crate::{metrics::labels::ReauthOutcome, upstream::testing::refusing};
+
+/// A reader before an app that is not there yet. A delay of its own would take half an hour.
+fn cold(open_wait: Duration) -> (Socket, Rig) {
+    let (socket, address) = refusing();
+    let rig = Rig::new(address.port(), |settings| {
+        settings.open_wait = open_wait;
         let hour = Duration::from_secs(3_600);
         settings.backoff = Backoff {
             min: hour,
             max: hour,
         };
     });
+    (socket, rig)
+}
+
+#[tokio::test]
+async fn a_cold_channel_gives_up_in_time() {
+    let (_socket, rig) = cold(Duration::from_millis(100));
     let member = rig.join();
     until_over(member.channel(), Outcome::Unreachable).await;
     assert!(
@@ -35,18 +33,7 @@ async fn a_cold_channel_gives_up_in_time() {
 /// The app comes up while the reader waits: the attempt that falls due when time is up reaches it.
 #[tokio::test]
 async fn the_last_attempt_of_a_cold_channel_is_a_real_one() {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let anywhere: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
-    socket.bind(&anywhere.into()).unwrap();
-    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-    let rig = Rig::new(port, |settings| {
-        settings.open_wait = Duration::from_millis(300);
-        let hour = Duration::from_secs(3_600);
-        settings.backoff = Backoff {
-            min: hour,
-            max: hour,
-        };
-    });
+    let (socket, rig) = cold(Duration::from_millis(300));
     let member = rig.join();
     until("the first attempt", || {
         rig.connects(ConnectOutcome::Unreachable) == 1
