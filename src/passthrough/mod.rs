@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Version, header};
 use pingora::{
-    Error, ErrorType, OrErr, Result, RetryType,
+    Error, ErrorSource, ErrorType, OrErr, Result, RetryType,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     protocols::{ALPN, http::ServerSession},
@@ -214,6 +214,13 @@ impl PassThrough {
     }
 }
 
+/// The client has the head of the answer.
+fn has_begun(session: &Session) -> bool {
+    session
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational())
+}
+
 #[async_trait]
 impl ProxyHttp for PassThrough {
     type CTX = Passage;
@@ -283,7 +290,7 @@ impl ProxyHttp for PassThrough {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut RequestHeader,
         passage: &mut Passage,
     ) -> Result<()> {
@@ -295,13 +302,19 @@ impl ProxyHttp for PassThrough {
             let text = "the app does not offer HTTP/2 (ALPN)";
             return Error::e_explain(ErrorType::ConnectError, text).map_err(Error::into_up);
         }
+        if session.is_body_empty() {
+            // Towards HTTP/2 the head is all there is, and no body goes through its filter.
+            passage.received = true;
+            passage.sent |= head.version == Version::HTTP_2;
+        }
         if let Some(watch) = &routed.watch {
             watch.begin(clock::now());
         }
         forward::request(head, routed.client, &routed.route.upstream)
     }
 
-    /// Called from the moment on at which the head is written, with an empty body too.
+    /// Called from the moment on at which the head is written. Towards HTTP/1.1 with an empty body
+    /// too.
     async fn request_body_filter(
         &self,
         _: &mut Session,
@@ -385,9 +398,15 @@ impl ProxyHttp for PassThrough {
         // By HTTP/2 the app says which requests it has not looked at (RFC 9113, section 8.7).
         let is_untouched =
             *error.etype() == ErrorType::H2Error && matches!(error.retry, RetryType::Decided(true));
-        if is_untouched && is_body_kept {
+        // Else it is the client who took no more of the answer.
+        let is_unwritten = *error.etype() == ErrorType::WriteError
+            && *error.esource() == ErrorSource::Upstream
+            && !passage.sent;
+        if has_begun(session) {
+            error.set_retry(false);
+        } else if is_untouched && is_body_kept {
             error.set_retry(true);
-        } else if reused && !passage.sent && *error.etype() == ErrorType::WriteError {
+        } else if reused && is_unwritten {
             // A pooled connection that was dead before the head was out: the app saw no request.
             error.set_retry(true);
         } else if repeatable {
@@ -406,10 +425,9 @@ impl ProxyHttp for PassThrough {
     ) -> FailToProxy {
         report::failure(error, passage.routed.as_ref());
         let mut error_code = 0;
-        let begun = session
-            .response_written()
-            .is_some_and(|head| !head.status.is_informational());
-        if !begun && let Some(answer) = reply::failure(error) {
+        if !has_begun(session)
+            && let Some(answer) = reply::failure(error)
+        {
             error_code = answer.status.as_u16();
             if answer.status == StatusCode::REQUEST_TIMEOUT {
                 self.metrics.slow_bodies.inc();
