@@ -39,7 +39,7 @@ use crate::{
     error::RefuseReason,
     metrics::Metrics,
     route::key::Scheme,
-    stream::{Served, Streams, request::is_streamed},
+    stream::{Served, Streams, end, request::is_streamed},
     subscribe::{Downstream, Hub},
     upstream::peer::{Peers, Purpose},
 };
@@ -196,6 +196,20 @@ impl PassThrough {
             Served::TurnedAway(answer) => reply::send(session, answer, Connection::Keep).await?,
         }
         Ok(true)
+    }
+
+    /// An answer has broken off half way: its client gets what was passed on, and sees that it is not
+    /// all. A stream sees to that itself.
+    async fn break_off(&self, session: &mut Session, error: &Error, passage: &mut Passage) {
+        let routed = passage.routed.as_ref();
+        if *error.esource() == ErrorSource::Upstream
+            && session.req_header().version == Version::HTTP_10
+            && routed.is_some_and(|routed| routed.kind == Kind::Proxy)
+        {
+            passage.place = None;
+            let patience = self.hub.config.load().limits.client_timeout;
+            end::cut(&mut session.downstream_session, patience).await;
+        }
     }
 
     /// Takes the connection away from pingora, which goes on with a dummy, finds that done, and
@@ -356,6 +370,7 @@ impl ProxyHttp for PassThrough {
             && head.remove_header(&header::TRANSFER_ENCODING).is_some()
         {
             session.set_keepalive(None);
+            end::unframed(&session.downstream_session);
         }
         if passage
             .routed
@@ -425,9 +440,9 @@ impl ProxyHttp for PassThrough {
     ) -> FailToProxy {
         report::failure(error, passage.routed.as_ref());
         let mut error_code = 0;
-        if !has_begun(session)
-            && let Some(answer) = reply::failure(error)
-        {
+        if has_begun(session) {
+            self.break_off(session, error, passage).await;
+        } else if let Some(answer) = reply::failure(error) {
             error_code = answer.status.as_u16();
             if answer.status == StatusCode::REQUEST_TIMEOUT {
                 self.metrics.slow_bodies.inc();
@@ -445,9 +460,12 @@ impl ProxyHttp for PassThrough {
         }
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, passage: &mut Passage) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
         // What is left is between the client and us.
         passage.place = None;
+        if error.is_none() {
+            end::whole(&session.downstream_session);
+        }
         // After a hijack there is neither a route nor an answer.
         if let (Some(routed), Some(head)) = (&passage.routed, session.response_written()) {
             let route = self.metrics.route(&routed.route.name);
