@@ -219,7 +219,9 @@ fn refuse(status: StatusCode, reason: RefuseReason, text: &'static str) -> Decis
     })
 }
 
-fn wants_websocket(headers: &HeaderMap) -> bool {
+/// It asks for a WebSocket, which is a connection of its own.
+#[must_use]
+pub fn wants_websocket(headers: &HeaderMap) -> bool {
     headers
         .get_all(UPGRADE)
         .iter()
