@@ -184,7 +184,8 @@ impl PassThrough {
         let settings = match &route.action {
             Action::Stream(settings) => **settings,
             Action::Fanout(settings) => {
-                request::to_apps_id(session.req_header_mut())?;
+                let parameter = &settings.last_event_id_query;
+                request::to_apps_id(session.req_header_mut(), parameter)?;
                 Stream::of(settings)
             }
             Action::Proxy => return Ok(false),
