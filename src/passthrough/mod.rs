@@ -439,7 +439,7 @@ impl ProxyHttp for PassThrough {
         error: &Error,
         passage: &mut Passage,
     ) -> FailToProxy {
-        report::failure(error, passage.routed.as_ref());
+        report::failure(error, passage.routed.as_ref(), &self.peers.gates);
         let mut error_code = 0;
         if has_begun(session) {
             self.break_off(session, error, passage).await;
