@@ -41,8 +41,10 @@ use crate::{
 type H2Connection = Box<h2::server::Connection<Stream, Bytes>>;
 
 /// Malformed requests that one connection may send in a minute: a proxy's connection carries those of
-/// many clients, and they are not to fall together for what one of them does in a week. Pingora's own budget of the same size starts
-/// anew with each call of `from_h2_conn`, so it is counted here, and ours with it.
+/// many clients, and they are not to fall together for what one of them does in a week. What is
+/// well-formed and breaks rules of ours is none of them: a proxy forwards it, and to refuse it costs
+/// no more than a 404. Pingora's own budget of the same size starts anew with each call of
+/// `from_h2_conn`, so it is counted here.
 const MALFORMED_MAX: u32 = 32;
 const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
 /// Windows for request bodies: uploads pass through, they need no megabytes in flight.
@@ -218,7 +220,8 @@ async fn accept_loop(
             }
             Step::Flood => return calm(connection, &shared, &core).await,
             Step::Accepted(Ok(Some(H2Accept::Session(session)))) => {
-                take(session, client, &shared, &core)
+                take(session, client, &shared, &core);
+                Verdict::Fine
             }
             Step::Accepted(Ok(Some(H2Accept::Rejected))) => {
                 core.metrics.bad_heads.inc();
@@ -265,7 +268,7 @@ fn is_calmed(error: &pingora::Error) -> bool {
 
 /// Decides about one request and hands it on. Nothing here waits: all streams of the connection
 /// depend on it.
-fn take(session: HttpSession, peer: Client, shared: &Arc<Connection>, core: &Arc<Core>) -> Verdict {
+fn take(session: HttpSession, peer: Client, shared: &Arc<Connection>, core: &Arc<Core>) {
     let head = session.req_header();
     let authority = head.uri.authority().map(Authority::as_str);
     let checked = check_parts(
@@ -278,7 +281,7 @@ fn take(session: HttpSession, peer: Client, shared: &Arc<Connection>, core: &Arc
     if let Err((status, text)) = checked {
         core.metrics.bad_heads.inc();
         answer(session, Answer::text(status, text), core);
-        return Verdict::Malformed;
+        return;
     }
     let config = core.hub.config.load();
     let client = peer.behind(&head.headers, &config.trusted_proxies);
@@ -299,7 +302,6 @@ fn take(session: HttpSession, peer: Client, shared: &Arc<Connection>, core: &Arc
         Decision::Proxy(route) => pass(session, route, Kind::Proxy, client, core),
         Decision::Stream(route) => pass(session, route, Kind::Stream, client, core),
     }
-    Verdict::Fine
 }
 
 /// In a task of its own, since the window may have no room for the text.
