@@ -219,7 +219,9 @@ fn refuse(status: StatusCode, reason: RefuseReason, text: &'static str) -> Decis
     })
 }
 
-fn wants_websocket(headers: &HeaderMap) -> bool {
+/// It asks for a WebSocket, which is a connection of its own.
+#[must_use]
+pub fn wants_websocket(headers: &HeaderMap) -> bool {
     headers
         .get_all(UPGRADE)
         .iter()
@@ -241,8 +243,10 @@ pub fn reader(headers: &HeaderMap) -> Reader {
     }
 }
 
-/// The header wins: a browser that reconnects sends it, while the query of its URL is the old one.
-fn last_event_id(headers: &HeaderMap, target: &Target<'_>, parameter: &str) -> Option<Bytes> {
+/// The id of the last event that a client has, from its header or a parameter of its query; never
+/// empty. The header wins: a browser that reconnects sends it, while the query of its URL is the old one.
+#[must_use]
+pub fn last_event_id(headers: &HeaderMap, target: &Target<'_>, parameter: &str) -> Option<Bytes> {
     let id = match headers.get(LAST_EVENT_ID) {
         Some(value) => value.as_bytes().to_vec(),
         None => form_decoded(

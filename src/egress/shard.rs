@@ -9,6 +9,7 @@ mod close;
 mod delay;
 mod group;
 mod leave;
+mod parties;
 #[cfg(test)]
 mod simulation;
 mod skip;
@@ -22,7 +23,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use slab::Slab;
 
-use self::{close::Closing, delay::Delayed, slot::Slot};
+use self::{
+    close::{Closing, Drain},
+    delay::Delayed,
+    slot::Slot,
+};
 pub use super::handle::{Joiner, Relay, ShardHandle};
 use super::{
     handle::{Order, Shared, Token},
@@ -74,7 +79,7 @@ pub struct Shard {
     /// Closings under way, of one channel each.
     closings: Vec<Closing>,
     /// The closing of everybody, whoever joins included.
-    drain: Option<Closing>,
+    drain: Option<Drain>,
     /// The order that was followed.
     order: Option<Order>,
     generation: u32,

@@ -25,7 +25,7 @@ use pingora::{
         http::{date::get_cached_date, v2::server::HttpSession as H2Session},
     },
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub use self::h1::ClientSocket;
 use self::{h1::H1Sink, h2::H2Sink};
@@ -161,6 +161,17 @@ enum Extent {
     Told,
     /// It ends where it ends.
     Open,
+}
+
+/// Waits until the client's kernel has all that ours was given, and no longer than `patience`: a reset
+/// drops the rest.
+pub async fn arrived(stream: &Stream, patience: Duration) {
+    let arrived = async {
+        while h1::is_underway(stream) {
+            sleep(LOOK).await;
+        }
+    };
+    let _in_time = timeout(patience, arrived).await;
 }
 
 /// How a stream ends.

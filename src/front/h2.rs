@@ -42,8 +42,10 @@ use crate::{
 type H2Connection = Box<h2::server::Connection<Stream, Bytes>>;
 
 /// Malformed requests that one connection may send in a minute: a proxy's connection carries those of
-/// many clients, and they are not to fall together for what one of them does in a week. Pingora's own budget of the same size starts
-/// anew with each call of `from_h2_conn`, so it is counted here, and ours with it.
+/// many clients, and they are not to fall together for what one of them does in a week. What is
+/// well-formed and breaks rules of ours is none of them: a proxy forwards it, and to refuse it costs
+/// no more than a 404. Pingora's own budget of the same size starts anew with each call of
+/// `from_h2_conn`, so it is counted here.
 const MALFORMED_MAX: u32 = 32;
 const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
 /// Window for a request body: uploads pass through, they need no megabytes in flight.
@@ -240,7 +242,8 @@ async fn accept_loop(
             }
             Step::Flood => return calm(connection, &shared, &core).await,
             Step::Accepted(Ok(Some(H2Accept::Session(session)))) => {
-                take(session, client, stay, &shared, &core)
+                take(session, client, stay, &shared, &core);
+                Verdict::Fine
             }
             Step::Accepted(Ok(Some(H2Accept::Rejected))) => {
                 core.metrics.bad_heads.inc();
@@ -293,13 +296,12 @@ fn take(
     stay: Stay,
     shared: &Arc<Connection>,
     core: &Arc<Core>,
-) -> Verdict {
+) {
     // Requests may be on their way for a while after GOAWAY.
     let is_late = matches!(stay, Stay::Parting(since) if clock::now().since(since) >= GOODBYE);
     let streams = core.limits().streams_per_connection_max;
     if is_late || shared.is_above(streams as usize) {
-        refuse(session);
-        return Verdict::Fine;
+        return refuse(session);
     }
     let head = session.req_header();
     let authority = head.uri.authority().map(Authority::as_str);
@@ -313,7 +315,7 @@ fn take(
     if let Err((status, text)) = checked {
         core.metrics.bad_heads.inc();
         answer(session, Answer::text(status, text), core);
-        return Verdict::Malformed;
+        return;
     }
     let config = core.hub.config.load();
     let client = peer.behind(&head.headers, &config.trusted_proxies);
@@ -336,7 +338,6 @@ fn take(
         Decision::Proxy(route) => pass(session, route, Kind::Proxy, client, core),
         Decision::Stream(route) => pass(session, route, Kind::Stream, client, core),
     }
-    Verdict::Fine
 }
 
 /// The client asks again, here or elsewhere: nothing was done (RFC 9113, section 8.7).

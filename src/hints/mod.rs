@@ -58,9 +58,12 @@ struct Standing {
     told: Millis,
 }
 
-/// Clients of one route that brought the id of another channel.
-#[derive(Debug, Default)]
+/// Clients of one route that brought the id of another channel, in the time in which they count.
+#[derive(Debug)]
 struct Strays {
+    /// As it was configured then.
+    route: Arc<Route>,
+    since: Millis,
     clients: u64,
     /// In how many of them this was another.
     names: BTreeMap<String, usize>,
@@ -134,7 +137,8 @@ impl Hints {
         }
         let detail = {
             let mut inner = self.inner.lock();
-            let strays = inner.strays.entry(route.name.clone()).or_default();
+            let strays = inner.strays.entry(route.name.clone());
+            let strays = strays.or_insert_with(|| Strays::new(route.clone(), now));
             strays.clients += 1;
             for (name, _) in difference.0 {
                 if strays.names.len() < STRAY_NAMES_MAX || strays.names.contains_key(&name) {
@@ -151,29 +155,34 @@ impl Hints {
         self.raise(route, Hint::StrayIds, detail, now);
     }
 
-    /// Time passes: hints whose sign was not seen for long stand no more.
+    /// Time passes: hints whose sign was not seen for long stand no more, and what was counted so long
+    /// ago is no sign.
     pub fn tick(&self, now: Millis) {
-        self.retain(|standing| now.since(standing.seen) < STANDS);
+        self.retain(
+            |standing| now.since(standing.seen) < STANDS,
+            |strays| now.since(strays.since) < STANDS,
+        );
     }
 
     /// Only hints about these routes stand, as they are configured now.
     pub fn reload(&self, routes: &[Arc<Route>]) {
-        self.retain(|standing| routes.contains(&standing.route));
+        self.retain(
+            |standing| routes.contains(&standing.route),
+            |strays| routes.contains(&strays.route),
+        );
     }
 
-    fn retain(&self, stands: impl Fn(&Standing) -> bool) {
+    fn retain(&self, stands: impl Fn(&Standing) -> bool, counts: impl Fn(&Strays) -> bool) {
         let mut inner = self.inner.lock();
         let Inner { standing, strays } = &mut *inner;
         standing.retain(|(route, hint), standing| {
             let stands = stands(standing);
             if !stands {
                 self.metrics.route(route).sharing.hints.level(*hint).set(0);
-                if *hint == Hint::StrayIds {
-                    strays.remove(route);
-                }
             }
             stands
         });
+        strays.retain(|_, strays| counts(strays));
     }
 
     /// All that stand, by route.
@@ -190,6 +199,17 @@ impl Hints {
         let mut rows: Vec<Row> = inner.standing.iter().map(row).collect();
         rows.sort_by(|a, b| (&a.route, a.hint.as_label()).cmp(&(&b.route, b.hint.as_label())));
         rows
+    }
+}
+
+impl Strays {
+    fn new(route: Arc<Route>, since: Millis) -> Self {
+        Self {
+            route,
+            since,
+            clients: 0,
+            names: BTreeMap::new(),
+        }
     }
 }
 
@@ -284,5 +304,28 @@ mod tests {
         hints.reload(&[]);
         hints.stray(&route, &of("/a", "a=1"), &of("/a", "a=2"), hour(20));
         assert!(hints.rows().is_empty(), "counted anew");
+    }
+
+    #[test]
+    fn too_few_ids_of_other_channels_are_soon_forgotten() {
+        let of = |cookie: &str| difference::testing::key("/a", cookie);
+        let (before, after) = (route("/a"), route("/b"));
+        for (passes, expected) in [("nothing", 1), ("time", 0), ("a reload", 0)] {
+            let (hints, _) = hints();
+            let stray = |route| hints.stray(route, &of("a=1"), &of("a=2"), hour(1));
+            for _ in 1..STRAYS_MIN {
+                stray(&before);
+            }
+            match passes {
+                "time" => hints.tick(hour(2)),
+                "a reload" => hints.reload(std::slice::from_ref(&after)),
+                _ => {
+                    hints.tick(Millis(hour(2).0 - 1));
+                    hints.reload(std::slice::from_ref(&before));
+                }
+            }
+            stray(&before);
+            assert_eq!(hints.rows().len(), expected, "{passes}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Version, header};
 use pingora::{
-    Error, ErrorType, OrErr, Result, RetryType,
+    Error, ErrorSource, ErrorType, OrErr, Result, RetryType,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     protocols::{ALPN, http::ServerSession},
@@ -39,7 +39,7 @@ use crate::{
     error::RefuseReason,
     metrics::Metrics,
     route::key::Scheme,
-    stream::{Served, Streams, request::is_streamed},
+    stream::{Served, Streams, end, request::is_streamed},
     subscribe::{Downstream, Hub},
     upstream::peer::{Peers, Purpose},
 };
@@ -184,7 +184,8 @@ impl PassThrough {
         let settings = match &route.action {
             Action::Stream(settings) => **settings,
             Action::Fanout(settings) => {
-                request::to_apps_id(session.req_header_mut())?;
+                let parameter = &settings.last_event_id_query;
+                request::to_apps_id(session.req_header_mut(), parameter)?;
                 Stream::of(settings)
             }
             Action::Proxy => return Ok(false),
@@ -196,6 +197,20 @@ impl PassThrough {
             Served::TurnedAway(answer) => reply::send(session, answer, Connection::Keep).await?,
         }
         Ok(true)
+    }
+
+    /// An answer has broken off half way: its client gets what was passed on, and sees that it is not
+    /// all. A stream sees to that itself.
+    async fn break_off(&self, session: &mut Session, error: &Error, passage: &mut Passage) {
+        let routed = passage.routed.as_ref();
+        if *error.esource() == ErrorSource::Upstream
+            && session.req_header().version == Version::HTTP_10
+            && routed.is_some_and(|routed| routed.kind == Kind::Proxy)
+        {
+            passage.place = None;
+            let patience = self.hub.config.load().limits.client_timeout;
+            end::cut(&mut session.downstream_session, patience).await;
+        }
     }
 
     /// Takes the connection away from pingora, which goes on with a dummy, finds that done, and
@@ -212,6 +227,13 @@ impl PassThrough {
             self.hub.subscribe(request, downstream, &self.shard);
         }
     }
+}
+
+/// The client has the head of the answer.
+fn has_begun(session: &Session) -> bool {
+    session
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational())
 }
 
 #[async_trait]
@@ -283,7 +305,7 @@ impl ProxyHttp for PassThrough {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut RequestHeader,
         passage: &mut Passage,
     ) -> Result<()> {
@@ -295,13 +317,19 @@ impl ProxyHttp for PassThrough {
             let text = "the app does not offer HTTP/2 (ALPN)";
             return Error::e_explain(ErrorType::ConnectError, text).map_err(Error::into_up);
         }
+        if session.is_body_empty() {
+            // Towards HTTP/2 the head is all there is, and no body goes through its filter.
+            passage.received = true;
+            passage.sent |= head.version == Version::HTTP_2;
+        }
         if let Some(watch) = &routed.watch {
             watch.begin(clock::now());
         }
         forward::request(head, routed.client, &routed.route.upstream)
     }
 
-    /// Called from the moment on at which the head is written, with an empty body too.
+    /// Called from the moment on at which the head is written. Towards HTTP/1.1 with an empty body
+    /// too.
     async fn request_body_filter(
         &self,
         _: &mut Session,
@@ -343,6 +371,7 @@ impl ProxyHttp for PassThrough {
             && head.remove_header(&header::TRANSFER_ENCODING).is_some()
         {
             session.set_keepalive(None);
+            end::unframed(&session.downstream_session);
         }
         if passage
             .routed
@@ -386,9 +415,15 @@ impl ProxyHttp for PassThrough {
         // By HTTP/2 the app says which requests it has not looked at (RFC 9113, section 8.7).
         let is_untouched =
             *error.etype() == ErrorType::H2Error && matches!(error.retry, RetryType::Decided(true));
-        if is_untouched && is_body_kept {
+        // Else it is the client who took no more of the answer.
+        let is_unwritten = *error.etype() == ErrorType::WriteError
+            && *error.esource() == ErrorSource::Upstream
+            && !passage.sent;
+        if has_begun(session) {
+            error.set_retry(false);
+        } else if is_untouched && is_body_kept {
             error.set_retry(true);
-        } else if reused && !passage.sent && *error.etype() == ErrorType::WriteError {
+        } else if reused && is_unwritten {
             // A pooled connection that was dead before the head was out: the app saw no request.
             error.set_retry(true);
         } else if repeatable {
@@ -405,12 +440,11 @@ impl ProxyHttp for PassThrough {
         error: &Error,
         passage: &mut Passage,
     ) -> FailToProxy {
-        report::failure(error, passage.routed.as_ref());
+        report::failure(error, passage.routed.as_ref(), &self.peers.gates);
         let mut error_code = 0;
-        let begun = session
-            .response_written()
-            .is_some_and(|head| !head.status.is_informational());
-        if !begun && let Some(answer) = reply::failure(error) {
+        if has_begun(session) {
+            self.break_off(session, error, passage).await;
+        } else if let Some(answer) = reply::failure(error) {
             error_code = answer.status.as_u16();
             if answer.status == StatusCode::REQUEST_TIMEOUT {
                 self.metrics.slow_bodies.inc();
@@ -428,9 +462,12 @@ impl ProxyHttp for PassThrough {
         }
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, passage: &mut Passage) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
         // What is left is between the client and us.
         passage.place = None;
+        if error.is_none() {
+            end::whole(&session.downstream_session);
+        }
         // After a hijack there is neither a route nor an answer.
         if let (Some(routed), Some(head)) = (&passage.routed, session.response_written()) {
             let route = self.metrics.route(&routed.route.name);

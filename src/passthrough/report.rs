@@ -1,46 +1,41 @@
 //! Log lines about requests that failed. Pingora's own are switched off: they hold the request line
 //! and come one per request, however many there are.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use pingora::{Error, ErrorSource};
 
 use super::Routed;
-use crate::clock;
+use crate::{clock, upstream::gate::Gates};
 
-/// Least time between two warnings about one process's apps.
-const WARNING_INTERVAL_MS: u64 = 1_000;
-
-/// Logs a failed request: the app's failures as warnings, one a second at most, the rest at debug.
-pub(super) fn failure(error: &Error, routed: Option<&Routed>) {
-    static LAST_MS: AtomicU64 = AtomicU64::new(0);
-    static UNREPORTED: AtomicU64 = AtomicU64::new(0);
-
-    let route = routed.map_or("-", |routed| routed.route.name.as_str());
-    let upstream = routed.map_or("-", |routed| routed.route.upstream.name.as_str());
+/// Logs a failed request: an app's failures as warnings, but seldom, the rest at debug.
+pub(super) fn failure(error: &Error, routed: Option<&Routed>, gates: &Gates) {
     let kind = error.etype().as_str();
-    if *error.esource() != ErrorSource::Upstream {
-        tracing::debug!(route, upstream, kind, "request failed on the client's side");
+    let Some(Routed { route, .. }) = routed else {
+        tracing::debug!(kind, "request failed before it had a route");
         return;
-    }
-    let now = clock::now().0.max(1);
-    let last = LAST_MS.load(Ordering::Relaxed);
-    let due = last == 0 || now.saturating_sub(last) >= WARNING_INTERVAL_MS;
-    let ours = due
-        && LAST_MS
-            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();
-    if ours {
-        let unreported = UNREPORTED.swap(0, Ordering::Relaxed);
+    };
+    let (upstream, route) = (&route.upstream, &route.name);
+    let name = &upstream.name;
+    if *error.esource() != ErrorSource::Upstream {
+        tracing::debug!(
+            route,
+            upstream = name,
+            kind,
+            "request failed on the client's side"
+        );
+    } else if let Some(held_back) = gates.of(upstream).unserved().pass(clock::now()) {
         tracing::warn!(
             route,
-            upstream,
+            upstream = name,
             kind,
-            unreported,
+            held_back,
             "the app did not serve a request"
         );
     } else {
-        UNREPORTED.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(route, upstream, kind, "the app did not serve a request");
+        tracing::debug!(
+            route,
+            upstream = name,
+            kind,
+            "the app did not serve a request"
+        );
     }
 }

@@ -1,12 +1,13 @@
 //! A request in pingora's form, as `decide` wants to see it.
 
-use http::header;
+use http::{Uri, header};
 use pingora::{Result, http::RequestHeader};
 
 use crate::{
     channel::id,
     client::Client,
-    decide::{LAST_EVENT_ID, RequestView},
+    decide::{LAST_EVENT_ID, RequestView, last_event_id},
+    route::key::Target,
 };
 
 /// The view of a request that decides, whichever protocol it came by.
@@ -29,17 +30,42 @@ pub fn view<'a>(head: &'a RequestHeader, client: Client, has_body: bool) -> Requ
     }
 }
 
-/// An id of ours says nothing to an app; the app's own in it does.
-pub(super) fn to_apps_id(head: &mut RequestHeader) -> Result<()> {
-    let given = head.headers.get(LAST_EVENT_ID);
-    let Some(local) = given.and_then(|id| id::parse(id.as_bytes())) else {
+/// An id of ours says nothing to an app; the app's own in it does. As in the request of a channel it
+/// stands in the header, also if the client gave it by `parameter` of its query.
+pub(super) fn to_apps_id(head: &mut RequestHeader, parameter: &str) -> Result<()> {
+    let target = Target::new(head.raw_path());
+    let given = last_event_id(&head.headers, &target, parameter);
+    if let Some(uri) = without(&head.uri, parameter) {
+        head.set_uri(uri);
+    }
+    let Some(given) = given else {
         return Ok(());
     };
+    let id = match id::parse(&given) {
+        Some(local) => local.app_id,
+        None if head.headers.contains_key(LAST_EVENT_ID) => return Ok(()),
+        None => Some(given).filter(|id| id::is_sendable(id)),
+    };
     head.remove_header(&LAST_EVENT_ID);
-    match local.app_id {
-        Some(app_id) => head.insert_header(LAST_EVENT_ID, app_id.as_ref()),
+    match id {
+        Some(id) => head.insert_header(LAST_EVENT_ID, id.as_ref()),
         None => Ok(()),
     }
+}
+
+/// The target without a parameter of its query. `None`: it has none of that name.
+fn without(uri: &Uri, parameter: &str) -> Option<Uri> {
+    let pairs = uri.query()?.split('&');
+    let is_other = |pair: &&str| pair.split('=').next() != Some(parameter);
+    let others: Vec<&str> = pairs.clone().filter(is_other).collect();
+    if others.len() == pairs.count() {
+        return None;
+    }
+    let mark = if others.is_empty() { "" } else { "?" };
+    let target = format!("{}{mark}{}", uri.path(), others.join("&"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(target.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// An absolute-form target becomes origin-form; its authority equals `Host`, as checked before.
@@ -78,11 +104,35 @@ mod tests {
             ("0000000000-5~a%207", Some("a 7")),
             ("0000000000-5~%0a", Some("0000000000-5~%0a")),
         ] {
-            let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+            let mut head = RequestHeader::build("GET", b"/?since=1", None).unwrap();
             head.insert_header(LAST_EVENT_ID, given).unwrap();
-            to_apps_id(&mut head).unwrap();
+            to_apps_id(&mut head, "since").unwrap();
             let id = head.headers.get(LAST_EVENT_ID);
             assert_eq!(id.map(|id| id.to_str().unwrap()), expected, "{given}");
+            assert_eq!(head.raw_path(), b"/", "the header wins");
+        }
+    }
+
+    #[test]
+    fn ids_in_the_query_become_a_header() {
+        for (given, target, expected) in [
+            ("/a", "/a", None),
+            ("/a?", "/a?", None),
+            ("/a?b=since=1", "/a?b=since=1", None),
+            ("/a?since=", "/a", None),
+            ("/a?since=7%208", "/a", Some("7 8")),
+            ("/a?b&since=0000000000-5&c=1", "/a?b&c=1", None),
+            ("/a?since=0000000000-5~x7&b", "/a?b", Some("x7")),
+            ("/a?since=%0a", "/a", None),
+        ] {
+            for authority in ["", "https://shop.example:8"] {
+                let mut head = RequestHeader::build("GET", given.as_bytes(), None).unwrap();
+                head.set_uri(format!("{authority}{given}").parse().unwrap());
+                to_apps_id(&mut head, "since").unwrap();
+                let id = head.headers.get(LAST_EVENT_ID);
+                assert_eq!(id.map(|id| id.to_str().unwrap()), expected, "{given}");
+                assert_eq!(head.uri.to_string(), format!("{authority}{target}"));
+            }
         }
     }
 

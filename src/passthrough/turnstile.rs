@@ -248,7 +248,10 @@ impl AsyncRead for Turnstile {
         }
         if this.switched.load(Ordering::Relaxed) {
             if this.waiting.is_empty() {
-                return Pin::new(&mut this.stream).poll_read(cx, buf);
+                let (before, room) = (buf.filled().len(), buf.remaining());
+                ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                this.ended = room > 0 && buf.filled().len() == before;
+                return Poll::Ready(Ok(()));
             }
             let n = buf.remaining().min(this.waiting.len());
             buf.put_slice(&this.take_waiting(n));
@@ -292,10 +295,9 @@ impl AsyncWrite for Turnstile {
             let _gone = ready!(this.poll_flushed(cx));
         }
         let linger = this.linger.get_or_insert_with(|| {
-            let is_silent = this.ended || this.switched.load(Ordering::Relaxed);
-            // Else the client may be in the middle of a body that nobody wants any more, or may have
-            // sent a further request.
-            Linger::new(if is_silent {
+            // Else the client may be in the middle of a body that nobody wants any more, may have sent
+            // a further request, or frames that cross with the app's last.
+            Linger::new(if this.ended {
                 Rest::Ignored
             } else {
                 Rest::Drained

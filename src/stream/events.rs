@@ -6,7 +6,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::Version;
 use pingora::{Error, ErrorType, http::ResponseHeader, protocols::http::ServerSession};
 use tokio::time::sleep;
 
@@ -27,7 +26,6 @@ use crate::{
         cell::Held,
         labels::{CutReason, Label as _, Protocol},
     },
-    passthrough::turnstile::Turnstile,
     upstream::exchange::{Body, Cut, CutKind, Part},
 };
 
@@ -100,25 +98,11 @@ impl Events {
         body: &mut Body,
     ) -> pingora::Result<()> {
         session.set_write_timeout(Some(self.settings.stall_max));
-        let is_http10 = session.req_header().version == Version::HTTP_10;
-        // Over HTTP/1.0 the body ends where the connection does: only a reset shows that it is not
-        // whole, also when we panic.
-        let unframed = session
-            .stream()
-            .and_then(Turnstile::of)
-            .filter(|_| is_http10);
-        let socket = unframed.map(Turnstile::socket);
-        if let Some(socket) = &socket {
-            socket.reset_on_close(true);
-        }
         let over = match session.write_response_header(head).await {
             Ok(()) => self.relay(session, upload, body).await,
             Err(error) => not_taken(error),
         };
         self.counted.reason = over.reason;
-        if let Some(socket) = socket.filter(|_| over.error.is_none()) {
-            socket.reset_on_close(false);
-        }
         over.error.map_or(Ok(()), Err)
     }
 

@@ -7,7 +7,7 @@
 
 mod answer;
 pub mod boundary;
-mod end;
+pub mod end;
 mod events;
 mod leave;
 pub mod request;
@@ -16,7 +16,10 @@ mod upload;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version, header::ORIGIN};
+use http::{
+    HeaderMap, Method, Version,
+    header::{CONTENT_LENGTH, ORIGIN},
+};
 use pingora::{
     Error, ErrorSource, ErrorType, Result, http::ResponseHeader, protocols::http::ServerSession,
     server::ShutdownWatch,
@@ -139,6 +142,9 @@ impl Streams {
         }
         if session.req_header().version == Version::HTTP_10 {
             session.set_keepalive(None);
+            if !head.headers.contains_key(CONTENT_LENGTH) {
+                end::unframed(session);
+            }
         }
         match form {
             Form::Plain => {

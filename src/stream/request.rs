@@ -4,7 +4,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use pingora::{Result, http::RequestHeader};
 
 use crate::{
-    client::Client, config::model::Upstream, passthrough::forward, upstream::exchange::RequestBody,
+    client::Client, config::model::Upstream, decide::wants_websocket, passthrough::forward,
+    upstream::exchange::RequestBody,
 };
 
 /// Fields that concern one connection only, whether `Connection` names them or not.
@@ -81,8 +82,8 @@ pub(super) fn wants_events(headers: &HeaderMap) -> bool {
         .any(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
 }
 
-/// Whether requests like this one are streamed. Those without an answer's body, and those that
-/// want another protocol, are for the pass-through.
+/// Whether requests like this one are streamed. Those without an answer's body, and WebSockets, are for
+/// the pass-through. Any other protocol that a client offers stays behind like its connection.
 #[must_use]
 pub fn is_streamed(head: &RequestHeader) -> bool {
     let plain = ![
@@ -92,7 +93,7 @@ pub fn is_streamed(head: &RequestHeader) -> bool {
         Method::CONNECT,
     ]
     .contains(&head.method);
-    plain && !head.headers.contains_key(header::UPGRADE)
+    plain && !wants_websocket(&head.headers)
 }
 
 #[cfg(test)]
@@ -120,7 +121,11 @@ mod tests {
             "POST",
             &[
                 ("Host", "shop.example"),
-                ("Connection", "keep-alive, X-Hop, Host, Content-Length"),
+                (
+                    "Connection",
+                    "keep-alive, X-Hop, Host, Content-Length, Upgrade",
+                ),
+                ("Upgrade", "h2c"),
                 ("Keep-Alive", "5"),
                 ("X-Hop", "1"),
                 ("TE", "trailers"),
@@ -139,6 +144,7 @@ mod tests {
             "x-hop",
             "te",
             "transfer-encoding",
+            "upgrade",
         ] {
             assert!(!head.headers.contains_key(gone), "{gone}");
         }
@@ -203,9 +209,12 @@ mod tests {
             ("DELETE", &[], true),
             ("HEAD", &[], false),
             ("OPTIONS", &[], false),
-            ("GET", &[("Upgrade", "websocket")], false),
+            ("GET", &[("Upgrade", "WebSocket")], false),
+            ("GET", &[("Upgrade", "h2c")], true),
+            ("POST", &[("Upgrade", "anything")], true),
         ] {
-            assert_eq!(is_streamed(&head(method, fields)), expected, "{method}");
+            let found = is_streamed(&head(method, fields));
+            assert_eq!(found, expected, "{method} {fields:?}");
         }
     }
 }

@@ -12,8 +12,12 @@ use tokio::sync::oneshot;
 use super::turns::{Attempt, Bounds, Ticket, Turns};
 use crate::{
     config::model::Upstream,
+    logging::Seldom,
     metrics::{Metrics, cell::Held, upstream::UpstreamMetrics},
 };
+
+/// Least time between two lines about requests that one app did not serve.
+const UNSERVED_SECONDS: u64 = 1;
 
 /// The gates of all apps, by name. They outlive reloads: what is connected stays counted.
 pub struct Gates {
@@ -78,6 +82,8 @@ impl fmt::Debug for Gates {
 pub struct Gate {
     turns: Mutex<Turns<oneshot::Sender<Turn>>>,
     metrics: Arc<UpstreamMetrics>,
+    /// Lines about requests that the app did not serve: one app's do not stand in for another's.
+    unserved: Seldom,
 }
 
 impl Gate {
@@ -87,7 +93,14 @@ impl Gate {
         Self {
             turns: Mutex::new(Turns::new(bounds)),
             metrics,
+            unserved: Seldom::new(UNSERVED_SECONDS),
         }
+    }
+
+    /// How often a line is written about a request that the app did not serve.
+    #[must_use]
+    pub const fn unserved(&self) -> &Seldom {
+        &self.unserved
     }
 
     /// Waits in line for an attempt and its connection, for as long as it takes. Dropping the future
@@ -240,7 +253,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::config::testing;
+    use crate::{clock::Millis, config::testing};
 
     fn gates(connections_max: usize, attempts_max: usize) -> (Gates, Arc<Upstream>) {
         let upstream = Upstream {
@@ -253,6 +266,24 @@ mod tests {
 
     async fn now<T>(waiting: impl Future<Output = T>) -> Option<T> {
         timeout(Duration::ZERO, waiting).await.ok()
+    }
+
+    #[test]
+    fn a_line_about_one_app_holds_back_none_about_another() {
+        let (gates, first) = gates(1, 1);
+        let second = Upstream {
+            name: "other".to_owned(),
+            ..(*first).clone()
+        };
+        for (now, upstream, expected) in [
+            (0, &*first, Some(0)),
+            (1, &*first, None),
+            (2, &second, Some(0)),
+            (1_500, &*first, Some(1)),
+        ] {
+            let passed = gates.of(upstream).unserved().pass(Millis(now));
+            assert_eq!(passed, expected, "{now}");
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
-use h2::Reason;
+use bytes::Bytes;
+use h2::{Reason, client::SendRequest};
 use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,12 +12,12 @@ use tokio::{
 
 use crate::rig::{
     Rig,
-    client::{Client, tcp},
+    client::{Client, narrow, tcp},
     h2::{H2, get, request},
     h2app::{Exchange, H2App, acceptor},
     large,
     process::make_certificate,
-    soon,
+    soon, until,
 };
 
 /// Answers with the request's body.
@@ -102,6 +103,63 @@ async fn a_request_that_the_app_has_not_looked_at_is_sent_again() {
     app.asked().await.refuse(Reason::INTERNAL_ERROR);
     assert_eq!(client.response().await.status, 502);
     assert!(app.is_unasked().await);
+}
+
+#[tokio::test]
+async fn a_request_whose_client_breaks_off_is_not_sent_again() {
+    let app = H2App::start().await;
+    let rig = Rig::before(&app, &["http: 2"]);
+    let mut client = Client::new(narrow(rig.plain()).await);
+    client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    app.asked().await.end(StatusCode::NO_CONTENT, &[]);
+    assert_eq!(client.response().await.status, 204);
+    // By the same connection, and with so much behind it that only writing shows who has left.
+    client.send("POST /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.send(vec![b'x'; 64 << 10]).await;
+    let mut answer = app.asked().await.begin(StatusCode::OK, &[]);
+    answer.fill().await;
+    drop(client);
+    assert_eq!(answer.cancelled().await, Reason::CANCEL);
+    until("the request to be over", || rig.connections() == 0).await;
+    assert!(app.is_unasked().await);
+    assert_eq!(app.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_silent_app_is_to_blame_when_nothing_more_will_come() {
+    let app = H2App::start().await;
+    let rig = Rig::before(&app, &["http: 2", "read_timeout: 300ms"]);
+    for (method, end, status) in [
+        ("GET", true, 504),
+        ("POST", true, 504),
+        ("POST", false, 408),
+    ] {
+        let (client, connection) = h2::client::handshake(tcp(rig.plain()).await).await.unwrap();
+        tokio::spawn(connection);
+        let mut client: SendRequest<Bytes> = soon("ready", client.ready()).await.unwrap();
+        let (answer, _body) = client.send_request(request(method, "/a"), end).unwrap();
+        assert_eq!(
+            soon("answer", answer).await.unwrap().status(),
+            status,
+            "{method} {end}"
+        );
+    }
+    for (request, status) in [
+        ("DELETE /a HTTP/1.1\r\nHost: a\r\n\r\n", 504),
+        (
+            "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+            504,
+        ),
+        (
+            "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh",
+            408,
+        ),
+    ] {
+        let mut client = Client::connect(rig.plain()).await;
+        client.send(request).await;
+        assert_eq!(client.response().await.status, status, "{request}");
+    }
+    assert_eq!(rig.metrics().slow_bodies.get(), 2);
 }
 
 #[tokio::test]

@@ -173,16 +173,15 @@ async fn early_hints_are_forwarded() {
 const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
                          Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
 
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                        Upgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\nhello";
+
 #[tokio::test]
 async fn a_websocket_carries_bytes_both_ways() {
     let app = App::start(|mut conn| async move {
         let head = conn.head().await.unwrap().to_ascii_lowercase();
         assert!(head.contains("\r\nupgrade: websocket\r\n"), "{head}");
-        conn.send(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Accept: y\r\n\r\nhello",
-        )
-        .await;
+        conn.send(SWITCHED).await;
         loop {
             let bytes = conn.some().await;
             if bytes.is_empty() {
@@ -207,6 +206,31 @@ async fn a_websocket_carries_bytes_both_ways() {
     for text in ["one", "GET / HTTP/1.1\r\n\r\n", "two"] {
         client.send(text).await;
         client.expect(&text.to_ascii_uppercase()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_frames_of_an_app_are_not_lost_by_what_crosses_them() {
+    let app = App::start(|mut conn| async move {
+        conn.head().await;
+        conn.send(SWITCHED).await;
+    })
+    .await;
+    let rig = Rig::start(&app.address);
+    let mut client = Client::connect(rig.plain()).await;
+    client.send(HANDSHAKE).await;
+    client.head().await.unwrap();
+    // The app is gone; what is left is between the client and us.
+    rig.until_metric("app_connections{upstream=\"app\"}", 0)
+        .await;
+    client.send(vec![b'x'; 64 << 10]).await;
+    client.expect("hello").await;
+    assert_eq!(client.try_sip(1).await.unwrap(), 0, "a clean end");
+    // What it still sends must not meet a reset, which elsewhere takes unread frames with it.
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(5));
+    for _ in 0..20 {
+        pace.tick().await;
+        client.send("x").await;
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{
 use crate::rig::{
     Rig,
     app::App,
-    client::{Client, tls},
+    client::{Client, narrow, tls},
     h2::{H2, get},
     soon,
 };
@@ -147,6 +147,56 @@ async fn a_stream_that_breaks_off_does_not_look_complete() {
         client.request(get("/"), &[]).await.is_err(),
         "reset, not ended"
     );
+}
+
+/// What its client takes slowly, and then breaks off, or is whole.
+#[tokio::test]
+async fn over_http_1_0_all_that_was_sent_arrives_and_only_what_is_whole_ends() {
+    let body = piece(0).repeat(20_000);
+    let sent = body.clone();
+    let app = App::start(move |mut conn| {
+        let body = sent.clone();
+        async move {
+            let head = conn.head().await.unwrap();
+            let kind = if head.contains("/events") {
+                "text/event-stream"
+            } else {
+                "text/plain"
+            };
+            let last = if head.contains("-whole") {
+                "0\r\n\r\n"
+            } else {
+                ""
+            };
+            let length = body.len();
+            conn.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 {length:x}\r\n{body}\r\n{last}"
+            ))
+            .await;
+        }
+    })
+    .await;
+    let rig = Rig::start(&app.address);
+    for path in ["/plain", "/stream/plain", "/stream/events"] {
+        for (suffix, is_whole) in [("", false), ("-whole", true)] {
+            let mut client = Client::new(narrow(rig.plain()).await);
+            let request = format!("GET {path}{suffix} HTTP/1.0\r\nHost: a\r\n\r\n");
+            client.send(request).await;
+            client.head().await.unwrap();
+            let end = loop {
+                match client.try_sip(4096).await {
+                    Ok(0) => break true,
+                    Ok(_) => {}
+                    Err(_) => break false,
+                }
+            };
+            let got = client.take_read();
+            assert_eq!(got.len(), body.len(), "{path}{suffix}: all of it");
+            assert!(got == body.as_bytes(), "{path}{suffix}");
+            assert_eq!(end, is_whole, "{path}{suffix}: ends cleanly");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,13 @@
 //! Many readers are closed: along a slope, so that they do not all come back in the same second.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rand::seq::SliceRandom;
 
-use super::{Shard, breathe};
+use super::{
+    Shard, breathe,
+    parties::{Parties, Party},
+};
 use crate::{
     channel::{
         state::{Outcome, Phase},
@@ -32,8 +35,6 @@ pub(super) struct Closing {
     readers: Vec<Token>,
     slope: Slope,
     reason: EndReason,
-    /// Readers that went before they were due, with the others of their connection.
-    early: usize,
 }
 
 impl Closing {
@@ -44,13 +45,35 @@ impl Closing {
             readers,
             slope,
             reason,
+        }
+    }
+
+    /// How many to close at `now`.
+    fn due(&mut self, now: Millis) -> usize {
+        self.slope.due(now, self.readers.len())
+    }
+}
+
+/// All readers are being closed evenly.
+pub(super) struct Drain {
+    parties: Parties,
+    slope: Slope,
+    /// Readers that went before they were due, with the others of their connection.
+    early: usize,
+}
+
+impl Drain {
+    const fn new(parties: Parties, slope: Slope) -> Self {
+        Self {
+            parties,
+            slope,
             early: 0,
         }
     }
 
     /// How many to close at `now`. Those who went early count as being there until they are due.
     fn due(&mut self, now: Millis) -> usize {
-        let due = self.slope.due(now, self.readers.len() + self.early);
+        let due = self.slope.due(now, self.parties.len() + self.early);
         let gone = due.min(self.early);
         self.early -= gone;
         due - gone
@@ -72,19 +95,23 @@ impl Shard {
     /// Closes everybody evenly until `end`, and whoever still joins; but one answer may finish.
     async fn drain(&mut self, end: Millis) {
         let now = clock::now();
-        let (mut leaving, mut finishing) = (Vec::new(), Vec::new());
+        let (mut leaving, mut finishing) = (Parties::default(), Vec::new());
         for index in 0..self.slots.capacity() {
             let readers = self.readers_of(index);
             if self.may_finish(index) {
                 finishing.extend(readers);
             } else {
-                leaving.extend(readers);
+                for (done, token) in readers.into_iter().enumerate() {
+                    leaving.add(token, self.connection_of(token).map(address));
+                    breathe(done).await;
+                }
             }
             breathe(index).await;
         }
         self.let_finish(&finishing, &leaving);
+        leaving.shuffle(&mut rand::rng());
         let slope = Slope::new(now, end.since(now), rand::random());
-        self.drain = Some(Closing::new(leaving, slope, EndReason::Drained));
+        self.drain = Some(Drain::new(leaving, slope));
         for index in 0..self.slots.capacity() {
             if let Some(view) = self.slots.get(index).map(|slot| slot.channel.view()) {
                 self.hasten_lost(index, &view, now);
@@ -112,16 +139,11 @@ impl Shard {
 
     /// Readers of `finishing` stay for the end of their answer, or until they are cut. Their clients are
     /// to ask elsewhere at once, unless their connection has a turn on the slope, by those `leaving`.
-    fn let_finish(&mut self, finishing: &[Token], leaving: &[Token]) {
-        let address = |connection: &Arc<Connection>| Arc::as_ptr(connection) as usize;
-        let leaving = leaving.iter();
-        let in_turn: HashSet<usize> = leaving
-            .filter_map(|token| Some(address(&self.connection_of(*token)?)))
-            .collect();
+    fn let_finish(&mut self, finishing: &[Token], leaving: &Parties) {
         for token in finishing {
             self.count_finishing(*token);
             if let Some(connection) = self.connection_of(*token)
-                && !in_turn.contains(&address(&connection))
+                && !leaving.has(address(connection))
             {
                 connection.leave();
             }
@@ -140,7 +162,7 @@ impl Shard {
         // A shard that started anew has not heard of the drain.
         self.drain.get_or_insert_with(|| {
             let over = Slope::new(clock::now(), Duration::ZERO, 0.0);
-            Closing::new(Vec::new(), over, EndReason::Drained)
+            Drain::new(Parties::default(), over)
         });
         for index in 0..self.subscribers.capacity() {
             if let Some(token) = self.token(index) {
@@ -152,10 +174,15 @@ impl Shard {
 
     /// A reader has joined. While draining, it leaves like the others.
     pub(super) fn close_too(&mut self, token: Token, slot: usize) {
-        if self.drain.is_some() && self.may_finish(slot) {
-            self.count_finishing(token);
-        } else if let Some(drain) = &mut self.drain {
-            drain.readers.push(token);
+        if self.drain.is_none() {
+            return;
+        }
+        if self.may_finish(slot) {
+            return self.count_finishing(token);
+        }
+        let connection = self.connection_of(token).map(address);
+        if let Some(drain) = &mut self.drain {
+            drain.parties.add(token, connection);
         }
     }
 
@@ -219,7 +246,8 @@ impl Shard {
         if let Some(mut drain) = self.drain.take() {
             let ahead = drain.slope.hastened();
             let alone = self.drain_due(&mut drain, now);
-            due.extend(alone.into_iter().map(|token| (token, drain.reason, ahead)));
+            let alone = alone.into_iter();
+            due.extend(alone.map(|token| (token, EndReason::Drained, ahead)));
             self.drain = Some(drain);
         }
         let mut closings = std::mem::take(&mut self.closings);
@@ -242,46 +270,47 @@ impl Shard {
         }
     }
 
-    /// A drain goes by connection: what a client or a proxy has on one comes back elsewhere together,
-    /// and not stream by stream over many connections. It is told to go, and its streams end a little
-    /// later. Returns who is due and has a connection of its own.
-    fn drain_due(&mut self, drain: &mut Closing, now: Millis) -> Vec<Token> {
-        drain.readers.retain(|token| self.is_reading(*token));
+    /// A drain goes by connection: each is told to go, and its streams end a little later. Returns who is
+    /// due and has a connection of its own.
+    fn drain_due(&mut self, drain: &mut Drain, now: Millis) -> Vec<Token> {
+        drain.parties.retain(|token| self.is_reading(token));
         let mut due = drain.due(now);
         let mut alone = Vec::new();
         while due > 0 {
-            let Some(token) = drain.readers.pop() else {
-                break;
+            let together = match drain.parties.pop() {
+                None => break,
+                Some(Party::Alone(token)) => {
+                    alone.push(token);
+                    due -= 1;
+                    continue;
+                }
+                Some(Party::Together(readers)) => readers,
             };
-            let Some(connection) = self.connection_of(token) else {
-                alone.push(token);
-                due -= 1;
-                continue;
-            };
-            connection.leave();
-            let readers = std::mem::take(&mut drain.readers).into_iter();
-            let (mut together, others) = readers.partition::<Vec<_>, _>(|token| {
-                self.connection_of(*token)
-                    .is_some_and(|other| Arc::ptr_eq(&other, &connection))
-            });
-            drain.readers = others;
-            together.push(token);
+            let any = together.first();
+            if let Some(connection) = any.and_then(|token| self.connection_of(*token)) {
+                connection.leave();
+            }
             drain.early += together.len().saturating_sub(due);
             due = due.saturating_sub(together.len());
             let parting = Slope::new(now, PARTING.min(drain.slope.left(now)), rand::random());
             self.closings
-                .push(Closing::new(together, parting, drain.reason));
+                .push(Closing::new(together, parting, EndReason::Drained));
         }
         alone
     }
 
     /// The connection that a reader shares with others.
-    fn connection_of(&self, token: Token) -> Option<Arc<Connection>> {
+    fn connection_of(&self, token: Token) -> Option<&Arc<Connection>> {
         match &self.subscribers.get(token.index as usize)?.stage {
-            Stage::Reading(reading) => reading.sink.connection().cloned(),
+            Stage::Reading(reading) => reading.sink.connection(),
             Stage::Waiting(_) | Stage::Ending(_) | Stage::Gone => None,
         }
     }
+}
+
+/// Tells connections apart for as long as they are there.
+fn address(connection: &Arc<Connection>) -> usize {
+    Arc::as_ptr(connection) as usize
 }
 
 #[cfg(test)]

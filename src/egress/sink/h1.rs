@@ -144,7 +144,7 @@ impl H1Sink {
 
 /// Whether bytes are on their way that the client's kernel has not acknowledged. Only TCP tells;
 /// over a unix socket they are there as soon as they are written.
-fn is_underway(stream: &Stream) -> bool {
+pub(super) fn is_underway(stream: &Stream) -> bool {
     let info = SocketDigest::from_raw_fd(stream.id()).tcp_info();
     info.is_some_and(|info| info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0)
 }

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, time::timeout};
 
 use super::*;
 use crate::{
@@ -19,6 +19,9 @@ use crate::{
 };
 
 const STEP: Duration = Duration::from_millis(500);
+
+/// How long anything may take, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a whole stream ends with, and no other.
 const LAST_CHUNK: &str = "0\r\n\r\n";
@@ -222,15 +225,18 @@ async fn a_shard_that_panics_goes_on_with_the_drain() {
     let channel = rig.asked.0.lock().pop().expect("the app is asked");
     assert!(channel.opened(&http::HeaderMap::new(), now));
     let panics = || rig.metrics.panics.get(PanicPlace::Shard);
-    while panics() == 0 {
-        tokio::task::yield_now().await;
-    }
+    let panicked = async {
+        while panics() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, panicked).await.expect("it panics");
     drop(client);
     // Who joins the shard that took its place is sent away.
     let (mut late, _) = rig.join(Ask::page(), clock::now());
     let mut text = String::new();
     let read = late.read_to_string(&mut text);
-    tokio::time::timeout(Duration::from_secs(30), read)
+    timeout(PATIENCE, read)
         .await
         .expect("the drain goes on")
         .unwrap();
