@@ -230,8 +230,8 @@ mod tests {
         );
         check(
             1_024,
-            &configured("connections_max: 700, subscribers_max: 500", few),
-            [700, 500, 50, 50],
+            &configured("connections_max: 600, subscribers_max: 500", few),
+            [600, 500, 50, 50],
             &[],
         );
         check(

@@ -229,11 +229,11 @@ impl PassThrough {
     }
 }
 
-/// The client has the head of the answer.
+/// The client has the head of the answer: what follows it is the app's, also in another protocol.
 fn has_begun(session: &Session) -> bool {
-    session
-        .response_written()
-        .is_some_and(|head| !head.status.is_informational())
+    session.response_written().is_some_and(|head| {
+        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+    })
 }
 
 #[async_trait]

@@ -155,3 +155,28 @@ async fn nothing_is_asked_without_credentials_or_when_it_is_off() {
         assert_eq!(app.requests(), 1, "{settings}");
     }
 }
+
+#[tokio::test]
+async fn a_whole_answer_is_as_little_for_who_is_logged_out() {
+    let app = App::start().await;
+    let side = Side::start(app.port(), "reauth: 100ms\nlinger: 10m\non_end: final");
+    let (exchange, mut first) = stale(&side, &app, &ask()).await;
+    exchange.finish().await;
+    assert_eq!(first.end().await, End::Complete);
+    let second = h1_pending(side.plain(), &ask()).await;
+    app.opens().await.closed().await;
+    let mut second = second.head().await;
+    assert_eq!(second.data(1).await, ["one"]);
+    assert_eq!(second.end().await, End::Complete);
+    // What is waited for is that time passes.
+    tokio::time::sleep(REAUTH + Duration::from_millis(20)).await;
+    let third = h1_pending(side.plain(), &ask()).await;
+    let question = app.asked().await;
+    question.answer("401 Unauthorized", "", b"log in").await;
+    let mut third = third.head().await;
+    assert_eq!(
+        (third.status, third.body().await),
+        (401, b"log in".to_vec())
+    );
+    assert_eq!(app.requests(), 3);
+}

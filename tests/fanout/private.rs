@@ -120,3 +120,25 @@ async fn who_may_not_share_is_served_as_on_a_stream_route() {
     assert_eq!(end, End::Complete, "it leaves with the others");
     exchange.closed().await;
 }
+
+#[tokio::test]
+async fn an_id_in_the_query_of_who_may_not_share_is_the_apps_or_none() {
+    let app = App::start().await;
+    let side = Side::start(app.port(), "share: public\nstrict: true");
+    let first = h1_pending(side.plain(), &get("/feed/a?b=1")).await;
+    let mut shared = app.asked().await;
+    shared.send(head("Cache-Control: private\r\n")).await;
+    let _first = first.head().await;
+    for (id, expected) in [("0000000000-7~9", Some("9")), ("0000000000-7", None)] {
+        let ask = get(&format!("/feed/a?last_event_id={id}&b=1"));
+        let _over_h1 = h1_pending(side.plain(), &ask).await;
+        let connection = H2::connect(side.plain()).await;
+        let _over_h2 = tokio::spawn(async move { connection.ask(&ask).await });
+        for _ in 0..2 {
+            let exchange = app.opens().await;
+            assert_eq!(exchange.line(), "GET /feed/a?b=1 HTTP/1.1");
+            assert_eq!(exchange.field("last-event-id"), expected);
+            assert_eq!(exchange.field("host"), shared.field("host"));
+        }
+    }
+}

@@ -210,6 +210,25 @@ async fn a_websocket_carries_bytes_both_ways() {
 }
 
 #[tokio::test]
+async fn a_websocket_that_breaks_off_carries_not_a_byte_of_ours() {
+    let app = App::start(|mut conn| async move {
+        conn.head().await;
+        conn.send(SWITCHED).await;
+        assert_eq!(conn.some().await, b"go");
+        conn.reset();
+    })
+    .await;
+    let rig = Rig::start(&app.address);
+    let mut client = Client::connect(rig.plain()).await;
+    client.send(HANDSHAKE).await;
+    client.head().await.unwrap();
+    client.expect("hello").await;
+    client.send("go").await;
+    assert_eq!(String::from_utf8_lossy(&client.rest().await), "");
+    assert_eq!(app.heads().len(), 1, "nor is it asked for again");
+}
+
+#[tokio::test]
 async fn the_last_frames_of_an_app_are_not_lost_by_what_crosses_them() {
     let app = App::start(|mut conn| async move {
         conn.head().await;

@@ -42,8 +42,9 @@ impl Channel {
                 self.push_gap(inner, GapReason::UpstreamCut, now);
             }
         }
-        // A reader at work to open the stream brings the same answer.
-        let must_prove = inner.state.phase() == Phase::Live
+        // A reader at work to open the stream brings the same answer. Behind a whole answer there is
+        // none any more.
+        let must_prove = matches!(inner.state.phase(), Phase::Live | Phase::Complete)
             && !inner.proof.holds_for(now, reauth)
             && inner.proof.want(now);
         let entry = Entry {
