@@ -275,7 +275,7 @@ async fn what_is_no_stream_is_told_as_over_http1() {
 #[tokio::test]
 async fn a_request_that_the_app_has_not_looked_at_is_put_again() {
     let app = H2App::start().await;
-    let side = before(&app, "backoff: { min: 1h, max: 1h }");
+    let side = before(&app, "");
     let connection = H2::connect(side.plain()).await;
     let (mut answer, mut reader) = opened(&app, &connection, "/feed/other").await;
     let attempts_max = "app_attempts_max{upstream=\"app\"}";

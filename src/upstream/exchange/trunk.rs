@@ -97,10 +97,14 @@ impl Trunk {
     }
 
     /// Whether the next request had better go elsewhere: the app turned one away here, perhaps since
-    /// it is about to leave. True once for each, so that an app that turns all away is not dialled
-    /// for all of them.
-    pub(super) fn is_to_be_passed_over(&self) -> bool {
-        self.is_averse.swap(false, Ordering::Relaxed)
+    /// it is about to leave.
+    pub(super) fn is_averse(&self) -> bool {
+        self.is_averse.load(Ordering::Relaxed)
+    }
+
+    /// One request went elsewhere, so that an app that turns all away is not dialled for all of them.
+    pub(super) fn forgive(&self) {
+        self.is_averse.store(false, Ordering::Relaxed);
     }
 
     /// To send a request by.

@@ -115,7 +115,7 @@ impl Shelf {
             let Some(trunk) = trunk.upgrade() else {
                 return false;
             };
-            if placed.is_some() || !trunk.has_room() || trunk.is_to_be_passed_over() {
+            if placed.is_some() || !trunk.has_room() || trunk.is_averse() {
                 return true;
             }
             let requests = trunk.requests();
@@ -128,6 +128,9 @@ impl Shelf {
     /// Remembers what came of dialling, and sends `order` on it.
     fn note(&self, dialled: Result<Dialled, OpenError>, order: &Order) -> Result<Way, OpenError> {
         let mut known = self.known.lock();
+        for trunk in known.trunks.iter().filter_map(Weak::upgrade) {
+            trunk.forgive();
+        }
         match dialled {
             Ok(Dialled::One(stream)) => {
                 known.takes_one = true;
