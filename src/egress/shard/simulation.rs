@@ -1,5 +1,5 @@
 //! The seam of replay and live, simulated by seeds: a real registry, channel and shard, with sinks
-//! over small pipes. The app publishes, breaks, ends and comes back; clients join, resume, read by
+//! over small pipes, or over real HTTP/2 connections with small windows. The app publishes, breaks, ends and comes back; clients join, resume, read by
 //! bits, stop reading and leave; the shard works at moments of chance's choosing, and wherever it
 //! gives way the others act. Whatever happens, a client sees each event after its start once and in
 //! order, or is told of a gap.
@@ -7,14 +7,20 @@
 //! A failure prints its seed; `SIDESTREAM_SEED=<seed>` plays it again.
 
 mod client;
+mod connections;
 mod finish;
+mod source;
 
 use std::{collections::VecDeque, pin::pin};
 
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
-use self::client::{Client, Left};
+use self::{
+    client::{Client, Left},
+    connections::Links,
+    source::Source,
+};
 use super::{
     testing::{Ask, Rig},
     *,
@@ -29,6 +35,7 @@ use crate::{
         testing,
     },
     decide::Reader,
+    metrics::labels::Protocol,
     sse::event::Event,
 };
 
@@ -36,6 +43,9 @@ const RUNS: u64 = 50;
 const JOINS: usize = 200;
 /// Those of them who come last: life is hard on clients here, and the end wants a few.
 const LATECOMERS: usize = 20;
+
+/// The longest event, about.
+const PADDING_BYTES_MAX: usize = 4_000;
 
 /// Bytes that the narrowest of the clients lets wait for it.
 const PIPE_BYTES_MIN: usize = 16;
@@ -66,6 +76,8 @@ struct World {
     passed: Duration,
     joins: usize,
     tally: Tally,
+    /// The connections of clients over HTTP/2.
+    links: Links,
 }
 
 /// What was simulated: without much of each, nothing is shown.
@@ -89,6 +101,16 @@ struct Tally {
     drained: u64,
     /// Clients who had all at the end.
     settled: usize,
+    /// What of it was over HTTP/2.
+    joins_http2: usize,
+    events_http2: usize,
+    gaps_http2: usize,
+    behind_http2: usize,
+    settled_http2: usize,
+    /// Times that a group of readers was found with a batch that not all of them had.
+    groups_behind: usize,
+    /// Connections that were dropped with all their streams.
+    connections_broken: usize,
 }
 
 fn settings(random: &mut StdRng) -> Fanout {
@@ -145,6 +167,7 @@ impl World {
             passed: Duration::ZERO,
             joins: 0,
             tally: Tally::default(),
+            links: Links::default(),
             random,
         }
     }
@@ -167,7 +190,8 @@ impl World {
             0..=119 => self.publish(),
             120..=219 => self.join(),
             220..=884 => self.read_some(),
-            885..=894 => self.leave(),
+            885..=893 => self.leave(),
+            894 => self.connection_breaks(),
             895..=944 => self.app_opens(),
             945..=971 => self.app_breaks(),
             972..=994 => self.app_ends(),
@@ -184,8 +208,22 @@ impl World {
         self.beside(shard.work()).await;
         let now = self.now();
         self.beside(shard.sweep_due(now)).await;
-        self.tally.behind += shard.behind.len();
+        self.note_behind(&shard);
         self.shard = Some(shard);
+    }
+
+    fn note_behind(&mut self, shard: &Shard) {
+        self.tally.behind += shard.behind.len();
+        let behind = shard.behind.iter();
+        let behind = behind.filter_map(|token| shard.subscribers.get(token.index as usize));
+        let over_http2 = behind.filter(|subscriber| match &subscriber.stage {
+            Stage::Reading(reading) => reading.sink.protocol() == Protocol::H2,
+            Stage::Waiting(_) | Stage::Ending(_) | Stage::Gone => false,
+        });
+        self.tally.behind_http2 += over_http2.count();
+        for (_, group) in shard.slots.iter().flat_map(|(_, slot)| &slot.groups) {
+            self.tally.groups_behind += usize::from(!group.is_level());
+        }
     }
 
     async fn tick(&mut self) {
@@ -220,9 +258,15 @@ impl World {
             return;
         };
         let count = self.random.random_range(1..=12);
+        // At times it is more than a connection takes at once.
+        let most = if self.random.random_ratio(1, 20) {
+            PADDING_BYTES_MAX
+        } else {
+            200
+        };
         let events: Vec<Event> = (0..count)
             .map(|_| {
-                let padding = " ".repeat(self.random.random_range(0..200));
+                let padding = " ".repeat(self.random.random_range(0..most));
                 let event = Event {
                     name: client::key(self.next).into(),
                     data: Bytes::from(format!("{}{padding}", self.next)),
@@ -305,28 +349,35 @@ impl World {
         }
         self.joins += 1;
         let back = self.random.random::<bool>().then(|| self.left.pop_front());
-        let (id, start) = match back.flatten() {
-            Some(left) => {
-                self.tally.resumed += 1;
-                (left.id.clone(), left)
-            }
-            None => (None, Left::newcomer(self.next)),
-        };
+        let back = back.flatten();
+        self.tally.resumed += usize::from(back.is_some());
         let reader = if self.random.random() {
             Reader::EventSource
         } else {
             Reader::Other
         };
+        if self.random.random() {
+            return self.ask(reader, back);
+        }
         let http10 = self.random.random();
         let ask = Ask {
             reader,
-            last_event_id: id,
+            last_event_id: back.as_ref().and_then(|back| back.id.clone()),
             http10,
             buffer: PIPE_BYTES_MIN << self.random.random_range(0..10),
         };
         let (theirs, socket) = self.rig.join(ask, self.now());
-        let bare = http10.then_some(socket);
-        let mut client = Client::new(theirs, start, bare, reader);
+        let source = if http10 {
+            Source::Bare(theirs, socket)
+        } else {
+            Source::Chunked(theirs)
+        };
+        let start = back.unwrap_or_else(|| Left::newcomer(self.next));
+        self.welcome(Client::new(source, start, reader));
+    }
+
+    /// A client is there from now on.
+    fn welcome(&mut self, mut client: Client) {
         let settings = &self.rig.settings;
         if settings.gap_notice == GapNotice::Close || settings.connection_age_max.is_some() {
             client.may_end_whole();
@@ -335,6 +386,7 @@ impl World {
     }
 
     fn read_some(&mut self) {
+        self.some_links_move();
         for _ in 0..8 {
             if self.clients.is_empty() {
                 return;
@@ -355,10 +407,15 @@ impl World {
     }
 
     fn client_leaves(&mut self, at: usize) {
-        let mut left = self.clients.swap_remove(at).state().clone();
+        let client = self.clients.swap_remove(at);
+        let mut left = client.state().clone();
         let (events, gaps) = std::mem::take(&mut left.seen);
         self.tally.events += events;
         self.tally.gaps += gaps;
+        if client.protocol() == Protocol::H2 {
+            self.tally.events_http2 += events;
+            self.tally.gaps_http2 += gaps;
+        }
         // Without an id it would come back as a newcomer.
         if left.id.is_some() {
             self.left.push_back(left);
@@ -427,6 +484,13 @@ async fn ten_thousand_joins_at_random_moments_see_each_event_once_or_are_told() 
         all.yields += one.yields;
         all.drained += one.drained;
         all.settled += one.settled;
+        all.joins_http2 += one.joins_http2;
+        all.events_http2 += one.events_http2;
+        all.gaps_http2 += one.gaps_http2;
+        all.behind_http2 += one.behind_http2;
+        all.settled_http2 += one.settled_http2;
+        all.groups_behind += one.groups_behind;
+        all.connections_broken += one.connections_broken;
     }
     println!("{all:?}");
     assert!(is_replay || all.events > 10_000, "{all:?}");
@@ -444,6 +508,18 @@ async fn ten_thousand_joins_at_random_moments_see_each_event_once_or_are_told() 
     );
     assert!(
         is_replay || (all.yields > 10_000 && all.drained > 0 && all.settled > 0),
+        "{all:?}"
+    );
+    assert!(
+        is_replay || (all.joins_http2 > 4_000 && all.events_http2 > 4_000),
+        "{all:?}"
+    );
+    assert!(
+        is_replay || (all.behind_http2 > 1_000 && all.groups_behind > 100),
+        "{all:?}"
+    );
+    assert!(
+        is_replay || (all.gaps_http2 > 100 && all.settled_http2 > 0 && all.connections_broken > 10),
         "{all:?}"
     );
 }
