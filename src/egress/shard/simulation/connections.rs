@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// So many connections at a time.
-const CONNECTIONS: usize = 3;
+const CONNECTIONS: usize = 4;
 
 /// Who asked for a stream, and was not heard yet.
 struct Asked {
@@ -46,7 +46,11 @@ impl World {
     pub(super) fn ask(&mut self, reader: Reader, back: Option<Left>) {
         let here = self.links.all.iter().filter(|link| !link.peer.is_left());
         let here: Vec<usize> = here.map(|link| link.number).collect();
-        let at = self.random.random_range(0..CONNECTIONS);
+        let at = if self.heavy {
+            0
+        } else {
+            self.random.random_range(0..CONNECTIONS)
+        };
         let number = match here.get(at) {
             Some(number) => *number,
             None => self.connect(),
@@ -66,6 +70,14 @@ impl World {
             socket: 64 << random.random_range(0..10),
             stream: 64 << random.random_range(0..14),
             connection: 1_024 << random.random_range(0..12),
+        };
+        let room = if self.heavy {
+            Room {
+                socket: 4_096 << random.random_range(0..5),
+                ..Room::ample()
+            }
+        } else {
+            room
         };
         let number = self.links.begun;
         self.links.begun += 1;
