@@ -108,11 +108,7 @@ impl Ring {
     fn past_end(&self, cursor: u64, joined_at: u64) -> Start {
         let mut start = Start { cursor, hole: None };
         let mut left_out = None;
-        for entry in self
-            .entries
-            .iter()
-            .skip_while(|entry| entry.sequence <= cursor)
-        {
+        for entry in self.after(cursor).into_iter().flatten() {
             match &entry.kind {
                 _ if entry.sequence > joined_at => break,
                 EntryKind::End => {
@@ -140,10 +136,8 @@ impl Ring {
     /// the last of them.
     #[must_use]
     pub fn past_gaps(&self, start: Start, joined_at: u64) -> Start {
-        let gaps = self
-            .entries
-            .iter()
-            .skip_while(|entry| entry.sequence <= start.cursor)
+        let after = self.after(start.cursor).into_iter().flatten();
+        let gaps = after
             .take_while(|entry| entry.sequence <= joined_at)
             .map_while(|entry| match &entry.kind {
                 EntryKind::Gap(gap) => Some((entry.sequence, gap.hole)),
@@ -163,19 +157,25 @@ impl Ring {
             LateJoin::All => 0,
         };
         // An end is no event to replay: who joins after it starts behind it.
-        let last_end = self
-            .entries
-            .iter()
-            .rev()
-            .skip_while(|entry| entry.sequence > joined_at)
-            .find(|entry| matches!(entry.kind, EntryKind::End))
-            .map_or(0, |end| end.sequence);
+        let last_end = if self.last_end <= joined_at {
+            self.last_end
+        } else {
+            self.last_end_before(joined_at)
+        };
         // What was evicted before it joined is no loss to a newcomer, only what was since.
         self.held(
             cursor
                 .max(last_end)
                 .max(self.oldest_cursor().min(joined_at)),
         )
+    }
+
+    /// The last end that was there at `joined_at`, where another has come since. 0: none is held.
+    fn last_end_before(&self, joined_at: u64) -> u64 {
+        let mut before = self.entries.iter().rev();
+        before
+            .find(|entry| entry.sequence <= joined_at && matches!(entry.kind, EntryKind::End))
+            .map_or(0, |end| end.sequence)
     }
 }
 

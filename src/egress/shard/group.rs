@@ -79,6 +79,12 @@ impl Group {
         self.behind.is_none()
     }
 
+    /// Some have the batch, others not.
+    #[cfg(test)]
+    pub(super) fn is_halfway(&self) -> bool {
+        self.behind.as_ref().is_some_and(|behind| behind.next > 0)
+    }
+
     /// The form of what its readers get.
     const fn form(&self) -> Form {
         Form {

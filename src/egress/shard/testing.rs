@@ -1,5 +1,7 @@
 //! What tests of a shard need around it: a registry without readers, and clients over pipes.
 
+mod peer;
+
 use std::{
     sync::{
         Arc,
@@ -13,6 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::{DuplexStream, duplex};
 
+pub(super) use self::peer::{Body, Peer, Room};
 use super::{Joiner, Relay, Shard, ShardContext, ShardHandle};
 use crate::{
     admission::{Admission, Seat, fd::Caps},
@@ -27,8 +30,12 @@ use crate::{
     },
     decide::{FanOut, Reader},
     egress::sink::{ClientSocket, Downstream},
+    error::EndReason,
     lifecycle::Lifecycle,
-    metrics::Metrics,
+    metrics::{
+        Metrics,
+        labels::{Label as _, Protocol},
+    },
     route::key::testing::key,
 };
 
@@ -151,16 +158,27 @@ impl Rig {
         now: Millis,
     ) -> DuplexStream {
         let (ours, theirs) = duplex(ask.buffer);
-        let request = self.request(ask.last_event_id, ask.reader);
+        let downstream = Downstream::h1(Box::new(ours), ask.http10, socket);
+        self.join_by(downstream, ask.reader, ask.last_event_id, now);
+        theirs
+    }
+
+    pub(super) fn join_by(
+        &self,
+        downstream: Downstream,
+        reader: Reader,
+        last_event_id: Option<Bytes>,
+        now: Millis,
+    ) {
+        let request = self.request(last_event_id, reader);
         let membership = self.registry.join(&request, now).expect("there is room");
         self.handle.join(Box::new(Joiner {
             request: Box::new(request),
-            downstream: Downstream::h1(Box::new(ours), ask.http10, socket),
+            downstream,
             membership,
             seat: self.seat(),
             asked: now,
         }));
-        theirs
     }
 
     fn seat(&self) -> Seat {
@@ -198,15 +216,8 @@ impl Rig {
 
     /// Readers that were not told to leave.
     pub(super) fn reading(&self) -> usize {
-        let route = self.metrics.route("r");
-        let started = route
-            .subscribers_started
-            .get(crate::metrics::labels::Protocol::H1);
-        let ended: u64 = crate::error::EndReason::ALL
-            .iter()
-            .map(|reason| route.subscribers_ended.get(*reason))
-            .sum();
-        usize::try_from(started - ended).unwrap()
+        let (begun, ended) = begun_and_ended(&self.metrics);
+        usize::try_from(begun - ended).unwrap()
     }
 
     /// How many are there at the end of each of `steps` of `step` each, from `from` on.
@@ -224,4 +235,14 @@ impl Rig {
         }
         counts
     }
+}
+
+/// Readers so far, by what the metrics say.
+pub(super) fn begun_and_ended(metrics: &Metrics) -> (u64, u64) {
+    let route = metrics.route("r");
+    let protocols = Protocol::all().iter();
+    let begun = protocols.map(|protocol| route.subscribers_started.get(*protocol));
+    let reasons = EndReason::ALL.iter();
+    let ended = reasons.map(|reason| route.subscribers_ended.get(*reason));
+    (begun.sum(), ended.sum())
 }

@@ -1,19 +1,14 @@
 //! A simulated client: reads bits of bytes, and checks every event against the app's numbers.
 
-use std::{
-    collections::BTreeSet,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Waker},
-};
+use std::{collections::BTreeSet, task::Poll};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
 
+use super::source::Source;
 use crate::{
     config::model::EventLimits,
     decide::Reader,
-    egress::shard::testing::PipeSocket,
+    metrics::labels::Protocol,
     sse::{event::Item, parser::Parser},
 };
 
@@ -67,11 +62,9 @@ impl Left {
 }
 
 pub(super) struct Client {
-    pipe: DuplexStream,
+    source: Source,
     state: Left,
     start: Left,
-    /// HTTP/1.0: bare bytes, and the socket that says whether they are whole.
-    bare: Option<Arc<PipeSocket>>,
     reader: Reader,
     /// A whole end needs no reason.
     may_end_whole: bool,
@@ -93,17 +86,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
-        pipe: DuplexStream,
-        state: Left,
-        bare: Option<Arc<PipeSocket>>,
-        reader: Reader,
-    ) -> Self {
+    pub(super) fn new(source: Source, state: Left, reader: Reader) -> Self {
         Self {
-            pipe,
+            source,
             start: state.clone(),
             state,
-            bare,
             reader,
             may_end_whole: false,
             head_is_read: false,
@@ -130,20 +117,16 @@ impl Client {
 
     /// Takes at most `max` bytes. `false`: the stream is over.
     pub(super) fn read(&mut self, max: usize, ends: &[u64]) -> bool {
-        let mut space = vec![0; max.min(16 << 10)];
         loop {
-            let mut buffer = ReadBuf::new(&mut space);
-            let mut context = Context::from_waker(Waker::noop());
-            match Pin::new(&mut self.pipe).poll_read(&mut context, &mut buffer) {
+            match self.source.poll_read(max.min(16 << 10)) {
                 Poll::Pending => return true,
-                Poll::Ready(Err(error)) => panic!("{error}"),
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                Poll::Ready(bytes) if bytes.is_empty() => {
                     self.ended(ends);
                     return false;
                 }
-                Poll::Ready(Ok(())) => {
-                    self.received += buffer.filled().len();
-                    self.rest.extend_from_slice(buffer.filled());
+                Poll::Ready(bytes) => {
+                    self.received += bytes.len();
+                    self.rest.extend_from_slice(&bytes);
                     self.decode();
                 }
             }
@@ -155,8 +138,8 @@ impl Client {
 
     /// A whole answer ends where the app's stream did, and never within an event.
     fn ended(&self, ends: &[u64]) {
-        let complete = match &self.bare {
-            Some(socket) => self.head_is_read && !socket.resets(),
+        let complete = match self.source.ends_whole() {
+            Some(is_whole) => self.head_is_read && is_whole,
             None => self.complete,
         };
         if self.answered || !complete {
@@ -188,7 +171,7 @@ impl Client {
             self.rest.clear();
             return;
         }
-        if self.bare.is_some() {
+        if !self.source.is_chunked() {
             let bytes = std::mem::take(&mut self.rest);
             self.payload(&bytes);
             return;
@@ -281,6 +264,15 @@ impl Client {
             *told || (*expected == next && owed.is_empty()),
             "it waits for {expected} and {owed:?}, the app is at {next}"
         );
+    }
+
+    /// The connection that it shares with others.
+    pub(super) const fn connection(&self) -> Option<usize> {
+        self.source.connection()
+    }
+
+    pub(super) const fn protocol(&self) -> Protocol {
+        self.source.protocol()
     }
 
     /// What it would come back with.

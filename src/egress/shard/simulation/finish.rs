@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::{App, JOINS, PIPE_BYTES_MIN, Tally, World};
 use crate::{
     channel::ring::UNSWEPT_FACTOR,
+    egress::shard::testing::begun_and_ended,
     error::{EndReason, GapReason},
-    metrics::labels::Protocol,
+    metrics::labels::{Label as _, Protocol},
 };
 
 impl World {
@@ -30,14 +31,28 @@ impl World {
         assert!(!stranded, "clients wait, and nobody asks the app");
         self.publish();
         self.everybody_reads().await;
+        let groups = self.shard().slots.iter().flat_map(|(_, slot)| &slot.groups);
+        let stuck = groups.filter(|(_, group)| !group.is_level()).count();
+        assert_eq!(stuck, 0, "nobody told a group that it can go on");
+        // Who waits for a group that all others have left is driven with the next tick.
+        let now = self.now();
+        self.shard().tick(now).await;
+        self.everybody_reads().await;
         for client in &self.clients {
             client.has_all(self.next);
         }
         self.tally.settled += self.clients.len();
+        let over_http2 = self
+            .clients
+            .iter()
+            .filter(|one| one.protocol() == Protocol::H2);
+        self.tally.settled_http2 += over_http2.count();
     }
 
     /// Everybody is told to leave, some while the app is lost, and has left at the end.
     pub(super) async fn drain(&mut self) {
+        // Whoever has asked is there.
+        self.all_links_move();
         for client in &mut self.clients {
             client.may_end_whole();
         }
@@ -58,7 +73,9 @@ impl World {
         self.everybody_reads().await;
         let route = self.rig.metrics.route("r");
         self.tally.drained += route.subscribers_ended.get(EndReason::Drained);
-        assert_eq!(route.subscribers.get(Protocol::H1), 0, "all have left");
+        for protocol in Protocol::all() {
+            assert_eq!(route.subscribers.get(*protocol), 0, "all have left");
+        }
         self.rig.handle.cut();
         self.everybody_reads().await;
         assert!(self.clients.is_empty(), "nobody waits for an answer");
@@ -73,6 +90,7 @@ impl World {
             let shard = self.shard();
             shard.work().await;
             shard.sweep_due(later).await;
+            let links_moved = self.all_links_move();
             moving.clear();
             for at in (0..self.clients.len()).rev() {
                 let before = self.clients[at].received;
@@ -84,7 +102,7 @@ impl World {
                     self.client_leaves(at);
                 }
             }
-            if moving.is_empty() {
+            if moving.is_empty() && !links_moved {
                 return;
             }
         }
@@ -99,10 +117,12 @@ impl World {
         while !self.clients.is_empty() {
             self.client_leaves(0);
         }
-        let shard = self.shard();
+        self.all_connections_break();
         for _ in 0..10 {
-            shard.work().await;
+            self.all_links_move();
+            self.shard().work().await;
         }
+        let shard = self.shard();
         assert_eq!(shard.subscribers.len(), 0);
         assert_eq!((shard.slots.len(), shard.by_channel.len()), (0, 0));
         assert_eq!(self.rig.admission.subscribers.taken(), 0);
@@ -142,12 +162,11 @@ impl World {
             assert_eq!(level.get(), 0);
         }
         let route = metrics.route("r");
-        let ended: u64 = EndReason::ALL
-            .iter()
-            .map(|reason| route.subscribers_ended.get(*reason))
-            .sum();
-        assert_eq!(ended, route.subscribers_started.get(Protocol::H1));
-        assert_eq!(route.subscribers.get(Protocol::H1), 0);
+        for protocol in Protocol::all() {
+            assert_eq!(route.subscribers.get(*protocol), 0);
+        }
+        let (begun, ended) = begun_and_ended(&metrics);
+        assert_eq!(begun, ended);
         tally
     }
 }
