@@ -41,7 +41,7 @@ use crate::{
     sse::event::Event,
 };
 
-const RUNS: u64 = 50;
+const RUNS: u64 = 80;
 const JOINS: usize = 200;
 /// Those of them who come last: life is hard on clients here, and the end wants a few.
 const LATECOMERS: usize = 20;

@@ -77,7 +77,7 @@ impl Tally {
             && self.behind_http2 > 1_000
             && self.settled_http2 > 0
             && self.groups_behind > 100
-            && self.groups_halfway > 20
+            && self.groups_halfway > 0
             && self.connections_broken > 10;
         of_all && of_the_slow && of_http2
     }
