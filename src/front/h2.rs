@@ -176,14 +176,14 @@ async fn next(
         if !matches!(polled, Poll::Ready(Ok(Some(_)))) {
             shared.flush(cx);
         }
-        if shared.is_flooded() {
-            Poll::Ready(Step::Flood)
-        } else if matches!(stay, Stay::Parting(_)) && !is_shared(shared) {
-            Poll::Ready(Step::Unshared)
-        } else if matches!(stay, Stay::Settled | Stay::Draining) && shared.is_left() {
-            Poll::Ready(Step::Leave)
-        } else {
-            polled.map(Step::Accepted)
+        match (polled, stay) {
+            _ if shared.is_flooded() => Poll::Ready(Step::Flood),
+            (Poll::Ready(accepted), _) => Poll::Ready(Step::Accepted(accepted)),
+            (Poll::Pending, Stay::Parting(_)) if !is_shared(shared) => Poll::Ready(Step::Unshared),
+            (Poll::Pending, Stay::Settled | Stay::Draining) if shared.is_left() => {
+                Poll::Ready(Step::Leave)
+            }
+            (Poll::Pending, _) => Poll::Pending,
         }
     })
     .await

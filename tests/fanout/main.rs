@@ -35,6 +35,7 @@ mod resuming;
 mod rig;
 mod scraping;
 mod seam;
+mod shared_connections;
 mod sharing;
 mod silence;
 mod stalls;
