@@ -3,9 +3,7 @@
 
 use std::hint::black_box;
 
-use bytes::Bytes;
 use criterion::{Criterion, Throughput};
-use h2::SendStream;
 use sidestream::{egress::h2::Key, sse::encode::Frame};
 
 use crate::{
@@ -62,19 +60,14 @@ fn data_frames(criterion: &mut Criterion) {
 struct Streams {
     link: H2Link,
     keys: Vec<Key>,
-    _senders: Vec<SendStream<Bytes>>,
 }
 
 impl Streams {
     fn open() -> Self {
         rig::runtime().block_on(async {
             let mut link = H2Link::new(STREAMS).await;
-            let (keys, senders) = link.adopt().await;
-            Self {
-                link,
-                keys,
-                _senders: senders,
-            }
+            let keys = link.adopt().await;
+            Self { link, keys }
         })
     }
 

@@ -1,11 +1,16 @@
 //! A hub and one shard without app, front and sockets, and how long they take.
 
-use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use criterion::measurement::{Measurement as _, WallTime};
-use h2::SendStream;
 use http::{HeaderMap, Method, StatusCode};
 use pingora::{
     http::ResponseHeader,
@@ -256,7 +261,16 @@ impl H2Link {
         let digest = Arc::new(Digest::default());
         let mut sessions = Vec::new();
         for _ in 0..streams {
-            match HttpSession::from_h2_conn(&mut connection, digest.clone()).await {
+            let mut accepted = pin!(HttpSession::from_h2_conn(&mut connection, digest.clone()));
+            let accepted = poll_fn(|cx| {
+                let polled = accepted.as_mut().poll(cx);
+                if polled.is_pending() {
+                    // So many come in one turn of the connection's task.
+                    shared.flush(cx);
+                }
+                polled
+            });
+            match accepted.await {
                 Ok(Some(H2Accept::Session(session))) => sessions.push(session),
                 Ok(Some(H2Accept::Rejected) | None) | Err(_) => panic!("a request is refused"),
             }
@@ -269,14 +283,14 @@ impl H2Link {
     }
 
     /// Answers all requests, and takes their streams over as a shard does.
-    pub(crate) async fn adopt(&mut self) -> (Vec<Key>, Vec<SendStream<Bytes>>) {
-        let mut streams = Vec::new();
-        for session in &mut self.sessions {
+    pub(crate) async fn adopt(&mut self) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for mut session in self.sessions.drain(..) {
             let head = ResponseHeader::build(StatusCode::OK, None).unwrap();
-            session
-                .write_response_header(Box::new(head), false)
-                .unwrap();
-            streams.push(session.take_response_body_writer().unwrap());
+            session.write_response_header(Box::new(head), true).unwrap();
+            let stream = session.take_response_body_writer().unwrap();
+            let key = self.shared.adopt(stream.stream_id().as_u32());
+            keys.push(key.unwrap());
         }
         poll_fn(|cx| {
             assert!(self.connection.poll_closed(cx).is_pending());
@@ -284,10 +298,7 @@ impl H2Link {
             std::task::Poll::Ready(())
         })
         .await;
-        let keys = streams
-            .iter()
-            .map(|stream| self.shared.adopt(stream.stream_id().as_u32()));
-        (keys.map(Option::unwrap).collect(), streams)
+        keys
     }
 }
 
