@@ -22,6 +22,7 @@ mod held;
 mod inbound;
 mod io;
 mod ledger;
+mod out;
 #[cfg(test)]
 mod simulation;
 mod wire;

@@ -19,12 +19,9 @@ use super::{
     held::Held,
     inbound::Inbound,
     ledger::{Key, Ledger, State},
+    out::Out,
 };
 use crate::clock;
-
-/// Bytes that wait for the socket, from which on nobody gives more but to end a frame: with it, what
-/// one connection holds for a client that does not read.
-const OUT_BYTES_MAX: usize = 64 * 1024;
 
 /// What is held of the crate's for the client's window, from which on it may write no more. A client that
 /// grants no more than the standard's window is never behind by more than that: 65,535.
@@ -68,7 +65,7 @@ pub(super) struct Wire {
     continues: bool,
     ledger: Ledger,
     /// Whole frames, but for one that the crate is about to end.
-    out: BytesMut,
+    out: Out,
     /// The socket takes no more for now, and will wake the connection's task.
     blocked: bool,
     /// Who is told when it does.
@@ -101,7 +98,7 @@ impl Wire {
             outbound: Walker::default(),
             continues: false,
             ledger: Ledger::default(),
-            out: BytesMut::new(),
+            out: Out::default(),
             blocked: false,
             room: Vec::new(),
             held: Held::default(),
@@ -147,7 +144,7 @@ impl Wire {
 
     fn fail(&mut self) {
         self.broken = true;
-        self.out = BytesMut::new();
+        self.out.clear();
         self.wake_all();
         if let Some(task) = &self.task {
             task.wake_by_ref();
@@ -244,7 +241,7 @@ impl Wire {
             // The task is woken by what the client grants: that is read, whatever the crate does.
             return Poll::Pending;
         }
-        if self.out.len() >= OUT_BYTES_MAX && self.is_between_frames() {
+        if self.out.is_full() && self.is_between_frames() {
             ready!(self.poll_out(cx))?;
         }
         self.absorb(bytes);
@@ -253,7 +250,7 @@ impl Wire {
 
     /// A flush only promises: the task writes when it has polled the crate.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.out.len() >= OUT_BYTES_MAX {
+        if self.out.is_full() {
             self.poll_out(cx)
         } else {
             Poll::Ready(Ok(()))
@@ -287,13 +284,13 @@ impl Wire {
                     if waits {
                         self.held.begin(head);
                     } else {
-                        self.out.extend_from_slice(&head.0);
+                        self.out.push(&head.0);
                         self.note(head);
                     }
                     self.holds = waits;
                 }
                 Piece::Payload(part) if self.holds => self.held.extend(part),
-                Piece::Payload(part) => self.out.extend_from_slice(part),
+                Piece::Payload(part) => self.out.push(part),
             }
             self.move_shards();
         }
@@ -333,7 +330,7 @@ impl Wire {
         self.move_early();
         let out = &mut self.out;
         self.ledger
-            .reset_due(|stream, reason| out.extend_from_slice(&frame::reset(stream, reason)));
+            .reset_due(|stream, reason| out.push(&frame::reset(stream, reason)));
     }
 }
 
@@ -355,8 +352,8 @@ impl Wire {
             } else {
                 return;
             };
-            self.out.extend_from_slice(&head.0);
-            self.out.extend_from_slice(&payload);
+            self.out.push(&head.0);
+            self.out.push(&payload);
             self.note(head);
         }
     }
@@ -413,7 +410,7 @@ impl Wire {
     /// See [`Connection::say_go_away`](super::Connection::say_go_away).
     pub(super) fn say_go_away(&mut self) {
         debug_assert!(self.is_between_frames(), "the crate ends what it begins");
-        self.out.extend_from_slice(&frame::go_away());
+        self.out.push(&frame::go_away());
         self.ask();
     }
 
@@ -457,7 +454,7 @@ impl Wire {
         mut lags: impl FnMut(usize),
     ) -> usize {
         for (place, key) in keys.iter().enumerate().skip(next) {
-            if self.out.len() >= OUT_BYTES_MAX {
+            if self.out.is_full() {
                 self.write();
             }
             if !self.has_room() && !self.broken {
@@ -484,9 +481,8 @@ impl Wire {
             return false;
         };
         for part in bytes.chunks(frame_bytes_max) {
-            self.out
-                .extend_from_slice(&Head::data(length(part), stream).0);
-            self.out.extend_from_slice(part);
+            self.out.push(&Head::data(length(part), stream).0);
+            self.out.push(part);
         }
         true
     }
@@ -507,7 +503,7 @@ impl Wire {
     pub(super) fn poll_complete(&mut self, key: Key, waker: &Waker) -> Poll<()> {
         ready!(self.poll_ordered(key, waker));
         if let Some(stream) = self.ledger.end(key) {
-            self.out.extend_from_slice(&Head::end(stream).0);
+            self.out.push(&Head::end(stream).0);
             self.ask();
         }
         Poll::Ready(())
@@ -518,7 +514,7 @@ impl Wire {
         ready!(self.poll_ordered(key, waker));
         if let Some(stream) = self.ledger.end(key) {
             let frame = frame::reset(stream, Reason::CANCEL);
-            self.out.extend_from_slice(&frame);
+            self.out.push(&frame);
             self.ask();
         }
         Poll::Ready(())
@@ -556,14 +552,13 @@ impl Wire {
                 return;
             }
             let part = bytes.split_to(len as usize);
-            self.out
-                .extend_from_slice(&Head::data(len, self.ledger.id(key)).0);
-            self.out.extend_from_slice(&part);
+            self.out.push(&Head::data(len, self.ledger.id(key)).0);
+            self.out.push(&part);
         }
     }
 
     fn has_room(&self) -> bool {
-        !self.blocked && self.out.len() < OUT_BYTES_MAX && self.is_between_frames()
+        !self.blocked && !self.out.is_full() && self.is_between_frames()
     }
 
     fn is_early(&self, key: Key) -> bool {
@@ -584,9 +579,8 @@ impl Wire {
                     return true;
                 }
                 let part = bytes.split_to(len as usize);
-                self.out
-                    .extend_from_slice(&Head::data(len, self.ledger.id(*key)).0);
-                self.out.extend_from_slice(&part);
+                self.out.push(&Head::data(len, self.ledger.id(*key)).0);
+                self.out.push(&part);
             }
             self.ledger.wake(*key);
             false
@@ -638,13 +632,10 @@ impl Wire {
         }
     }
 
-    /// Writes all of `out`; gives its memory back once it is empty.
+    /// Writes all of `out`.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_write_all(cx) {
             Poll::Ready(Ok(())) => {
-                if self.out.capacity() > 0 {
-                    self.out = BytesMut::new();
-                }
                 self.blocked = false;
                 self.ledger.wake_ready();
                 self.room.drain(..).for_each(Waker::wake);
@@ -657,6 +648,7 @@ impl Wire {
                 Poll::Ready(Err(error))
             }
             Poll::Pending => {
+                self.out.settle();
                 self.blocked = true;
                 Poll::Pending
             }
@@ -668,7 +660,7 @@ impl Wire {
             return Poll::Ready(self.check());
         };
         while !self.out.is_empty() {
-            match ready!(Pin::new(&mut *stream).poll_write(cx, &self.out))? {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, self.out.rest()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 n => self.out.advance(n),
             }
