@@ -13,7 +13,7 @@ use std::{
 use http::StatusCode;
 use pingora::{
     apps::HttpServerApp,
-    protocols::{Stream, http::ServerSession},
+    protocols::{Shutdown, Stream, http::ServerSession},
     server::ShutdownWatch,
 };
 use tokio::{
@@ -30,6 +30,8 @@ use crate::{
     clock::{self, Millis},
     config::model::Limits,
     passthrough::{
+        direct::Outcome,
+        framing::Framing,
         linger::{self, Rest},
         turnstile::Turnstile,
     },
@@ -74,8 +76,25 @@ pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core:
             Next::Over => return linger::end(turnstile.stream(), Rest::Ignored).await,
         };
         turnstile.take_waiting(head.skip);
-        let raw_head = turnstile.take_waiting(head.len);
+        let mut raw_head = turnstile.take_waiting(head.len);
         turnstile.admit(head.framing, &limits);
+        if head.framing == Framing::None {
+            let raw = raw_head.freeze();
+            match Box::pin(core.direct.serve(turnstile, &raw)).await {
+                Outcome::Served(back) => {
+                    turnstile = back;
+                    patience = Patience::Idle;
+                    continue;
+                }
+                Outcome::Last(mut last) => return Shutdown::shutdown(&mut *last).await,
+                Outcome::Failed(last, answer) => {
+                    return farewell(last.into_stream(), &answer).await;
+                }
+                Outcome::Over => return,
+                Outcome::Other(back) => turnstile = back,
+            }
+            raw_head = raw.into();
+        }
         let mut session = ServerSession::new_http1(turnstile);
         // Pingora parses what we checked before it reads anything itself.
         session.set_pipelined_prefix(raw_head);

@@ -34,7 +34,7 @@ use crate::{
     config::model::Limits,
     egress::shard::ShardHandle,
     metrics::{Metrics, labels::PanicPlace},
-    passthrough::{self, Proxy},
+    passthrough::{self, Proxy, direct::Direct},
     stream::Streams,
     subscribe::Hub,
     supervise::{Supervisor, contained},
@@ -76,6 +76,7 @@ struct Core {
     metrics: Arc<Metrics>,
     shutdown: ShutdownWatch,
     shard: ShardHandle,
+    direct: Direct,
     proxy: Arc<Proxy>,
 }
 
@@ -275,6 +276,12 @@ fn intake(
             shutdown,
             supervisor,
         } = shared;
+        let direct = Direct::new(
+            (hub.clone(), metrics.clone()),
+            (peers.clone(), dialer.clone()),
+            shard.clone(),
+            shutdown.clone(),
+        );
         let streams = Streams::new(hub.clone(), dialer, shutdown.clone());
         let proxy = passthrough::proxy(hub.clone(), metrics.clone(), peers, shard.clone(), streams);
         let core = Arc::new(Core {
@@ -282,6 +289,7 @@ fn intake(
             metrics,
             shutdown,
             shard,
+            direct,
             proxy,
         });
         // One intake runs at a time; one that panics gives it back.

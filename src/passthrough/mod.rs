@@ -2,6 +2,7 @@
 //! fan-out request leaves it.
 
 mod claims;
+pub mod direct;
 pub mod forward;
 pub mod framing;
 pub mod linger;
@@ -75,7 +76,7 @@ pub fn proxy(
         threads: 1,
         work_stealing: false,
         max_retries: ATTEMPTS_MAX,
-        upstream_keepalive_pool_size: fd::idle_connections_max(fd::open_files_max(), threads),
+        upstream_keepalive_pool_size: idle_max(threads),
         ..ServerConf::default()
     };
     let mut proxy = HttpProxy::new(
@@ -92,23 +93,33 @@ pub fn proxy(
     Arc::new(proxy)
 }
 
+/// Connections to apps that wait in a worker, for its proxy and as many for the direct way.
+#[must_use]
+pub fn idle_max(threads: usize) -> usize {
+    fd::idle_connections_max(fd::open_files_max(), threads).div_ceil(2)
+}
+
 impl PassThrough {
+    /// Who sent an HTTP/1 request, and what is to become of it.
+    fn decided(&self, session: &mut Session) -> (Client, Decision) {
+        let has_body = !session.is_body_empty();
+        let turnstile = session.downstream_session.stream();
+        let turnstile = turnstile.and_then(Turnstile::of);
+        if let Some(decided) = turnstile.and_then(Turnstile::decided) {
+            return decided.clone();
+        }
+        let peer = turnstile.map_or(Client::peer(None, Scheme::Http), Turnstile::client);
+        let config = self.hub.config.load();
+        let head = session.req_header();
+        let client = peer.behind(&head.headers, &config.trusted_proxies);
+        let asked = request::view(head, client, has_body);
+        (client, self.hub.decide(&asked, &config))
+    }
+
     /// Decides about an HTTP/1 request; `true` when it is answered or gone.
     async fn route_h1(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
-        let peer = session
-            .downstream_session
-            .stream()
-            .and_then(Turnstile::of)
-            .map_or(Client::peer(None, Scheme::Http), Turnstile::client);
         request::to_origin_form(session.req_header_mut())?;
-        let has_body = !session.is_body_empty();
-        let (client, decision) = {
-            let config = self.hub.config.load();
-            let head = session.req_header();
-            let client = peer.behind(&head.headers, &config.trusted_proxies);
-            let asked = request::view(head, client, has_body);
-            (client, self.hub.decide(&asked, &config))
-        };
+        let (client, decision) = self.decided(session);
         let (route, kind) = match decision {
             Decision::FanOut(request) => {
                 self.hijack(session, request);

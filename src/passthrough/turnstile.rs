@@ -30,7 +30,7 @@ use super::{
     linger::{Linger, Rest},
     pace::{TooSlow, Wait},
 };
-use crate::{client::Client, config::model::Limits, egress::sink::ClientSocket};
+use crate::{client::Client, config::model::Limits, decide::Decision, egress::sink::ClientSocket};
 
 /// Bytes after the current request that wait here at most; beyond, the kernel's buffer holds them.
 const WAITING_BYTES_MAX: usize = 16 * 1024;
@@ -44,6 +44,8 @@ pub struct Turnstile {
     stream: Stream,
     socket: Arc<dyn ClientSocket>,
     client: Client,
+    /// What was said of the current request already, and of whom it comes from.
+    decided: Option<(Client, Decision)>,
     /// Read from the stream and not yet handed out.
     waiting: BytesMut,
     meter: Meter,
@@ -77,6 +79,7 @@ impl Turnstile {
             stream,
             socket,
             client,
+            decided: None,
             waiting,
             meter: Meter::new(Framing::None),
             wait: None,
@@ -92,6 +95,18 @@ impl Turnstile {
     #[must_use]
     pub const fn client(&self) -> Client {
         self.client
+    }
+
+    /// What was said of the current request already, and of whom it comes from. Nobody asks twice: that
+    /// would count twice.
+    #[must_use]
+    pub const fn decided(&self) -> Option<&(Client, Decision)> {
+        self.decided.as_ref()
+    }
+
+    /// This was said of the current request.
+    pub fn note(&mut self, client: Client, decision: Decision) {
+        self.decided = Some((client, decision));
     }
 
     /// The socket at the bottom of the stream.
@@ -122,6 +137,7 @@ impl Turnstile {
 
     /// Lets the body of the next request through, if it does not come too slowly.
     pub fn admit(&mut self, framing: Framing, limits: &Limits) {
+        self.decided = None;
         self.meter = Meter::new(framing);
         self.wait = (!self.meter.is_done()).then(|| Wait::new(limits));
     }

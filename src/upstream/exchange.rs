@@ -21,6 +21,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, uri::Scheme};
 use pingora::{
+    Error,
     connectors::TransportConnector,
     http::RequestHeader,
     protocols::{ALPN, Stream, http::v1::client::HttpSession as Http1Session},
@@ -186,9 +187,17 @@ impl Dialer {
     }
 
     async fn connect(&self, peer: &HttpPeer) -> Result<Stream, OpenError> {
-        Box::pin(self.transport.new_stream(peer))
-            .await
-            .map_err(|error| OpenError::unreachable(peer, &error))
+        let stream = self.stream(peer).await;
+        stream.map_err(|error| OpenError::unreachable(peer, &error))
+    }
+
+    /// A fresh connection, for whoever speaks by himself.
+    ///
+    /// # Errors
+    /// The app cannot be reached.
+    pub async fn stream(&self, peer: &HttpPeer) -> pingora::Result<Stream> {
+        let connecting = Box::pin(self.transport.new_stream(peer));
+        connecting.await.map_err(Error::into_up)
     }
 
     /// Connects to an app that may speak HTTP/2.

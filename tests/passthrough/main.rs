@@ -10,6 +10,7 @@
 
 mod apps_http2;
 mod bodies;
+mod direct;
 mod failures;
 mod floods;
 mod handover;

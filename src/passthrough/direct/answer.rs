@@ -1,0 +1,407 @@
+//! The head of an app's answer, and what an HTTP/1.1 client gets of it. Pure.
+
+use std::mem::MaybeUninit;
+
+use http::{HeaderValue, Method, StatusCode, header};
+
+use crate::passthrough::framing::Framing;
+
+/// Fields that an answer may have at most, and bytes of its head.
+const FIELDS_MAX: usize = 256;
+pub(super) const HEAD_BYTES_MAX: usize = 256 * 1024;
+
+/// Fields that concern the app's connection to us.
+const HOP_BY_HOP: [&str; 4] = ["connection", "keep-alive", "proxy-connection", "upgrade"];
+
+/// How an answer's body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// As its head says.
+    Framed(Framing),
+    /// With the app's connection.
+    WithConnection,
+}
+
+/// An answer that begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// Bytes of the head as received.
+    pub(super) len: usize,
+    pub(super) status: StatusCode,
+    /// The body. An informational answer has none, and another head follows it.
+    pub(super) ends: Ends,
+    /// The connection to the app may be used again, after the body.
+    pub(super) is_kept: bool,
+}
+
+/// What makes a head unusable; for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unusable(pub(super) &'static str);
+
+/// Whether the client's connection goes on after the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    Keep,
+    Close,
+}
+
+impl Then {
+    const fn as_line(self) -> &'static [u8] {
+        match self {
+            Self::Keep => b"Connection: keep-alive\r\n",
+            Self::Close => b"Connection: close\r\n",
+        }
+    }
+}
+
+/// What the fields say of the message and the connection.
+#[derive(Debug, Default)]
+struct Facts {
+    length: Option<u64>,
+    is_chunked: bool,
+    closes: bool,
+    keeps: bool,
+    has_date: bool,
+    /// `Connection` names fields.
+    names: bool,
+}
+
+/// Looks at what has come of a head, and writes the client's to `out` once it is whole; `None` before.
+///
+/// # Errors
+/// It is no head that could be passed on.
+pub(super) fn begin(
+    received: &[u8],
+    asked: &Method,
+    then: Then,
+    date: fn() -> HeaderValue,
+    out: &mut Vec<u8>,
+) -> Result<Option<Begun>, Unusable> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut head = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default()
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .parse_response_with_uninit_headers(&mut head, received, &mut fields)
+        .map_err(|error| match error {
+            httparse::Error::TooManyHeaders => Unusable("too many fields"),
+            httparse::Error::HeaderName
+            | httparse::Error::HeaderValue
+            | httparse::Error::NewLine
+            | httparse::Error::Status
+            | httparse::Error::Token
+            | httparse::Error::Version => Unusable("no HTTP/1 head"),
+        })?;
+    let httparse::Status::Complete(len) = parsed else {
+        if received.len() > HEAD_BYTES_MAX {
+            return Err(Unusable("the head is too large"));
+        }
+        return Ok(None);
+    };
+    let status = head.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or(Unusable("no status"))?;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Unusable("it switched protocols unasked"));
+    }
+    let facts = Facts::of(head.headers)?;
+    let is_bodiless = status.is_informational()
+        || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
+        || asked == Method::HEAD;
+    let ends = match facts {
+        _ if is_bodiless => Ends::Framed(Framing::None),
+        Facts {
+            is_chunked: true, ..
+        } => Ends::Framed(Framing::Chunked),
+        Facts {
+            length: Some(0), ..
+        } => Ends::Framed(Framing::None),
+        Facts {
+            length: Some(length),
+            ..
+        } => Ends::Framed(Framing::Length(length)),
+        Facts { length: None, .. } => Ends::WithConnection,
+    };
+    let is_current = head.version == Some(1);
+    // RFC 9112, section 6.1: what an HTTP/1.0 server calls chunked may end anywhere.
+    let is_odd = !is_current && facts.is_chunked;
+    let is_kept =
+        ends != Ends::WithConnection && !is_odd && !facts.closes && (is_current || facts.keeps);
+
+    write_status(status, head.reason, out);
+    let is_length_out = facts.is_chunked || status == StatusCode::NO_CONTENT;
+    let mut is_length_told = false;
+    for field in &*head.headers {
+        if is_ours(field.name) || facts.names && is_named(head.headers, field.name) {
+            continue;
+        }
+        if field.name.eq_ignore_ascii_case("content-length") {
+            if is_length_out || std::mem::replace(&mut is_length_told, true) {
+                continue;
+            }
+        } else if status == StatusCode::NO_CONTENT
+            && field.name.eq_ignore_ascii_case("transfer-encoding")
+        {
+            continue;
+        }
+        write_field(field, out);
+    }
+    if !status.is_informational() {
+        if !facts.has_date {
+            for part in [b"Date: ", date().as_bytes(), b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+        if ends == Ends::WithConnection {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        out.extend_from_slice(then.as_line());
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(Some(Begun {
+        len,
+        status,
+        ends,
+        is_kept,
+    }))
+}
+
+impl Facts {
+    fn of(fields: &[httparse::Header<'_>]) -> Result<Self, Unusable> {
+        let mut facts = Self::default();
+        for field in fields {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            // Most names are told from these by their length alone.
+            match field.name.len() {
+                4 if is("date") => facts.has_date = true,
+                10 if is("connection") => facts.connection(field.value),
+                14 if is("content-length") => facts.content_length(field.value)?,
+                17 if is("transfer-encoding") => facts.transfer_encoding(field.value)?,
+                _ => {}
+            }
+        }
+        Ok(facts)
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for token in tokens(value) {
+            if token.eq_ignore_ascii_case(b"close") {
+                self.closes = true;
+            } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                self.keeps = true;
+            } else {
+                self.names = true;
+            }
+        }
+    }
+
+    /// The same length may be said more than once (RFC 9110, section 8.6).
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Unusable> {
+        for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            let digits = std::str::from_utf8(token).ok();
+            let digits = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            let length = digits.and_then(|text| text.parse().ok());
+            let length = length.ok_or(Unusable("its length is no number"))?;
+            if self
+                .length
+                .replace(length)
+                .is_some_and(|other| other != length)
+            {
+                return Err(Unusable("it gave two lengths"));
+            }
+        }
+        Ok(())
+    }
+
+    /// We could not tell where the body of another coding ends.
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Unusable> {
+        if self.is_chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(Unusable("it used a transfer coding other than chunked"));
+        }
+        self.is_chunked = true;
+        Ok(())
+    }
+}
+
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let tokens = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    tokens.filter(|token| !token.is_empty())
+}
+
+fn is_ours(name: &str) -> bool {
+    HOP_BY_HOP
+        .iter()
+        .any(|ours| name.eq_ignore_ascii_case(ours))
+}
+
+/// Whether `Connection` names a field, other than those that frame the message.
+fn is_named(fields: &[httparse::Header<'_>], name: &str) -> bool {
+    let frames = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    let mut named = fields
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case("connection"))
+        .flat_map(|field| tokens(field.value));
+    !frames
+        .iter()
+        .any(|frame| name.eq_ignore_ascii_case(frame.as_str()))
+        && named.any(|token| token.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+fn write_status(status: StatusCode, reason: Option<&str>, out: &mut Vec<u8>) {
+    // RFC 9112, section 4: the space stays when the reason is empty.
+    for part in [
+        "HTTP/1.1 ",
+        status.as_str(),
+        " ",
+        reason.unwrap_or_default(),
+        "\r\n",
+    ] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+fn write_field(field: &httparse::Header<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(field.name.as_bytes());
+    out.extend_from_slice(b": ");
+    let start = out.len();
+    out.extend_from_slice(field.value);
+    // A folded line becomes one (RFC 9112, section 5.2).
+    for byte in out.get_mut(start..).unwrap_or_default() {
+        if matches!(*byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn date() -> HeaderValue {
+        HeaderValue::from_static("now")
+    }
+
+    fn begun(head: &str, method: &Method) -> Result<(Begun, String), Unusable> {
+        let mut out = Vec::new();
+        let begun = begin(head.as_bytes(), method, Then::Keep, date, &mut out)?;
+        Ok((begun.unwrap(), String::from_utf8(out).unwrap()))
+    }
+
+    #[test]
+    fn a_head_loses_what_concerns_the_apps_connection_and_says_it_of_ours() {
+        let head = "HTTP/1.1 200 Fine\r\nX-Mixed:  Case \r\nConnection: keep-alive, X-Hop, Content-Length\r\n\
+                    x-hop: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2\r\nProxy-Connection: a\r\n\
+                    Content-Length: 2\r\nContent-Length: 2, 2\r\nX-Long: a\r\n b\r\n\r\nrest";
+        let (begun, out) = begun(head, &Method::GET).unwrap();
+        assert_eq!(&head[begun.len..], "rest");
+        assert_eq!(
+            out,
+            "HTTP/1.1 200 Fine\r\nX-Mixed: Case\r\nContent-Length: 2\r\nX-Long: a   b\r\n\
+             Date: now\r\nConnection: keep-alive\r\n\r\n"
+        );
+        for cut in 0..begun.len {
+            let mut out = Vec::new();
+            let part = &head.as_bytes()[..cut];
+            let found = begin(part, &Method::GET, Then::Close, date, &mut out);
+            assert_eq!((found, out.len()), (Ok(None), 0), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_body_ends_as_the_standard_says() {
+        let get = Method::GET;
+        let framed = Ends::Framed;
+        let (none, chunked) = (framed(Framing::None), framed(Framing::Chunked));
+        for (method, head, ends, is_kept) in [
+            (
+                &get,
+                "1.1 200 OK\r\nContent-Length: 7",
+                framed(Framing::Length(7)),
+                true,
+            ),
+            (&get, "1.1 200 OK\r\nContent-Length: 0", none, true),
+            (
+                &get,
+                "1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: 7",
+                chunked,
+                true,
+            ),
+            (
+                &get,
+                "1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 0",
+                none,
+                false,
+            ),
+            (&get, "1.1 200 OK\r\nX: y", Ends::WithConnection, false),
+            (&get, "1.0 200 OK\r\nContent-Length: 0", none, false),
+            (
+                &get,
+                "1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0",
+                none,
+                true,
+            ),
+            (
+                &get,
+                "1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked",
+                chunked,
+                false,
+            ),
+            (&get, "1.1 103 Early Hints\r\nContent-Length: 7", none, true),
+            (&get, "1.1 204 No Content\r\nContent-Length: 7", none, true),
+            (
+                &get,
+                "1.1 304 Not Modified\r\nContent-Length: 7",
+                none,
+                true,
+            ),
+            (
+                &Method::HEAD,
+                "1.1 200 OK\r\nTransfer-Encoding: chunked",
+                none,
+                true,
+            ),
+        ] {
+            let (begun, out) = begun(&format!("HTTP/{head}\r\n\r\n"), method).unwrap();
+            assert_eq!((begun.ends, begun.is_kept), (ends, is_kept), "{head}");
+            let has_length = out.contains("Content-Length");
+            let may_have = !head.contains("ransfer-") && begun.status != StatusCode::NO_CONTENT;
+            assert_eq!(has_length, may_have && head.contains("Length"), "{out}");
+            let is_chunked = out.to_ascii_lowercase().contains(": chunked");
+            let was_chunked = head.to_ascii_lowercase().contains(": chunked");
+            assert_eq!(
+                is_chunked,
+                was_chunked || ends == Ends::WithConnection,
+                "{out}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_head_that_could_be_read_in_two_ways_is_none() {
+        for fields in [
+            "Content-Length: 1\r\nContent-Length: 2",
+            "Content-Length: 1, 2",
+            "Content-Length: +1",
+            "Content-Length:",
+            "Content-Length: 99999999999999999999",
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: xchunked",
+            "no field",
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n");
+            assert!(begun(&head, &Method::GET).is_err(), "{fields}");
+        }
+        for head in [
+            "hello\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 101 X\r\n\r\n",
+            "HTTP/2 200\r\n\r\n",
+        ] {
+            assert!(begun(head, &Method::GET).is_err(), "{head}");
+        }
+        let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(HEAD_BYTES_MAX));
+        let mut out = Vec::new();
+        assert!(begin(endless.as_bytes(), &Method::GET, Then::Keep, date, &mut out).is_err());
+    }
+}

@@ -1,0 +1,285 @@
+//! The two ways to an app: the direct one, and pingora's, which a request takes that says more about
+//! its connection.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::rig::{
+    Rig, Settings,
+    app::App,
+    client::{Client, Response},
+    soon,
+};
+
+/// Requests of one kind that go either way.
+fn both_ways(method: &str) -> [String; 2] {
+    ["", "TE: trailers\r\n"].map(|field| format!("{method} / HTTP/1.1\r\nHost: a\r\n{field}\r\n"))
+}
+
+/// Status and fields of an answer, in an order of its own. Each way sets a date where there is none.
+fn told(answer: &Response) -> Vec<String> {
+    let mut lines: Vec<String> = answer
+        .head
+        .lines()
+        .map(|line| match line.split_once(": ") {
+            Some((name, _)) if name.eq_ignore_ascii_case("date") => "date".to_owned(),
+            Some((name, value)) => format!("{}: {value}", name.to_ascii_lowercase()),
+            None => line.to_owned(),
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[tokio::test]
+async fn an_answer_is_the_same_by_either_way() {
+    for (method, answer) in [
+        (
+            "GET",
+            "200 OK\r\nContent-Length: 4\r\nX-Mixed: Case\r\n\r\nbody",
+        ),
+        (
+            "GET",
+            "200\r\nContent-Length: 0\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n",
+        ),
+        (
+            "GET",
+            "200 Fine by me\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ),
+        (
+            "GET",
+            "200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        ),
+        ("GET", "200 OK\r\nX: y\r\n\r\nuntil it closes"),
+        (
+            "GET",
+            "200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na",
+        ),
+        (
+            "GET",
+            "200 OK\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=1\r\nContent-Length: 1\r\n\r\na",
+        ),
+        (
+            "GET",
+            "200 OK\r\nUpgrade: h2c\r\nContent-Length: 1\r\nX-Spaced : v\r\n\r\na",
+        ),
+        (
+            "GET",
+            "404 Not Found\r\nContent-Length: 1\r\nX-Raw: \u{e9}\r\n\r\na",
+        ),
+        ("DELETE", "204 No Content\r\nX: y\r\n\r\n"),
+        (
+            "GET",
+            "304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 77\r\n\r\n",
+        ),
+        ("HEAD", "200 OK\r\nContent-Length: 77\r\n\r\n"),
+        ("HEAD", "200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    ] {
+        for version in ["HTTP/1.1", "HTTP/1.0"] {
+            let app = App::start(move |mut conn| async move {
+                conn.head().await;
+                conn.send(format!("{version} {answer}")).await;
+            })
+            .await;
+            let rig = Rig::start(&app.address);
+            let mut answers = Vec::new();
+            for request in both_ways(method) {
+                let mut client = Client::connect(rig.plain()).await;
+                client.send(&request).await;
+                let response = client.response_to(method).await.unwrap();
+                answers.push((told(&response), response.text()));
+            }
+            assert_eq!(answers[0], answers[1], "{method} {version} {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_the_same_by_either_way() {
+    for answer in [
+        "",
+        "hello\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nnonsense\r\n\r\n",
+    ] {
+        let app = App::start(move |mut conn| async move {
+            conn.head().await;
+            conn.send(answer).await;
+        })
+        .await;
+        let rig = Rig::start(&app.address);
+        for method in ["GET", "HEAD"] {
+            let mut answers = Vec::new();
+            for request in both_ways(method) {
+                let mut client = Client::connect(rig.plain()).await;
+                client.send(&request).await;
+                let mut response = client.response_to(method).await.unwrap();
+                if response.status == 103 {
+                    response = client.response_to(method).await.unwrap();
+                }
+                let rest = client.rest().await;
+                answers.push((told(&response), response.text(), rest));
+            }
+            let lines = answers[0].0.iter().filter(|line| *line != "date");
+            let others = answers[1].0.iter().filter(|line| *line != "date");
+            assert!(lines.eq(others), "{method} {answer:?}: {answers:?}");
+            assert_eq!(answers[0].1, answers[1].1, "{method} {answer:?}");
+            assert!(
+                answers.iter().all(|(.., rest)| rest.is_empty()),
+                "{answers:?}"
+            );
+        }
+        let failed = "passthrough_requests_total{route=\"rest\",status=\"5xx\"}";
+        rig.until_metric(failed, 4).await;
+    }
+}
+
+#[tokio::test]
+async fn chunks_pass_as_they_come() {
+    let body = "3;x=y\r\nabc\r\n0002\r\nde\r\n0\r\nX-End: 1\r\n\r\n";
+    let app = App::start(move |mut conn| async move {
+        conn.head().await;
+        let fields = "Trailer: X-End\r\nTransfer-Encoding: chunked";
+        for piece in format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}")
+            .as_bytes()
+            .chunks(5)
+        {
+            conn.send(piece).await;
+        }
+        conn.closed().await;
+    })
+    .await;
+    let rig = Rig::start(&app.address);
+    let mut client = Client::connect(rig.plain()).await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
+    let head = client.head().await.unwrap().to_ascii_lowercase();
+    assert!(
+        head.contains("\r\ntrailer: x-end") && head.contains("\r\nconnection: close"),
+        "{head}"
+    );
+    assert_eq!(client.rest().await, body.as_bytes());
+}
+
+#[tokio::test]
+async fn heads_before_the_final_one_arrive_in_their_own_time() {
+    let proceed = Arc::new(Semaphore::new(0));
+    let gate = proceed.clone();
+    let app = App::start(move |mut conn| {
+        let gate = gate.clone();
+        async move {
+            conn.head().await;
+            conn.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
+                .await;
+            gate.acquire().await.unwrap().forget();
+            conn.answer(200, "", b"page").await;
+        }
+    })
+    .await;
+    let rig = Rig::start(&app.address);
+    for request in both_ways("GET") {
+        let mut client = Client::connect(rig.plain()).await;
+        client.send(&request).await;
+        let early = client.head().await.unwrap();
+        assert!(
+            early.starts_with("HTTP/1.1 103 ") && early.contains("</a.css>"),
+            "{early}"
+        );
+        proceed.add_permits(1);
+        assert_eq!(client.response().await.text(), "page");
+    }
+}
+
+/// An app whose connections serve one request each, and then do what the test says.
+async fn once(then: &'static str) -> App {
+    App::start(move |mut conn| async move {
+        conn.head().await;
+        conn.answer(200, "", conn.index.to_string().as_bytes())
+            .await;
+        match then {
+            "closes" => {}
+            "talks" => {
+                conn.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+                    .await;
+                conn.closed().await;
+            }
+            _ => {
+                conn.closed().await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_only_while_it_is_quiet() {
+    let [get, _] = both_ways("GET");
+    for then in ["closes", "talks"] {
+        let app = once(then).await;
+        let rig = Rig::start(&app.address);
+        let mut client = Client::connect(rig.plain()).await;
+        for index in 0..5 {
+            assert_eq!(
+                client.request(&get).await.text(),
+                index.to_string(),
+                "{then}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_to_the_app_is_closed_in_time() {
+    let closed = Arc::new(Semaphore::new(0));
+    let noted = closed.clone();
+    let app = App::start(move |mut conn| {
+        let noted = noted.clone();
+        async move {
+            conn.head().await;
+            conn.answer(200, "", b"").await;
+            conn.closed().await;
+            noted.add_permits(1);
+        }
+    })
+    .await;
+    let rig = Rig::with(
+        &app.address,
+        Settings {
+            upstream: &["idle_timeout: 200ms"],
+            ..Settings::default()
+        },
+    );
+    for request in both_ways("GET") {
+        let mut client = Client::connect(rig.plain()).await;
+        assert_eq!(client.request(&request).await.status, 200);
+        soon("the app to see it", closed.acquire())
+            .await
+            .unwrap()
+            .forget();
+    }
+}
+
+#[tokio::test]
+async fn requests_that_come_at_once_are_answered_in_order() {
+    let app = App::start(|mut conn| async move {
+        while let Some(head) = conn.head().await {
+            conn.answer(200, "", head.split(' ').nth(1).unwrap().as_bytes())
+                .await;
+        }
+    })
+    .await;
+    let rig = Rig::start(&app.address);
+    let mut client = Client::connect(rig.plain()).await;
+    let mut requests = String::new();
+    for n in 0..40 {
+        let field = ["", "TE: trailers\r\n"][n % 2];
+        requests.push_str(&format!("GET /{n} HTTP/1.1\r\nHost: a\r\n{field}\r\n"));
+    }
+    client.send(&requests).await;
+    for n in 0..40 {
+        assert_eq!(client.response().await.text(), format!("/{n}"));
+    }
+}
