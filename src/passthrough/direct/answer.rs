@@ -1,6 +1,6 @@
 //! The head of an app's answer, and what an HTTP/1.1 client gets of it. Pure.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, time::Duration};
 
 use http::{HeaderValue, Method, StatusCode, header};
 
@@ -12,6 +12,9 @@ pub(super) const HEAD_BYTES_MAX: usize = 256 * 1024;
 
 /// Fields that concern the app's connection to us.
 const HOP_BY_HOP: [&str; 4] = ["connection", "keep-alive", "proxy-connection", "upgrade"];
+
+/// A request has this long from us to the app.
+const IDLE_MARGIN: Duration = Duration::from_secs(1);
 
 /// How an answer's body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,9 @@ pub(super) struct Begun {
     pub(super) ends: Ends,
     /// The connection to the app may be used again, after the body.
     pub(super) is_kept: bool,
+    /// For how long the app says that it keeps it (`Keep-Alive: timeout`), less what a request may
+    /// take to reach it: asking later may cross with its farewell.
+    pub(super) idle_max: Duration,
 }
 
 /// What makes a head unusable; for the log.
@@ -61,6 +67,8 @@ struct Facts {
     is_chunked: bool,
     closes: bool,
     keeps: bool,
+    /// Seconds.
+    timeout: Option<u64>,
     has_date: bool,
     /// `Connection` names fields.
     names: bool,
@@ -162,6 +170,7 @@ pub(super) fn begin(
         status,
         ends,
         is_kept,
+        idle_max: facts.idle_max(),
     }))
 }
 
@@ -174,6 +183,7 @@ impl Facts {
             match field.name.len() {
                 4 if is("date") => facts.has_date = true,
                 10 if is("connection") => facts.connection(field.value),
+                10 if is("keep-alive") => facts.keep_alive(field.value),
                 14 if is("content-length") => facts.content_length(field.value)?,
                 17 if is("transfer-encoding") => facts.transfer_encoding(field.value)?,
                 _ => {}
@@ -192,6 +202,20 @@ impl Facts {
                 self.names = true;
             }
         }
+    }
+
+    fn keep_alive(&mut self, value: &[u8]) {
+        let timeout = tokens(value).find_map(|token| {
+            let (name, seconds) = token.split_at_checked(b"timeout=".len())?;
+            let seconds = name.eq_ignore_ascii_case(b"timeout=").then_some(seconds)?;
+            std::str::from_utf8(seconds).ok()?.parse().ok()
+        });
+        self.timeout = timeout.or(self.timeout);
+    }
+
+    fn idle_max(&self) -> Duration {
+        let kept = self.timeout.map_or(Duration::MAX, Duration::from_secs);
+        kept.saturating_sub(IDLE_MARGIN)
     }
 
     /// The same length may be said more than once (RFC 9110, section 8.6).
@@ -373,6 +397,22 @@ mod tests {
                 was_chunked || ends == Ends::WithConnection,
                 "{out}"
             );
+        }
+    }
+
+    #[test]
+    fn a_connection_is_kept_less_long_than_the_app_keeps_it() {
+        for (value, seconds) in [
+            ("timeout=5", Some(4)),
+            ("max=100, Timeout=60", Some(59)),
+            ("timeout=0", Some(0)),
+            ("timeout=x", None),
+            ("max=5", None),
+        ] {
+            let head = format!("HTTP/1.1 204 No Content\r\nKeep-Alive: {value}\r\n\r\n");
+            let (begun, _) = begun(&head, &Method::GET).unwrap();
+            let expected = seconds.map_or(Duration::MAX - IDLE_MARGIN, Duration::from_secs);
+            assert_eq!(begun.idle_max, expected, "{value}");
         }
     }
 

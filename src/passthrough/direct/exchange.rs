@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     Direct,
     answer::{self, Begun, Ends, Then, Unusable},
+    asked::Asked,
 };
 use crate::{
     clock,
@@ -43,7 +44,7 @@ pub(super) struct Exchange<'a> {
     upstream: &'a Upstream,
     method: Method,
     /// It is the client's last one.
-    pub(super) is_last: bool,
+    is_last: bool,
     /// How long a client may take to accept what is written.
     patience: Duration,
     /// Something was written to the client.
@@ -64,15 +65,15 @@ impl<'a> Exchange<'a> {
         direct: &'a Direct,
         client: &'a mut Turnstile,
         upstream: &'a Upstream,
-        method: Method,
+        asked: &Asked,
     ) -> Self {
         Self {
             patience: direct.hub.config.load().limits.client_timeout,
             direct,
             client,
             upstream,
-            method,
-            is_last: false,
+            method: asked.head.method.clone(),
+            is_last: asked.is_last,
             is_said: false,
             begun: None,
         }
@@ -147,7 +148,7 @@ impl<'a> Exchange<'a> {
         let begun = self.head(&mut app, &mut received).await?;
         let is_over = self.body(&mut app, received, begun.ends).await?;
         if is_over && begun.is_kept {
-            let patience = self.upstream.idle_timeout;
+            let patience = self.upstream.idle_timeout.min(begun.idle_max);
             self.direct.kept.put(key, app, patience);
         }
         Ok(())

@@ -30,7 +30,7 @@ use crate::{
     egress::shard::ShardHandle,
     metrics::Metrics,
     subscribe::{Downstream, Hub},
-    upstream::{exchange::Dialer, peer::Peers},
+    upstream::{exchange::Dialer, gate::Place, peer::Peers},
 };
 
 /// Serves requests by the direct way; one per worker.
@@ -114,10 +114,20 @@ impl Direct {
             turnstile.note(client, Decision::Proxy(route));
             return Outcome::Other(turnstile);
         };
-        let method = asked.head.method.clone();
-        let is_head = method == Method::HEAD;
-        let mut exchange = Exchange::new(self, &mut turnstile, &route.upstream, method);
-        exchange.is_last = asked.is_last;
+        self.pass(turnstile, asked, client, route, place).await
+    }
+
+    /// Passes a request on to its app, and the answer back.
+    async fn pass(
+        &self,
+        mut turnstile: Box<Turnstile>,
+        asked: Asked,
+        client: Client,
+        route: Arc<Route>,
+        place: Place,
+    ) -> Outcome {
+        let is_head = asked.head.method == Method::HEAD;
+        let mut exchange = Exchange::new(self, &mut turnstile, &route.upstream, &asked);
         let served = match sent(asked, client, &route.upstream) {
             Ok(request) => exchange.run(&request).await,
             Err(error) => Err(error),
@@ -125,24 +135,25 @@ impl Direct {
         let (begun, then) = (exchange.begun, exchange.then());
         // What is left is between the client and us.
         drop(place);
-        let passed = self.metrics.route(&route.name);
+        let cells = self.metrics.route(&route.name);
         if let Some(status) = begun {
-            passed.passthrough_requests.inc(status.into());
+            cells.passthrough_requests.inc(status.into());
         }
-        match served {
-            Ok(()) if then == Then::Keep => Outcome::Served(turnstile),
-            Ok(()) => Outcome::Last(turnstile),
-            Err(error) => match self.failed(&error, route, client) {
-                Some(_) if begun.is_some() => Outcome::Last(turnstile),
-                Some(mut answer) => {
-                    passed.passthrough_requests.inc(answer.status.into());
-                    if is_head {
-                        answer.body.clear();
-                    }
-                    Outcome::Failed(turnstile, answer)
+        let error = match served {
+            Ok(()) if then == Then::Keep => return Outcome::Served(turnstile),
+            Ok(()) => return Outcome::Last(turnstile),
+            Err(error) => error,
+        };
+        match self.failed(&error, route, client) {
+            Some(_) if begun.is_some() => Outcome::Last(turnstile),
+            Some(mut answer) => {
+                cells.passthrough_requests.inc(answer.status.into());
+                if is_head {
+                    answer.body.clear();
                 }
-                None => Outcome::Over,
-            },
+                Outcome::Failed(turnstile, answer)
+            }
+            None => Outcome::Over,
         }
     }
 
