@@ -97,14 +97,11 @@ pub fn open_files_max() -> usize {
 pub fn reserve(descriptors: usize) -> Result<(), String> {
     let last = i32::try_from(descriptors.saturating_sub(1)).unwrap_or(i32::MAX);
     // Any one that is open will do: the copy is closed at once.
-    fcntl(io::stderr(), FcntlArg::F_DUPFD_CLOEXEC(last))
-        .and_then(close)
-        .or_else(|error| match error {
-            // All from there on are in use: so large it is already.
-            Errno::EMFILE => Ok(()),
-            error => Err(error),
-        })
-        .map_err(|error| format!("no table for {descriptors} open files: {error}"))
+    match fcntl(io::stderr(), FcntlArg::F_DUPFD_CLOEXEC(last)).and_then(close) {
+        // All from there on are in use: so large it is already.
+        Ok(()) | Err(Errno::EMFILE) => Ok(()),
+        Err(error) => Err(format!("no table for {descriptors} open files: {error}")),
+    }
 }
 
 /// Idle connections to apps that each of `threads` workers keeps: together at most an eighth of the

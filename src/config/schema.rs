@@ -3,6 +3,8 @@
 //! The environment may fill in any value. Where a text is wanted a variable is one; elsewhere it would
 //! look wrong, so all forms that are not just a text get it as one more, here and nowhere else.
 
+use std::slice;
+
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
@@ -80,10 +82,15 @@ fn is_closed(schema: &Keywords) -> bool {
     ["const", "enum", "pattern"]
         .iter()
         .any(|key| schema.contains_key(*key))
-        || schema.get("type").is_some_and(|types| match types {
-            Value::Array(names) => names.iter().any(is_plain),
-            name => is_plain(name),
-        })
+        || types(schema).iter().any(is_plain)
+}
+
+fn types(schema: &Keywords) -> &[Value] {
+    schema.get("type").map_or(&[], |types| {
+        types
+            .as_array()
+            .map_or(slice::from_ref(types), Vec::as_slice)
+    })
 }
 
 #[cfg(test)]
@@ -112,19 +119,17 @@ mod tests {
         (is_text && is_any) || forms(schema).any(|form| takes(form, text, root))
     }
 
-    /// The forms of a value that are neither lists nor mappings.
+    /// Whether the value may be something else than a list or a mapping.
     fn has_plain_form(schema: &Value, root: &Value) -> bool {
         if let Some(name) = schema["$ref"].as_str() {
             return has_plain_form(root.pointer(&name[1..]).unwrap(), root);
         }
         let is_container = |name: &Value| name == "object" || name == "array" || name == "null";
-        match &schema["type"] {
-            Value::Null if forms(schema).next().is_some() => {
-                forms(schema).any(|form| has_plain_form(form, root))
-            }
-            Value::Array(names) => !names.iter().all(is_container),
-            name => !is_container(name),
+        if forms(schema).next().is_some() {
+            return forms(schema).any(|form| has_plain_form(form, root));
         }
+        let types = types(schema.as_object().unwrap());
+        types.is_empty() || !types.iter().all(is_container)
     }
 
     #[test]
