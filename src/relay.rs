@@ -122,10 +122,13 @@ impl Exchange {
     /// Waits for its turn, asks, and waits for the head.
     async fn ask(&self, client: &FanOut) -> Result<Opened, Answer> {
         let route = self.channel.route();
-        let answer_max = route.upstream.read_timeout;
+        let (turn_max, answer_max) = (
+            self.channel.settings().open_wait,
+            route.upstream.read_timeout,
+        );
         let request = request(&self.channel.key, self.channel.client, &route.upstream);
         let ask = || async {
-            let asked = self.dialer.ask(&route.upstream, &request, answer_max);
+            let asked = self.dialer.ask(&route.upstream, &request, turn_max);
             asked.await?.answer().await
         };
         match timeout(answer_max, once_more_if_untouched(ask)).await {

@@ -113,6 +113,10 @@ impl Accepting {
 fn open_tcp(address: SocketAddr) -> io::Result<Listening> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` takes IPv4 as well, whatever `net.ipv6.bindv6only` says.
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -193,6 +197,20 @@ mod tests {
             error.to_string().contains("choose another address"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn all_of_ipv6_is_ipv4_as_well() {
+        let listening = Listening::open(&ListenAddress::Tcp("[::]:0".parse().unwrap())).unwrap();
+        let Listening::Tcp(listener) = &listening else {
+            panic!("{listening:?}");
+        };
+        assert!(!socket2::SockRef::from(listener).only_v6().unwrap());
+        let port = listener.local_addr().unwrap().port();
+        for address in ["127.0.0.1", "::1"] {
+            let address: std::net::IpAddr = address.parse().unwrap();
+            std::net::TcpStream::connect((address, port)).unwrap();
+        }
     }
 
     #[test]

@@ -128,6 +128,7 @@ impl Rig {
             connections_max: READERS_MAX,
             subscribers_max: READERS_MAX,
             upstreams: BTreeMap::new(),
+            reserved: 0,
             warnings: Vec::new(),
         }));
         let registry = Registry::new(Arc::new(App), metrics.clone(), config.clone(), usize::MAX);

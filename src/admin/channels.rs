@@ -14,10 +14,13 @@ use crate::{
     metrics::labels::Label,
 };
 
+/// Rows that are made when they are asked for.
+pub type Rows<'a> = Box<dyn Iterator<Item = ChannelRow> + Send + 'a>;
+
 /// Gives the rows of `/channels`.
 pub trait ChannelSource: Send + Sync {
-    /// At most `limit` channels, and how many there are.
-    fn channels(&self, limit: usize) -> (Vec<ChannelRow>, usize);
+    /// At most `limit` channels, which are looked at one by one, and how many there are.
+    fn channels(&self, limit: usize) -> (Rows<'_>, usize);
 
     /// The hints that stand.
     fn hints(&self) -> Vec<hints::Row>;

@@ -14,25 +14,24 @@
 pub mod beacon;
 pub mod channels;
 mod pages;
+mod room;
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header::HOST};
 use pingora::{
-    http::ResponseHeader,
+    http::{RequestHeader, ResponseHeader},
     protocols::{Stream, http::ServerSession, l4::stream::Stream as L4Stream},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 pub use self::pages::COMMAND_HEADER;
 use self::{
     channels::ChannelSource,
     pages::{Page, Peer, Question},
+    room::{Guest, Room},
 };
 use crate::{
     admission::fd::{ADMIN_CONNECTIONS_MAX as CONNECTIONS_MAX, SCRAPES_MAX},
@@ -119,24 +118,25 @@ impl Admin {
             (Pages::All, ListenAddress::Tcp(_)) => (Peer::Network, CONNECTIONS_MAX),
             (Pages::All, ListenAddress::Unix { .. }) => (Peer::File, CONNECTIONS_MAX),
         };
-        let room = Arc::new(Semaphore::new(connections_max));
         tokio::select! {
             () = end => {}
-            () = self.accept(&room, &sources, peer) => {}
+            () = self.accept(Room::new(connections_max), &sources, peer) => {}
         }
     }
 
-    async fn accept(&self, room: &Arc<Semaphore>, sources: &Arc<Sources>, peer: Peer) {
+    async fn accept(&self, mut room: Room, sources: &Arc<Sources>, peer: Peer) {
         static FAILED: Seldom = Seldom::new(10);
-        // The semaphore is never closed.
-        while let Ok(permit) = Arc::clone(room).acquire_owned().await {
+        loop {
             match self.socket.accept().await {
                 Ok(accepted) => {
                     let stream: Stream = Box::new(match accepted {
                         Accepted::Tcp(stream, _) => L4Stream::from(stream),
                         Accepted::Unix(stream) => L4Stream::from(stream),
                     });
-                    let serve = serve_connection(stream, Arc::clone(sources), peer, permit);
+                    let Some(guest) = room.enter().await else {
+                        return;
+                    };
+                    let serve = serve_connection(stream, Arc::clone(sources), peer, guest);
                     contained(&sources.metrics, PanicPlace::Control, serve);
                 }
                 Err(error) => {
@@ -152,27 +152,24 @@ impl Admin {
 }
 
 /// One request; the connection is closed after it.
-async fn serve_connection(
-    stream: Stream,
-    sources: Arc<Sources>,
-    peer: Peer,
-    permit: OwnedSemaphorePermit,
-) {
+async fn serve_connection(stream: Stream, sources: Arc<Sources>, peer: Peer, mut guest: Guest) {
     let mut session = ServerSession::new_http1(stream);
-    let (page, body) = match timeout(HEAD_TIMEOUT, session.read_request()).await {
-        Ok(Ok(true)) => {
-            let wanted = session.req_header().method != Method::HEAD;
+    let request = timeout(HEAD_TIMEOUT, session.read_request());
+    let (page, body) = match guest.heard(request).await {
+        Some(Ok(Ok(true))) => {
+            let head = session.req_header().clone();
+            let wanted = head.method != Method::HEAD;
             (
-                answer(&session, &sources, peer),
+                answer(&head, &sources, peer).await,
                 if wanted { Body::Sent } else { Body::Announced },
             )
         }
-        Ok(Err(_)) => (
+        Some(Ok(Err(_))) => (
             Page::text(StatusCode::BAD_REQUEST, "this is no HTTP request"),
             Body::Sent,
         ),
-        // Left, or too slow to be a friend.
-        Ok(Ok(false)) | Err(_) => return,
+        // Left, or too slow to be a friend, or silent while others want to ask.
+        Some(Ok(Ok(false)) | Err(_)) | None => return,
     };
     session.set_keepalive(None);
     match timeout(ANSWER_TIMEOUT, write(session, page, body)).await {
@@ -180,11 +177,10 @@ async fn serve_connection(
         Ok(Err(error)) => debug!(%error, "an admin client left"),
         Err(_) => debug!("an admin client does not read"),
     }
-    drop(permit);
+    drop(guest);
 }
 
-fn answer(session: &ServerSession, sources: &Sources, peer: Peer) -> Page {
-    let head = session.req_header();
+async fn answer(head: &RequestHeader, sources: &Sources, peer: Peer) -> Page {
     let question = Question {
         method: &head.method,
         path: head.uri.path(),
@@ -197,7 +193,7 @@ fn answer(session: &ServerSession, sources: &Sources, peer: Peer) -> Page {
             .map(http::HeaderValue::as_bytes),
         peer,
     };
-    pages::answer(&question, sources, clock::now())
+    pages::answer(&question, sources, clock::now()).await
 }
 
 /// What becomes of a page's body.

@@ -21,8 +21,11 @@ const COMMAND: &str = "POST";
 /// Rows of `/channels` without `limit`.
 const ROWS_DEFAULT: usize = 1_000;
 
-/// Rows of `/channels` at most.
-const ROWS_MAX: usize = 100_000;
+/// Rows of `/channels` at most: their text is made in memory.
+pub(super) const ROWS_MAX: usize = 10_000;
+
+/// Rows that are made at once: the thread has other work, which must not wait for all of them.
+pub(super) const ROWS_AT_ONCE: usize = 100;
 
 /// How the question came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +89,7 @@ impl Page {
     }
 }
 
-pub(super) fn answer(question: &Question<'_>, sources: &Sources, now: Millis) -> Page {
+pub(super) async fn answer(question: &Question<'_>, sources: &Sources, now: Millis) -> Page {
     if question.peer == Peer::Network && !question.host.is_none_or(is_loopback) {
         return Page::text(
             StatusCode::MISDIRECTED_REQUEST,
@@ -100,7 +103,7 @@ pub(super) fn answer(question: &Question<'_>, sources: &Sources, now: Millis) ->
         "/livez" => live(sources, now),
         "/readyz" => ready(sources),
         "/metrics" => Page::ok(metrics::CONTENT_TYPE, sources.metrics.render()),
-        "/channels" => list_channels(question.query, sources, now),
+        "/channels" => list_channels(question.query, sources, now).await,
         "/config" => Page::ok("application/yaml", (sources.config)()),
         "/drain" => return drain(question, sources),
         _ => {
@@ -186,7 +189,7 @@ fn ready(sources: &Sources) -> Page {
     )
 }
 
-fn list_channels(query: &str, sources: &Sources, now: Millis) -> Page {
+async fn list_channels(query: &str, sources: &Sources, now: Millis) -> Page {
     let limit = query
         .split('&')
         .find_map(|pair| pair.strip_prefix("limit="));
@@ -201,18 +204,27 @@ fn list_channels(query: &str, sources: &Sources, now: Millis) -> Page {
         }
     };
     let (rows, total) = sources.channels.channels(limit);
-    let rows: Vec<_> = rows
-        .iter()
-        .take(limit)
-        .map(|row| channels::to_json(row, now))
-        .collect();
+    let mut channels = String::new();
+    let mut shown = 0;
+    for row in rows.take(limit) {
+        if shown > 0 {
+            channels.push(',');
+            if shown % ROWS_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        channels.push_str(&channels::to_json(&row, now).to_string());
+        shown += 1;
+    }
     let hints = sources.channels.hints();
-    let hints: Vec<_> = hints
+    let hints: serde_json::Value = hints
         .iter()
         .map(|hint| channels::hint_to_json(hint, now))
         .collect();
-    Page::json(
-        StatusCode::OK,
-        &json!({ "total": total, "shown": rows.len(), "channels": rows, "hints": hints }),
+    Page::ok(
+        JSON,
+        format!(
+            "{{\"channels\":[{channels}],\"hints\":{hints},\"shown\":{shown},\"total\":{total}}}\n"
+        ),
     )
 }

@@ -10,10 +10,11 @@ use tokio::{
 use super::{channels::*, *};
 use crate::{clock::Millis, hints, lifecycle::Phase, metrics::labels::Hint};
 
-struct Three;
+/// So many channels, all alike.
+struct Alike(usize);
 
-impl ChannelSource for Three {
-    fn channels(&self, limit: usize) -> (Vec<ChannelRow>, usize) {
+impl ChannelSource for Alike {
+    fn channels(&self, limit: usize) -> (Rows<'_>, usize) {
         let row = ChannelRow {
             route: "prices".to_owned(),
             host: "shop.example".to_owned(),
@@ -28,7 +29,10 @@ impl ChannelSource for Three {
             upstream_since: Some(Millis(0)),
             reconnects: 1,
         };
-        (vec![row; limit.min(3)], 3)
+        (
+            Box::new(std::iter::repeat_n(row, limit.min(self.0))),
+            self.0,
+        )
     }
 
     fn hints(&self) -> Vec<hints::Row> {
@@ -43,10 +47,14 @@ impl ChannelSource for Three {
 }
 
 fn sources() -> Arc<Sources> {
+    with_channels(3)
+}
+
+fn with_channels(count: usize) -> Arc<Sources> {
     Arc::new(Sources {
         lifecycle: Arc::new(Lifecycle::new()),
         metrics: Arc::new(Metrics::new()),
-        channels: Box::new(Three),
+        channels: Box::new(Alike(count)),
         config: Box::new(|| "threads: 2\n".to_owned()),
     })
 }
@@ -95,6 +103,17 @@ async fn get(address: &ListenAddress, target: &str) -> (u16, String, String) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, head.to_ascii_lowercase(), body.to_owned())
+}
+
+fn question<'a>(path: &'a str, query: &'a str) -> Question<'a> {
+    Question {
+        method: &Method::GET,
+        path,
+        query,
+        host: None,
+        command: None,
+        peer: Peer::Network,
+    }
 }
 
 #[tokio::test]
@@ -151,24 +170,14 @@ async fn liveness_fails_for_what_hangs_or_is_down_and_for_nothing_else() {
     let address = start(&loopback(), &sources);
     assert_eq!(get(&address, "/livez").await.0, 200, "starting is alive");
     let pulse = sources.lifecycle.pulse(Millis(0));
-    let question = |now| {
-        let question = Question {
-            method: &Method::GET,
-            path: "/livez",
-            query: "",
-            host: None,
-            command: None,
-            peer: Peer::Network,
-        };
-        pages::answer(&question, &sources, now)
-    };
-    assert_eq!(question(Millis(4_999)).status, StatusCode::OK);
-    let stuck = question(Millis(5_000));
+    let ask = async |now| pages::answer(&question("/livez", ""), &sources, now).await;
+    assert_eq!(ask(Millis(4_999)).await.status, StatusCode::OK);
+    let stuck = ask(Millis(5_000)).await;
     assert_eq!(stuck.status, StatusCode::SERVICE_UNAVAILABLE);
     let said = r#"{"live":false,"reasons":["shard 0 has not moved for 5 s"]}"#;
     assert_eq!(stuck.body.trim_end(), said);
     pulse.beat(Millis(5_000));
-    assert_eq!(question(Millis(5_000)).status, StatusCode::OK);
+    assert_eq!(ask(Millis(5_000)).await.status, StatusCode::OK);
     drop(sources.lifecycle.duty("the acceptor of web"));
     let (status, _, body) = get(&address, "/livez").await;
     assert_eq!(status, 503);
@@ -231,6 +240,22 @@ async fn channels_are_limited_and_strangers_text_is_clipped() {
             assert_eq!(row["identity"], serde_json::Value::Null);
         }
     }
+}
+
+#[tokio::test]
+async fn a_long_list_has_a_bound_and_lets_others_work_in_between() {
+    let sources = with_channels(pages::ROWS_MAX + 1);
+    let question = question("/channels", "limit=999999");
+    let mut page = Box::pin(pages::answer(&question, &sources, Millis(0)));
+    let mut turns = 0;
+    let page = std::future::poll_fn(|cx| {
+        turns += 1;
+        page.as_mut().poll(cx)
+    });
+    let json: serde_json::Value = serde_json::from_str(&page.await.body).unwrap();
+    assert_eq!(json["total"], pages::ROWS_MAX + 1);
+    assert_eq!(json["channels"].as_array().unwrap().len(), pages::ROWS_MAX);
+    assert_eq!(turns, pages::ROWS_MAX / pages::ROWS_AT_ONCE);
 }
 
 #[tokio::test]

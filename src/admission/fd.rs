@@ -5,9 +5,14 @@
 //! open files = clients + connections to apps + idle connections to apps + runtimes + spare
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::close,
+};
 
 use crate::config::model::{Config, Limits, Upstream};
 
@@ -26,6 +31,12 @@ const RUNTIME: usize = 4;
 /// Idle connections to apps that one worker keeps, if there are descriptors to spare.
 const IDLE_MAX: usize = 256;
 
+/// Descriptors that the kernel's table is made for at most, at 8 bytes and 3 bits each.
+const RESERVED_MAX: usize = 1 << 20;
+
+/// The same where nobody said how many clients there will be: half a megabyte.
+const RESERVED_UNASKED_MAX: usize = 1 << 16;
+
 /// The caps in force, fitted to the descriptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caps {
@@ -35,6 +46,8 @@ pub struct Caps {
     pub subscribers_max: usize,
     /// Connections to each app at most, by the name of the upstream.
     pub upstreams: BTreeMap<String, usize>,
+    /// Descriptors to [`reserve`].
+    pub reserved: usize,
     /// What could not be granted and what to change; for the log.
     pub warnings: Vec<String>,
 }
@@ -70,6 +83,25 @@ pub fn raise_open_files() -> Result<usize, String> {
 pub fn open_files_max() -> usize {
     let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(1_024, |(soft, _)| soft);
     usize::try_from(soft).unwrap_or(usize::MAX)
+}
+
+/// Makes the kernel's table of descriptors large enough for `descriptors`; it never shrinks again.
+///
+/// In a process with threads it grows only when every CPU has passed through the scheduler (an RCU
+/// grace period), and the thread that happens to open one descriptor too many waits for that, with
+/// all that it serves: for a long time if the machine is busy. So it is done here: before there are
+/// workers, and on a reload by the thread that reloads.
+///
+/// # Errors
+/// The text says what the system refused; the table then grows as it is needed.
+pub fn reserve(descriptors: usize) -> Result<(), String> {
+    let last = i32::try_from(descriptors.saturating_sub(1)).unwrap_or(i32::MAX);
+    // Any one that is open will do: the copy is closed at once.
+    match fcntl(io::stderr(), FcntlArg::F_DUPFD_CLOEXEC(last)).and_then(close) {
+        // All from there on are in use: so large it is already.
+        Ok(()) | Err(Errno::EMFILE) => Ok(()),
+        Err(error) => Err(format!("no table for {descriptors} open files: {error}")),
+    }
 }
 
 /// Idle connections to apps that each of `threads` workers keeps: together at most an eighth of the
@@ -108,10 +140,17 @@ pub fn caps(config: &Config, open_files_max: usize) -> Caps {
         ));
     }
     let subscribers_max = subscribers_max(limits, connections_max, &mut warnings);
+    let reserved_max = match limits.connections_max {
+        Some(_) => RESERVED_MAX,
+        None => RESERVED_UNASKED_MAX,
+    };
     Caps {
         connections_max,
         subscribers_max,
         upstreams,
+        reserved: (own + connections_max + apps)
+            .min(reserved_max)
+            .min(open_files_max),
         warnings,
     }
 }
@@ -291,6 +330,33 @@ mod tests {
         {
             let idle = idle_connections_max(open_files, threads);
             assert_eq!(idle, expected, "{open_files} {threads}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_made_for_what_is_asked_for_and_bounded() {
+        let own = |open_files| SPARE + 2 * (RUNTIME + idle_connections_max(open_files, 2));
+        let many = Some(1 << 30);
+        for (open_files, limits, upstreams, expected) in [
+            (1 << 20, "", [None, None], RESERVED_UNASKED_MAX),
+            (1 << 30, "", [many, None], RESERVED_UNASKED_MAX),
+            (1_024, "", [None, None], 1_024),
+            (10, "", [None, None], 10),
+            (
+                1 << 20,
+                "connections_max: 100000",
+                [Some(50), Some(50)],
+                own(1 << 20) + 100_100,
+            ),
+            (
+                1 << 30,
+                "connections_max: 100000000",
+                [None, None],
+                RESERVED_MAX,
+            ),
+        ] {
+            let caps = caps(&configured(limits, upstreams), open_files);
+            assert_eq!(caps.reserved, expected, "{open_files} {limits}");
         }
     }
 

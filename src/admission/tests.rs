@@ -8,6 +8,7 @@ fn admission(subscribers_max: usize) -> Admission {
         connections_max: 10,
         subscribers_max,
         upstreams: BTreeMap::new(),
+        reserved: 0,
         warnings: Vec::new(),
     })
 }
@@ -56,6 +57,7 @@ fn a_lower_cap_cuts_nobody_off_but_lets_nobody_in() {
         connections_max: 10,
         subscribers_max: 1,
         upstreams: BTreeMap::new(),
+        reserved: 0,
         warnings: vec![],
     };
     admission.configure(&caps, &testing::limits());

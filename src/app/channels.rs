@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    admin::channels::{ChannelRow, ChannelSource, IdentityHash},
+    admin::channels::{ChannelRow, ChannelSource, IdentityHash, Rows},
     channel::{
         registry::Registry,
         shared::Channel,
@@ -46,14 +46,10 @@ impl Channels {
 }
 
 impl ChannelSource for Channels {
-    fn channels(&self, limit: usize) -> (Vec<ChannelRow>, usize) {
-        let rows = self
-            .registry
-            .list(limit)
-            .iter()
-            .map(|channel| self.row(channel))
-            .collect();
-        (rows, self.registry.len())
+    fn channels(&self, limit: usize) -> (Rows<'_>, usize) {
+        let listed = self.registry.list(limit).into_iter();
+        let rows = listed.map(|channel| self.row(&channel));
+        (Box::new(rows), self.registry.len())
     }
 
     fn hints(&self) -> Vec<hints::Row> {

@@ -277,11 +277,14 @@ fn first_caps(config: &Config, metrics: &Metrics) -> fd::Caps {
     caps(config, open_files_max, metrics)
 }
 
-/// The caps of a configuration; what could not be granted is logged.
+/// The caps of a configuration, and the room for them; what could not be granted is logged.
 fn caps(config: &Config, open_files_max: usize, metrics: &Metrics) -> fd::Caps {
     let caps = fd::caps(config, open_files_max);
     for warning in &caps.warnings {
         tracing::warn!("{warning}");
+    }
+    if let Err(error) = fd::reserve(caps.reserved) {
+        tracing::warn!(error, "opening files may take long");
     }
     metrics.connections_max.set(caps.connections_max);
     metrics.subscribers_max.set(caps.subscribers_max);

@@ -109,7 +109,7 @@ impl Document {
                 items
                     .into_iter()
                     .enumerate()
-                    .map(|(index, item)| self.prepare(item, &spot.child(index), env))
+                    .map(|(index, item)| self.prepare_item(item, &spot.child(index), env))
                     .collect(),
             ),
             Node::Mapping(entries) => {
@@ -135,6 +135,20 @@ impl Document {
                 node
             }
         }
+    }
+
+    /// An item has no key with which it could stay away.
+    fn prepare_item(&self, item: Node, spot: &Spot, env: &Env<'_>) -> Node {
+        if let Node::Text { text, .. } = &item
+            && env::substitute(text, env) == Ok(Substituted::Absent)
+        {
+            let message = format!(
+                "`{text}` has no value, and an item of a list cannot stay away; set the variable, \
+                 or give a default"
+            );
+            self.drop_with(Finding::new(spot.clone(), &message));
+        }
+        self.prepare(item, spot, env)
     }
 
     fn check_keys(&self, entries: &[(String, Node)], spot: &Spot) {

@@ -19,6 +19,7 @@ pub mod raw;
 mod redact;
 pub mod reload;
 pub mod report;
+mod schema;
 mod suggest;
 #[cfg(test)]
 pub mod testing;
@@ -29,7 +30,8 @@ pub mod watch;
 use serde::Deserialize as _;
 
 pub use self::{
-    defaults::ADMIN_ADDRESS, env::Env, file::load_file, model::Config, print::print, report::Report,
+    defaults::ADMIN_ADDRESS, env::Env, file::load_file, model::Config, print::print,
+    report::Report, schema::schema,
 };
 use self::{document::Document, tree::Node};
 
@@ -91,18 +93,6 @@ fn brackets_are_too_deep(source: &str) -> bool {
         }
         depth > DEPTH_MAX
     })
-}
-
-/// JSON Schema (draft-07) of the file, for editors.
-#[must_use]
-pub fn schema() -> String {
-    let settings = schemars::generate::SchemaSettings::draft07();
-    let schema = settings
-        .into_generator()
-        .into_root_schema_for::<raw::File>();
-    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
-    text.push('\n');
-    text
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     document::{Finding, PROBLEMS_MAX},
     locate::{Place, locate, place_of, width},
-    redact::{redacted, without_secrets},
+    redact::{Secrets, redacted, without_secrets},
     tree::{Node, Spot},
 };
 
@@ -131,9 +131,10 @@ impl Report {
             "more problems than the bound"
         );
         let shown = without_secrets(source);
+        let secrets = Secrets::of(root);
         let mut problems: Vec<Problem> = findings
             .into_iter()
-            .map(|finding| Problem::new(source, &shown, root, finding))
+            .map(|finding| Problem::new(source, &shown, root, &secrets, finding))
             .collect();
         problems
             .sort_by(|a, b| (a.line, a.column, &a.message).cmp(&(b.line, b.column, &b.message)));
@@ -173,7 +174,7 @@ fn syntax_hint(source: &str, place: Place, message: &str) -> Option<String> {
 
 impl Problem {
     /// `shown` is `source` as it may be shown, character for character in its place.
-    fn new(source: &str, shown: &str, root: &Node, finding: Finding) -> Self {
+    fn new(source: &str, shown: &str, root: &Node, secrets: &Secrets, finding: Finding) -> Self {
         let place = place(source, root, &finding.spot, finding.on_key);
         let related = finding.related.map(|(spot, label)| {
             let place = self::place(source, root, &spot, true);
@@ -186,11 +187,11 @@ impl Problem {
             }
         });
         Self {
-            path: root.path_text(&finding.spot),
+            path: secrets.masked(&root.path_text(&finding.spot)),
             line: place.line,
             column: place.column,
-            message: redacted(&finding.message),
-            hint: finding.hint.as_deref().map(redacted),
+            message: secrets.masked(&finding.message),
+            hint: finding.hint.as_deref().map(|hint| secrets.masked(hint)),
             related,
             snippet: Snippet::new(shown, place),
         }

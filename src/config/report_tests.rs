@@ -130,6 +130,8 @@ snapshot!(
     "drain:\n  window: ${WINDOW:-${DRAIN}}",
     "drain: {window: '${EMPTY}'}",
     "upstreams: {app: '${EMPTY:-}'}",
+    "routes:\n  - {path: /a, methods: [GET, '${NOPE:-}'], action: proxy}",
+    "listeners: ['${EMPTY:-}']",
 );
 
 snapshot!(

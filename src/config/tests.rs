@@ -273,6 +273,57 @@ routes:
 }
 
 #[test]
+fn what_must_fit_together_is_judged_where_it_is_in_force() {
+    let source = |defaults: &str, route: &str| {
+        format!(
+            "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\nupstreams: {{app: 'http://app'}}\n\
+             defaults: {{{defaults}}}\nroutes: [{{path: /a, {route}}}]\n"
+        )
+    };
+    for (defaults, route) in [
+        ("backoff: {min: 20s}", "backoff: {max: 30s}"),
+        ("retry: {min: 10s, max: 5s}", "retry: {max: 20s}"),
+        ("on_end: final, late_join: all", "on_end: pass"),
+        ("on_end: final, ids: unique", "ids: local"),
+        ("on_end: final, linger: 5s", "linger: 2m"),
+        ("late_join: 2000", "ring: {events_max: 2000}"),
+        ("identity: {headers: [], cookies: []}", "share: public"),
+        ("cors: {max_age: 1m}", "cors: {origins: all}"),
+        (
+            "cors: {origins: all, credentials: true}",
+            "cors: {credentials: false}",
+        ),
+        ("query: [a, last_event_id]", "last_event_id_query: from"),
+        ("resume: true, event: {id_bytes_max: 2KiB}", "resume: false"),
+        ("event: {bytes_max: 2MiB}", "ring: {bytes_max: 8MiB}"),
+        (
+            "ring: {events_max: 10}, slow: {events_max: 20}",
+            "slow: {events_max: 5}",
+        ),
+        ("slow: {bytes_max: 2MiB}", "ring: {bytes_max: 2MiB}"),
+        ("slow: {bytes_max: 64KiB}", "event: {bytes_max: 16KiB}"),
+        ("slow: {policy: conflate}", "slow: {conflate_by: id}"),
+    ] {
+        let fits = source(defaults, &format!("action: fanout, {route}"));
+        loaded(&fits);
+        for action in ["fanout", "proxy"] {
+            let clashes = source(defaults, &format!("action: {action}"));
+            let report = load(&clashes, "test.yaml", &no_env).unwrap_err();
+            assert_eq!(report.problems.len(), 1, "{clashes}{report}");
+            assert_eq!(report.problems[0].line, 4, "{clashes}{report}");
+        }
+    }
+    // A stream route has a range of reconnect times, and nothing of the rest.
+    let range = "retry: {min: 10s, max: 5s}";
+    loaded(&source(
+        &format!("{range}, late_join: 2000"),
+        "action: stream, retry: {max: 20s}",
+    ));
+    let report = load(&source(range, "action: stream"), "test.yaml", &no_env).unwrap_err();
+    assert_eq!(report.problems[0].path, "defaults.retry.max", "{report}");
+}
+
+#[test]
 fn variables_serve_where_numbers_and_booleans_are_wanted() {
     let env = |name: &str| match name {
         "PORT" => Some("8080".to_owned()),

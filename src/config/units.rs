@@ -223,9 +223,6 @@ impl Serialize for Count {
     }
 }
 
-/// Pattern of a value that the environment fills in; editors must not object to it.
-const VARIABLE: &str = r"^.*\$\{.+\}.*$";
-
 impl JsonSchema for Time {
     fn schema_name() -> Cow<'static, str> {
         "Duration".into()
@@ -236,7 +233,6 @@ impl JsonSchema for Time {
             "description": "A duration: a whole number and one of ms, s, m, h, d, or 0.",
             "anyOf": [
                 { "type": "string", "pattern": r"^\d+ ?(ms|s|m|h|d)$" },
-                { "type": "string", "pattern": VARIABLE },
                 { "const": 0 },
             ],
         })
@@ -253,7 +249,6 @@ impl JsonSchema for Size {
             "description": "A size: a whole number and one of B, kB, KiB, MB, MiB, GB, GiB, or a plain number of bytes.",
             "anyOf": [
                 { "type": "string", "pattern": r"^\d+ ?(B|kB|KiB|MB|MiB|GB|GiB)?$" },
-                { "type": "string", "pattern": VARIABLE },
                 { "type": "integer", "minimum": 0 },
             ],
         })
@@ -268,10 +263,8 @@ impl JsonSchema for Count {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "A whole number.",
-            "anyOf": [
-                { "type": "integer", "minimum": 0 },
-                { "type": "string", "pattern": VARIABLE },
-            ],
+            "type": "integer",
+            "minimum": 0,
         })
     }
 }

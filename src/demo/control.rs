@@ -66,6 +66,10 @@ const PARTS: [(&str, &str, &str); 5] = [
         include_str!("page/log.js"),
     ),
 ];
+/// For those who ask for anything else.
+const HELP: &str = "the demo's control port: GET / is its page, and below /__sidestream/ there are \
+                    GET api/state, GET api/config and POST api/app/restart?pause_ms=N\n";
+
 /// Where `page.html` wants the facts that do not change while the demo runs.
 const FACTS_SLOT: &str = "{{facts}}";
 
@@ -228,9 +232,9 @@ impl Handler for Control {
             },
             ("GET" | "HEAD", name) => match PARTS.iter().find(|part| part.0 == name) {
                 Some((_, kind, text)) => (200, *kind, Bytes::from_static(text.as_bytes())),
-                None => (404, "text/plain", "not found\n".into()),
+                None => (404, "text/plain", HELP.into()),
             },
-            _ => (405, "text/plain", "method not allowed\n".into()),
+            _ => (405, "text/plain", HELP.into()),
         };
         let mut headers = vec![
             ("content-type", kind),

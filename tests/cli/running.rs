@@ -92,6 +92,16 @@ impl Process {
         })
     }
 
+    /// A page of the admin service.
+    fn page(&self, path: &str) -> String {
+        let mut admin = self.socket("admin.sock");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        admin.write_all(request.as_bytes()).unwrap();
+        let mut page = String::new();
+        admin.read_to_string(&mut page).unwrap();
+        page
+    }
+
     fn socket(&self, name: &str) -> UnixStream {
         UnixStream::connect(self.folder.path().join(name)).unwrap()
     }
@@ -116,12 +126,7 @@ fn a_probe_asks_the_process_that_runs_however_its_file_was_edited() {
         assert_eq!(code, Some(0), "{said}");
         said.contains("restart needed: admin")
     });
-    let mut admin = process.socket("admin.sock");
-    admin
-        .write_all(b"GET /config HTTP/1.1\r\nHost: a\r\n\r\n")
-        .unwrap();
-    let mut page = String::new();
-    admin.read_to_string(&mut page).unwrap();
+    let page = process.page("/config");
     let (in_force, waiting) = page.split_once("takes effect at the next start").unwrap();
     assert!(
         in_force.contains("admin.sock") && !in_force.contains("moved.sock"),
@@ -253,4 +258,22 @@ fn who_waits_for_a_drain_is_told_when_a_signal_ends_the_process_first() {
     let output = waiting.join().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(output.stdout, b"{\"phase\":\"ended\"}\n");
+}
+
+/// Where the kernel shows how large a process's table of descriptors is.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_table_of_descriptors_has_room_for_all_clients_from_the_start() {
+    let number_after = |text: &str, name: &str| -> usize {
+        let mut lines = text.lines();
+        let rest = lines.find_map(|line| line.strip_prefix(name)).unwrap();
+        rest.trim().parse().unwrap()
+    };
+    let process = Process::with(Stdio::null(), "limits: {connections_max: 5000}\n");
+    process.until("ready", |code, _| code == Some(0));
+    // As many as the machine's limit allows.
+    let clients = number_after(&process.page("/metrics"), "sidestream_connections_max ");
+    let status = format!("/proc/{}/status", process.child.id());
+    let table = number_after(&std::fs::read_to_string(status).unwrap(), "FDSize:");
+    assert!(table > clients, "{table} for {clients} clients");
 }

@@ -3,7 +3,7 @@
 use tokio::task::JoinHandle;
 
 use crate::rig::{
-    Side,
+    Settings, Side,
     app::{App, Exchange},
     opened, opened_by,
     reader::{End, H2, Pending, Reader, event_source, get, h1_pending},
@@ -256,6 +256,37 @@ async fn a_long_refusal_whose_app_dies_is_a_bad_gateway() {
     let answer = pending.head().await;
     assert_eq!(answer.status, 502);
     side.until_empty().await;
+}
+
+/// The line for a connection is as long as `open_wait`, as it is for channels: who stands in it until
+/// then is turned away, and not told that the app was silent.
+#[tokio::test]
+async fn who_gets_no_connection_of_its_own_in_time_is_turned_away() {
+    let app = App::start().await;
+    let settings = Settings {
+        upstream: "connections_max: 1",
+        fanout: "share: public\nopen_wait: 300ms",
+        ..Settings::default()
+    };
+    let side = Side::with(app.port(), &settings);
+    let mut pending = Vec::new();
+    for _ in 0..2 {
+        pending.push(h1_pending(side.plain(), &get("/feed/a")).await);
+    }
+    let shared = app.asked().await;
+    side.until_members(2).await;
+    shared.answer("404 Not Found", "", LONG).await;
+    let (second, first) = (pending.pop().unwrap(), pending.pop().unwrap());
+    let (mut first, mut second) = (tokio::spawn(first.head()), tokio::spawn(second.head()));
+    let exchange = app.asked().await;
+    let (turned_away, served) = tokio::select! {
+        answer = &mut first => (answer.unwrap(), second),
+        answer = &mut second => (answer.unwrap(), first),
+    };
+    assert_eq!(turned_away.status, 503);
+    assert!(turned_away.header("retry-after").is_some());
+    exchange.answer("404 Not Found", "", b"short").await;
+    assert_eq!(served.await.unwrap().status, 404);
 }
 
 #[tokio::test]

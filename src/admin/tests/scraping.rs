@@ -50,6 +50,36 @@ async fn who_scrapes_and_never_reads_keeps_nobody_from_the_admin_service() {
 }
 
 #[tokio::test]
+async fn who_says_nothing_keeps_nobody_from_the_metrics() {
+    let sources = sources();
+    let address = start_with(&loopback(), Pages::Metrics, &sources);
+    let ListenAddress::Tcp(tcp) = address else {
+        panic!("not TCP")
+    };
+    let mut silent = Vec::new();
+    for _ in 0..SCRAPES_MAX {
+        silent.push(TcpStream::connect(tcp).await.unwrap());
+    }
+    // Long before any of them is given up.
+    let soon = HEAD_TIMEOUT / 2;
+    let answer = timeout(soon, get(&address, "/metrics")).await;
+    assert_eq!(answer.expect("there is room").0, 200);
+    // The first of them made it, and none of the others.
+    let mut rest = Vec::new();
+    let gone = timeout(soon, silent[0].read_to_end(&mut rest)).await;
+    assert_eq!(gone.expect("it is closed").unwrap(), 0);
+    for stream in &mut silent[1..] {
+        stream
+            .write_all(b"HEAD /metrics HTTP/1.0\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_cannot_be_had_is_named() {
     let sources = sources();
     let address = start_with(&loopback(), Pages::Metrics, &sources);

@@ -29,20 +29,10 @@ pub(super) fn cors(
         Some(AllOr::Names(names)) => {
             Origins::Listed(origins(&names, &place.of(&["cors", "origins"])))
         }
-        None => {
-            let problem = "key `origins` is missing; list them, as in `[https://app.example.com]`, \
-                           or write `origins: all`";
-            place.of(&["cors"]).missing("origins", problem);
-            return None;
-        }
+        // That it is missing is told with what else must fit together.
+        None => return None,
     };
     let credentials = nested!(route, defaults, cors.credentials).unwrap_or(false);
-    if credentials && origins == Origins::All {
-        place.of(&["cors", "credentials"]).problem(
-            "with `origins: all` any site could read what its visitors' cookies give them here; \
-             list the origins, or leave `credentials` out",
-        );
-    }
     let max_age = place.of(&["cors", "max_age"]).time(
         nested!(route, defaults, cors.max_age),
         defaults::CORS_MAX_AGE,

@@ -24,9 +24,6 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// Longest id of an app that resumes by it: escaped threefold it is well within a request head.
-const RESUMED_ID_BYTES_MAX: usize = 1 << 10;
-
 /// Lowest bound on an event's bytes.
 const EVENT_BYTES_MIN: usize = 64;
 
@@ -83,11 +80,6 @@ pub(super) fn fanout(
         (_, Share::Public) => defaults::LINGER_PUBLIC,
         (_, Share::Credentials) => defaults::LINGER_CREDENTIALS,
     };
-    let linger = time("linger", |s| s.linger, linger, Duration::ZERO..=DAY);
-    let retry = retry(route, defaults, place);
-    if on_end == OnEnd::Final {
-        one_answer(route, defaults, linger, &retry, place);
-    }
     let ring = ring(route, defaults, place);
     let event = event(route, defaults, &ring, place);
     let identity = identity(route, defaults, share, place);
@@ -100,14 +92,14 @@ pub(super) fn fanout(
         query: query(route, defaults, place),
         last_event_id_query: last_event_id_query(route, defaults, place),
         ids: route.ids.or(defaults.ids).unwrap_or(Ids::Local),
-        resume: resume(route, defaults, &event, place),
+        resume: route.resume.or(defaults.resume).unwrap_or(false),
         resume_wait: time(
             "resume_wait",
             |s| s.resume_wait,
             defaults::RESUME_WAIT,
             Duration::ZERO..=60 * SECOND,
         ),
-        late_join: late_join(route, defaults, on_end, &ring, place),
+        late_join: late_join(route, defaults, on_end),
         gap_notice: route
             .gap_notice
             .or(defaults.gap_notice)
@@ -129,8 +121,8 @@ pub(super) fn fanout(
         on_end,
         backoff: backoff(route, defaults, place),
         watchdog: watchdog(route, defaults, place),
-        linger,
-        retry,
+        linger: time("linger", |s| s.linger, linger, Duration::ZERO..=DAY),
+        retry: retry(route, defaults, place),
         heartbeat: heartbeat(route, defaults, place),
         batch_delay: time(
             "batch_delay",
@@ -138,7 +130,7 @@ pub(super) fn fanout(
             Duration::ZERO,
             Duration::ZERO..=SECOND,
         ),
-        slow: slow(route, defaults, &ring, &event, place),
+        slow: slow(route, defaults, &ring, place),
         connection_age_max: connection_age_max(route, defaults, place),
         route_subscribers_max: subscribers_max(
             "route_subscribers_max",
@@ -172,22 +164,6 @@ pub(super) fn heartbeat(route: &Defaults, defaults: &Defaults, place: &Place<'_,
         defaults::HEARTBEAT,
         SECOND..=300 * SECOND,
     )
-}
-
-fn resume(
-    route: &Defaults,
-    defaults: &Defaults,
-    event: &EventLimits,
-    place: &Place<'_, '_>,
-) -> bool {
-    let resume = route.resume.or(defaults.resume).unwrap_or(false);
-    if resume && event.id_bytes_max > RESUMED_ID_BYTES_MAX {
-        place.of(&["event", "id_bytes_max"]).problem(&format!(
-            "under `resume: true` clients send the app's ids back in a header, which takes \
-             {RESUMED_ID_BYTES_MAX} bytes of them; lower it"
-        ));
-    }
-    resume
 }
 
 pub(super) fn watchdog(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Watchdog {
@@ -238,14 +214,6 @@ fn identity(
     }
     let headers = nested!(route, defaults, identity.headers);
     let cookies = nested!(route, defaults, identity.cookies);
-    let names_nobody =
-        headers.as_ref().is_some_and(Vec::is_empty) && cookies == Some(AllOr::Names(Vec::new()));
-    if share == Share::Credentials && names_nobody {
-        place.of(&["identity"]).problem(
-            "without a header or a cookie there is no identity: everybody would share; name what \
-             tells clients apart, or write `share: public` if the stream is the same for everybody",
-        );
-    }
     let headers = match headers {
         Some(names) => names::identity_headers(&names, &place.of(&["identity", "headers"])),
         None => defaults::IDENTITY_HEADERS
@@ -292,83 +260,17 @@ fn last_event_id_query(route: &Defaults, defaults: &Defaults, place: &Place<'_, 
             .of(&["last_event_id_query"])
             .problem("this is not a query parameter; write its name, as in `last_event_id`");
     }
-    let selected = match route.query.as_ref().or(defaults.query.as_ref()) {
-        Some(AllOr::Names(names)) => names.iter().position(|selected| selected == name),
-        None | Some(AllOr::All) => None,
-    };
-    if let Some(index) = selected {
-        place.of(&["query"]).item(index).problem(&format!(
-            "`{name}` carries the last event id, which is never sent to the app; \
-             leave it out, or change `last_event_id_query`"
-        ));
-    }
     name.to_owned()
 }
 
-/// What makes no sense where the stream is one answer.
-fn one_answer(
-    route: &Defaults,
-    defaults: &Defaults,
-    linger: Duration,
-    retry: &RetryRange,
-    place: &Place<'_, '_>,
-) {
-    // Of the route's own word only: what `defaults` say may be meant for other routes.
-    let own = if route.on_end.is_some() {
-        route
-    } else {
-        defaults
-    };
-    if route.late_join.or(own.late_join).is_some() {
-        place.of(&["late_join"]).key_problem(
-            "`late_join` has no effect under `on_end: final`: who comes late gets the whole answer; \
-             leave one of the two out",
-        );
-    }
-    if route.ids.or(defaults.ids) == Some(Ids::Unique) {
-        place.of(&["ids"]).problem(
-            "under `on_end: final` ids must tell who has the whole answer, and the app's may be \
-             missing; write `ids: local`",
-        );
-    }
-    if linger <= retry.max {
-        let (kept, max) = (Time(linger), Time(retry.max));
-        let (linger, retry_max) = (place.of(&["linger"]), place.of(&["retry", "max"]));
-        let at = if linger.is_written() {
-            linger
-        } else {
-            retry_max
-        };
-        at.problem(&format!(
-            "the answer is kept for {kept} (`linger`), and a browser may come back after {max} \
-             (`retry.max`): the app would have to give it again; raise `linger`, or lower `retry.max`"
-        ));
-    }
-}
-
-fn late_join(
-    route: &Defaults,
-    defaults: &Defaults,
-    on_end: OnEnd,
-    ring: &RingLimits,
-    place: &Place<'_, '_>,
-) -> LateJoin {
+fn late_join(route: &Defaults, defaults: &Defaults, on_end: OnEnd) -> LateJoin {
     if on_end == OnEnd::Final {
         return LateJoin::Whole;
     }
     match route.late_join.or(defaults.late_join) {
         None | Some(raw::LateJoin::Live | raw::LateJoin::Last(0)) => LateJoin::Live,
         Some(raw::LateJoin::All) => LateJoin::All,
-        Some(raw::LateJoin::Last(events)) => {
-            if usize::try_from(events).is_ok_and(|events| events > ring.events_max) {
-                place.of(&["late_join"]).problem(&format!(
-                    "the ring holds {} events, fewer than {events}; raise `ring.events_max`, \
-                     or write `all`",
-                    ring.events_max
-                ));
-            }
-            LateJoin::Last(events)
-        }
+        Some(raw::LateJoin::Last(events)) => LateJoin::Last(events),
     }
 }
 
@@ -416,12 +318,6 @@ fn event(
         defaults::EVENT_BYTES_MAX.min(fits).max(EVENT_BYTES_MIN),
         EVENT_BYTES_MIN..=256 << 20,
     );
-    if bytes_max > fits {
-        bytes_at.problem(&format!(
-            "an event of this size does not fit into the ring, which takes up to {fits} bytes of \
-             the app's; lower it, or raise `ring.bytes_max`"
-        ));
-    }
     EventLimits {
         bytes_max,
         fields_max,
@@ -430,42 +326,27 @@ fn event(
 }
 
 fn backoff(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> Backoff {
-    let (min_at, max_at) = (place.of(&["backoff", "min"]), place.of(&["backoff", "max"]));
+    let time = |key, value, default| {
+        let at = place.of(&["backoff", key]);
+        at.time(value, default, 10 * MS..=HOUR)
+    };
     let min = nested!(route, defaults, backoff.min);
     let max = nested!(route, defaults, backoff.max);
-    let bounds = 10 * MS..=HOUR;
-    let min = min_at.time(min, defaults::BACKOFF_MIN, bounds.clone());
-    let max = max_at.time(max, defaults::BACKOFF_MAX, bounds);
-    ordered(min, &min_at, max, &max_at);
-    Backoff { min, max }
+    Backoff {
+        min: time("min", min, defaults::BACKOFF_MIN),
+        max: time("max", max, defaults::BACKOFF_MAX),
+    }
 }
 
 pub(super) fn retry(route: &Defaults, defaults: &Defaults, place: &Place<'_, '_>) -> RetryRange {
-    let (min_at, max_at) = (place.of(&["retry", "min"]), place.of(&["retry", "max"]));
+    let time = |key, value, default| {
+        let at = place.of(&["retry", key]);
+        at.time(value, default, 100 * MS..=HOUR)
+    };
     let min = nested!(route, defaults, retry.min);
     let max = nested!(route, defaults, retry.max);
-    let bounds = 100 * MS..=HOUR;
-    let min = min_at.time(min, defaults::RETRY_MIN, bounds.clone());
-    let max = max_at.time(max, defaults::RETRY_MAX, bounds);
-    ordered(min, &min_at, max, &max_at);
-    RetryRange { min, max }
-}
-
-fn ordered(min: Duration, min_at: &At<'_>, max: Duration, max_at: &At<'_>) {
-    if min <= max {
-        return;
-    }
-    let (min, max) = (Time(min), Time(max));
-    if min_at.is_written() && max_at.is_written() {
-        let message = format!("`max` ({max}) is below `min` ({min}); raise `max` or lower `min`");
-        max_at.clash(min_at, "`min` here", &message);
-    } else if min_at.is_written() {
-        min_at.problem(&format!(
-            "`min` ({min}) is above the default of `max` ({max}); set `max` too"
-        ));
-    } else {
-        max_at.problem(&format!(
-            "`max` ({max}) is below the default of `min` ({min}); set `min` too"
-        ));
+    RetryRange {
+        min: time("min", min, defaults::RETRY_MIN),
+        max: time("max", max, defaults::RETRY_MAX),
     }
 }

@@ -13,6 +13,7 @@ mod routes;
 mod sharing;
 mod slow;
 mod stream;
+mod together;
 mod upstreams;
 
 use self::at::At;

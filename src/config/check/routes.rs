@@ -12,7 +12,7 @@ use super::{
     },
     address,
     at::At,
-    fanout, stream,
+    fanout, stream, together,
 };
 use crate::route::table::{Table, TableError, normal_host};
 
@@ -30,12 +30,21 @@ pub(super) fn routes(
     if file.routes.is_empty() && !at.is_damaged() {
         at.problem("there is no route; add one, as in `routes: [{path: /events, action: fanout}]`");
     }
-    // On their own as well: they may be wrong without a fan-out route that uses them.
+    // On their own as well: they may be wrong without a route that uses them.
     let place = fanout::Place {
         route: &defaults_at,
         defaults: &defaults_at,
     };
-    fanout::fanout(&raw::Defaults::default(), &file.defaults, limits, &place);
+    let nothing = raw::Defaults::default();
+    let alone = fanout::fanout(&nothing, &file.defaults, limits, &place);
+    // What must fit together is judged where it is in force.
+    if file
+        .routes
+        .iter()
+        .all(|raw| raw.action == RouteAction::Proxy)
+    {
+        together::fanout(&nothing, &file.defaults, &alone, &place);
+    }
 
     let mut routes: Vec<Arc<Route>> = Vec::new();
     for (index, raw) in file.routes.iter().enumerate() {
@@ -268,11 +277,14 @@ fn action(
     };
     match raw.action {
         RouteAction::Fanout => {
-            let fanout = fanout::fanout(&raw.fanout(), &file.defaults, limits, &place);
+            let own = raw.fanout();
+            let fanout = fanout::fanout(&own, &file.defaults, limits, &place);
+            together::fanout(&own, &file.defaults, &fanout, &place);
             Action::Fanout(Arc::new(fanout))
         }
         RouteAction::Stream => {
             let stream = stream::stream(&raw.fanout(), &file.defaults, &place);
+            together::retry(&stream.retry, &place);
             Action::Stream(Arc::new(stream))
         }
         RouteAction::Proxy => {

@@ -235,7 +235,7 @@ impl JsonSchema for Mode {
         json_schema!({
             "description": "Permission bits: octal digits in quotes.",
             "type": "string",
-            "pattern": r"^(0o?)?[0-7]{1,3}$|\$\{.+\}",
+            "pattern": "^(0o?)?[0-7]{1,3}$",
         })
     }
 }
@@ -303,7 +303,6 @@ impl JsonSchema for LateJoin {
             "anyOf": [
                 { "enum": ["live", "all"] },
                 { "type": "integer", "minimum": 0 },
-                { "type": "string", "pattern": r"^.*\$\{.+\}.*$" },
             ],
         })
     }

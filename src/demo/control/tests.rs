@@ -165,12 +165,17 @@ async fn an_own_app_has_no_button_and_unknown_paths_are_not_found() {
         ("HEAD /", "200"),
         ("DELETE /", "405"),
         ("OPTIONS /__sidestream/api/state", "204"),
+        ("GET /nothing", "404"),
     ] {
         let answer = request(address, request_line, "").await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{request_line}: {answer}"
         );
+        // Who asks for what is not there is told what is.
+        if request_line.contains("nothing") || status == "405" {
+            assert!(answer.contains("GET / is its page"), "{answer}");
+        }
     }
 }
 

@@ -126,6 +126,7 @@ impl Rig {
                 connections_max: 1,
                 subscribers_max: places,
                 upstreams: std::collections::BTreeMap::new(),
+                reserved: 0,
                 warnings: Vec::new(),
             })),
         }
