@@ -79,8 +79,7 @@ pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core:
         let mut raw_head = turnstile.take_waiting(head.len);
         turnstile.admit(head.framing, &limits);
         if head.framing == Framing::None {
-            let raw = raw_head.freeze();
-            match Box::pin(core.direct.serve(turnstile, &raw)).await {
+            match Box::pin(core.direct.serve(turnstile, raw_head.freeze())).await {
                 Outcome::Served(back) => {
                     turnstile = back;
                     patience = Patience::Idle;
@@ -91,9 +90,8 @@ pub(super) async fn serve(mut turnstile: Box<Turnstile>, accepted: Millis, core:
                     return farewell(last.into_stream(), &answer).await;
                 }
                 Outcome::Over => return,
-                Outcome::Other(back) => turnstile = back,
+                Outcome::Other(back, raw) => (turnstile, raw_head) = (back, raw.into()),
             }
-            raw_head = raw.into();
         }
         let mut session = ServerSession::new_http1(turnstile);
         // Pingora parses what we checked before it reads anything itself.

@@ -43,6 +43,8 @@ pub struct Meter {
     state: State,
     /// Bytes of the line or trailer section being read.
     line: usize,
+    /// What apps are forgiven, and clients are not.
+    is_answer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +85,30 @@ impl Meter {
                 digits: 0,
             },
         };
-        Self { state, line: 0 }
+        Self {
+            state,
+            line: 0,
+            is_answer: false,
+        }
+    }
+
+    /// The same for an answer, of an app that may pad its chunk sizes, fold its trailers, and write
+    /// what it likes into extensions: servers in use do, and clients read it.
+    #[must_use]
+    pub const fn of_answer(framing: Framing) -> Self {
+        Self {
+            is_answer: true,
+            ..Self::new(framing)
+        }
+    }
+
+    /// The last chunk has passed, and what follows are trailers, or the empty line behind them.
+    #[must_use]
+    pub const fn is_in_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            State::TrailerStart | State::Trailer | State::TrailerLf | State::EndLf
+        )
     }
 
     /// The body is complete; no further byte belongs to it.
@@ -97,10 +122,26 @@ impl Meter {
     /// # Errors
     /// The chunked framing is broken.
     pub fn take(&mut self, bytes: &[u8]) -> Result<usize, BadFraming> {
+        self.take_while(bytes, |meter| !meter.is_done())
+    }
+
+    /// Takes no more than what stands before the trailers.
+    ///
+    /// # Errors
+    /// The chunked framing is broken.
+    pub fn take_content(&mut self, bytes: &[u8]) -> Result<usize, BadFraming> {
+        self.take_while(bytes, |meter| !meter.is_done() && !meter.is_in_trailers())
+    }
+
+    fn take_while(
+        &mut self,
+        bytes: &[u8],
+        wanted: impl Fn(&Self) -> bool,
+    ) -> Result<usize, BadFraming> {
         let mut taken = 0;
         while let Some(rest) = bytes.get(taken..)
             && let Some(&byte) = rest.first()
-            && !self.is_done()
+            && wanted(self)
         {
             taken += match self.state {
                 State::Length(left) => {
@@ -169,6 +210,12 @@ impl Meter {
             }
             (State::Size { digits: 0, .. }, _) => Err(BadFraming("chunk size is not a number")),
             (State::Size { value, .. }, b';') => Ok(State::Extension { value }),
+            (State::Size { value, .. }, b' ' | b'\t') | (State::Extension { value }, 0x80..)
+                if self.is_answer =>
+            {
+                Ok(State::Extension { value })
+            }
+            (State::TrailerStart, b' ' | b'\t') if self.is_answer => Ok(State::Trailer),
             (State::Size { value, .. } | State::Extension { value }, b'\r') => {
                 Ok(State::SizeLf { value })
             }

@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use crate::rig::{
     Rig, Settings,
     app::App,
-    client::{Client, Response},
-    soon,
+    client::{Client, Response, tcp, tls_over},
+    soon, until,
 };
 
 /// Requests of one kind that go either way.
@@ -17,7 +17,8 @@ fn both_ways(method: &str) -> [String; 2] {
     ["", "TE: trailers\r\n"].map(|field| format!("{method} / HTTP/1.1\r\nHost: a\r\n{field}\r\n"))
 }
 
-/// Status and fields of an answer, in an order of its own. Each way sets a date where there is none.
+/// Status and fields of an answer, in an order of its own. Pingora sets a date of ours, the direct way
+/// where there is none.
 fn told(answer: &Response) -> Vec<String> {
     let mut lines: Vec<String> = answer
         .head
@@ -137,31 +138,102 @@ async fn a_failure_is_the_same_by_either_way() {
 }
 
 #[tokio::test]
-async fn chunks_pass_as_they_come() {
-    let body = "3;x=y\r\nabc\r\n0002\r\nde\r\n0\r\nX-End: 1\r\n\r\n";
+async fn chunks_pass_as_they_come_and_trailers_stay_behind() {
+    let chunks = "3;x=y\r\nabc\r\n0002  \r\nde\r\n0\r\n";
     let app = App::start(move |mut conn| async move {
-        conn.head().await;
-        let fields = "Trailer: X-End\r\nTransfer-Encoding: chunked";
-        for piece in format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}")
-            .as_bytes()
-            .chunks(5)
-        {
-            conn.send(piece).await;
+        while let Some(head) = conn.head().await {
+            let step: usize = head.split([' ', '/']).nth(2).unwrap().parse().unwrap();
+            let fields = "Trailer: X-End\r\nTransfer-Encoding: chunked";
+            let answer =
+                format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{chunks}X-End: 1\r\n folded\r\n\r\n");
+            for piece in answer.as_bytes().chunks(step) {
+                conn.send(piece).await;
+            }
         }
-        conn.closed().await;
     })
     .await;
     let rig = Rig::start(&app.address);
-    let mut client = Client::connect(rig.plain()).await;
-    client
-        .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    for step in [1, 2, 3, 7, 1000] {
+        let mut client = Client::connect(rig.plain()).await;
+        let fields = "Host: a\r\nConnection: close\r\n";
+        client
+            .send(format!("GET /{step} HTTP/1.1\r\n{fields}\r\n"))
+            .await;
+        let head = client.head().await.unwrap().to_ascii_lowercase();
+        assert!(
+            !head.contains("trailer") && head.contains("\r\nconnection: close"),
+            "{head}"
+        );
+        assert_eq!(client.rest().await, format!("{chunks}\r\n").as_bytes());
+    }
+    // Each worker has its own.
+    assert!(app.connections() < 5, "they were read to their ends");
+}
+
+/// However it leaves, and whatever it asked for: the app is asked once.
+#[tokio::test]
+async fn the_request_of_a_client_that_left_is_not_repeated() {
+    let closed = Arc::new(Semaphore::new(0));
+    let proceed = Arc::new(Semaphore::new(0));
+    let (noted, gate) = (closed.clone(), proceed.clone());
+    let app = App::start(move |mut conn| {
+        let (noted, gate) = (noted.clone(), gate.clone());
+        async move {
+            while let Some(head) = conn.head().await {
+                if head.starts_with("GET /never") {
+                    break;
+                }
+                gate.acquire().await.unwrap().forget();
+                conn.answer(200, "", b"").await;
+            }
+            conn.closed().await;
+            noted.add_permits(1);
+        }
+    })
+    .await;
+    let rig = Rig::start(&app.address);
+    for is_tls in [false, true] {
+        // Some connections to the app are kept.
+        let before = app.heads().len();
+        let mut busy = Vec::new();
+        for _ in 0..4 {
+            busy.push(Client::connect(rig.plain()).await);
+        }
+        for client in &mut busy {
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        }
+        until("all to be asked", || {
+            app.heads().len() == before + busy.len()
+        })
         .await;
-    let head = client.head().await.unwrap().to_ascii_lowercase();
-    assert!(
-        head.contains("\r\ntrailer: x-end") && head.contains("\r\nconnection: close"),
-        "{head}"
-    );
-    assert_eq!(client.rest().await, body.as_bytes());
+        proceed.add_permits(busy.len());
+        for client in &mut busy {
+            assert_eq!(client.response().await.status, 200);
+        }
+        let asked = app.heads().len();
+        let request = b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n";
+        // No goodbye over TLS, and a reset below it.
+        let socket = tcp(if is_tls { rig.tls() } else { rig.plain() }).await;
+        socket.set_zero_linger().unwrap();
+        let seen = || app.heads().len() > asked;
+        if is_tls {
+            let mut client = Client::new(tls_over(socket, &rig.certificate(), &["http/1.1"]).await);
+            client.send(request).await;
+            until("the app to be asked", seen).await;
+            drop(client);
+        } else {
+            let mut client = Client::new(socket);
+            client.send(request).await;
+            until("the app to be asked", seen).await;
+            drop(client);
+        }
+        soon("the app to see it", closed.acquire())
+            .await
+            .unwrap()
+            .forget();
+        until("the client to be gone", || rig.connections() == busy.len()).await;
+        assert_eq!(app.heads().len(), asked + 1, "tls: {is_tls}");
+    }
 }
 
 #[tokio::test]

@@ -10,8 +10,14 @@ use crate::passthrough::framing::Framing;
 const FIELDS_MAX: usize = 256;
 pub(super) const HEAD_BYTES_MAX: usize = 256 * 1024;
 
-/// Fields that concern the app's connection to us.
-const HOP_BY_HOP: [&str; 4] = ["connection", "keep-alive", "proxy-connection", "upgrade"];
+/// Fields that concern the app's connection to us. Trailers stay behind as well.
+const HOP_BY_HOP: [&str; 5] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "trailer",
+    "upgrade",
+];
 
 /// A request has this long from us to the app.
 const IDLE_MARGIN: Duration = Duration::from_secs(1);
@@ -136,22 +142,21 @@ pub(super) fn begin(
         ends != Ends::WithConnection && !is_odd && !facts.closes && (is_current || facts.keeps);
 
     write_status(status, head.reason, out);
-    let is_length_out = facts.is_chunked || status == StatusCode::NO_CONTENT;
-    let mut is_length_told = false;
+    // RFC 9110, section 8.6, and RFC 9112, section 6.1: there is nothing to frame.
+    let is_unframed = status.is_informational() || status == StatusCode::NO_CONTENT;
     for field in &*head.headers {
-        if is_ours(field.name) || facts.names && is_named(head.headers, field.name) {
-            continue;
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        let is_dropped = is_ours(field.name)
+            || facts.names && is_named(head.headers, field.name)
+            // Written anew, once and in its plain form.
+            || is("content-length")
+            || is("transfer-encoding") && (is_unframed || !facts.is_chunked);
+        if !is_dropped {
+            write_field(field, out);
         }
-        if field.name.eq_ignore_ascii_case("content-length") {
-            if is_length_out || std::mem::replace(&mut is_length_told, true) {
-                continue;
-            }
-        } else if status == StatusCode::NO_CONTENT
-            && field.name.eq_ignore_ascii_case("transfer-encoding")
-        {
-            continue;
-        }
-        write_field(field, out);
+    }
+    if let Some(length) = facts.length.filter(|_| !is_unframed && !facts.is_chunked) {
+        out.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
     }
     if !status.is_informational() {
         if !facts.has_date {
@@ -206,9 +211,9 @@ impl Facts {
 
     fn keep_alive(&mut self, value: &[u8]) {
         let timeout = tokens(value).find_map(|token| {
-            let (name, seconds) = token.split_at_checked(b"timeout=".len())?;
-            let seconds = name.eq_ignore_ascii_case(b"timeout=").then_some(seconds)?;
-            std::str::from_utf8(seconds).ok()?.parse().ok()
+            let (name, seconds) = std::str::from_utf8(token).ok()?.split_once('=')?;
+            let is_it = name.trim().eq_ignore_ascii_case("timeout");
+            is_it.then(|| seconds.trim().parse().ok())?
         });
         self.timeout = timeout.or(self.timeout);
     }
@@ -238,7 +243,12 @@ impl Facts {
 
     /// We could not tell where the body of another coding ends.
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Unusable> {
-        if self.is_chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+        let coding = value.trim_ascii();
+        if coding.eq_ignore_ascii_case(b"identity") {
+            // None, as it was once written.
+            return Ok(());
+        }
+        if self.is_chunked || !coding.eq_ignore_ascii_case(b"chunked") {
             return Err(Unusable("it used a transfer coding other than chunked"));
         }
         self.is_chunked = true;
@@ -315,12 +325,12 @@ mod tests {
     fn a_head_loses_what_concerns_the_apps_connection_and_says_it_of_ours() {
         let head = "HTTP/1.1 200 Fine\r\nX-Mixed:  Case \r\nConnection: keep-alive, X-Hop, Content-Length\r\n\
                     x-hop: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2\r\nProxy-Connection: a\r\n\
-                    Content-Length: 2\r\nContent-Length: 2, 2\r\nX-Long: a\r\n b\r\n\r\nrest";
+                    Content-Length: 2, 02\r\nContent-Length: 2\r\nTrailer: X-End\r\nX-Long: a\r\n b\r\n\r\nrest";
         let (begun, out) = begun(head, &Method::GET).unwrap();
         assert_eq!(&head[begun.len..], "rest");
         assert_eq!(
             out,
-            "HTTP/1.1 200 Fine\r\nX-Mixed: Case\r\nContent-Length: 2\r\nX-Long: a   b\r\n\
+            "HTTP/1.1 200 Fine\r\nX-Mixed: Case\r\nX-Long: a   b\r\nContent-Length: 2\r\n\
              Date: now\r\nConnection: keep-alive\r\n\r\n"
         );
         for cut in 0..begun.len {
@@ -370,6 +380,12 @@ mod tests {
                 chunked,
                 false,
             ),
+            (
+                &get,
+                "1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 7",
+                framed(Framing::Length(7)),
+                true,
+            ),
             (&get, "1.1 103 Early Hints\r\nContent-Length: 7", none, true),
             (&get, "1.1 204 No Content\r\nContent-Length: 7", none, true),
             (
@@ -388,7 +404,8 @@ mod tests {
             let (begun, out) = begun(&format!("HTTP/{head}\r\n\r\n"), method).unwrap();
             assert_eq!((begun.ends, begun.is_kept), (ends, is_kept), "{head}");
             let has_length = out.contains("Content-Length");
-            let may_have = !head.contains("ransfer-") && begun.status != StatusCode::NO_CONTENT;
+            let is_unframed = ["103", "204"].iter().any(|status| head.contains(status));
+            let may_have = !head.contains("hunked") && !is_unframed;
             assert_eq!(has_length, may_have && head.contains("Length"), "{out}");
             let is_chunked = out.to_ascii_lowercase().contains(": chunked");
             let was_chunked = head.to_ascii_lowercase().contains(": chunked");
@@ -406,6 +423,7 @@ mod tests {
             ("timeout=5", Some(4)),
             ("max=100, Timeout=60", Some(59)),
             ("timeout=0", Some(0)),
+            ("Timeout = 7", Some(6)),
             ("timeout=x", None),
             ("max=5", None),
         ] {

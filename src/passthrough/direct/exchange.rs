@@ -109,7 +109,7 @@ impl<'a> Exchange<'a> {
                 None => match self.connect(peer).await {
                     Ok(app) => app,
                     // The next address of the name, if there is one, may do.
-                    Err(_) if peers.len() > 1 => {
+                    Err(error) if peers.len() > 1 && is_apps(&error) => {
                         peers.pop_front();
                         continue;
                     }
@@ -151,7 +151,7 @@ impl<'a> Exchange<'a> {
             let patience = self.upstream.idle_timeout.min(begun.idle_max);
             self.direct.kept.put(key, app, patience);
         }
-        Ok(())
+        Ok(self.flush().await?)
     }
 
     async fn ask(&self, app: &mut Stream, request: &[u8]) -> Result<(), Failed> {
@@ -213,8 +213,9 @@ impl<'a> Exchange<'a> {
                     });
                 }
                 Err(error) => {
-                    let may_be_stale =
-                        *error.etype() == ErrorType::ReadError && self.method.is_idempotent();
+                    let may_be_stale = is_apps(&error)
+                        && *error.etype() == ErrorType::ReadError
+                        && self.method.is_idempotent();
                     return Err(Failed {
                         error,
                         may_be_stale,
@@ -227,20 +228,19 @@ impl<'a> Exchange<'a> {
     /// Passes the body on, all of it. Whether the app's connection has nothing behind it.
     async fn body(&mut self, app: &mut Stream, received: BytesMut, ends: Ends) -> Result<bool> {
         let is_over = match ends {
-            Ends::Framed(framing) => self.framed(app, received, Meter::new(framing)).await,
+            Ends::Framed(framing) => self.framed(app, received, Meter::of_answer(framing)).await,
             Ends::WithConnection => self.unframed(app, received).await.map(|()| false),
         };
-        match is_over {
-            Err(error) if *error.esource() == ErrorSource::Upstream => {
-                // What came goes out, and nothing that would make it look whole.
-                self.flush().await?;
-                Err(error)
-            }
-            Err(error) => Err(error),
-            Ok(is_over) => self.flush().await.map(|()| is_over),
+        if let Err(error) = &is_over
+            && is_apps(error)
+        {
+            // What came goes out, and nothing that would make it look whole.
+            self.flush().await?;
         }
+        is_over
     }
 
+    /// Trailers stay behind: whoever wants them says so, and goes the other way.
     async fn framed(
         &mut self,
         app: &mut Stream,
@@ -248,14 +248,19 @@ impl<'a> Exchange<'a> {
         mut meter: Meter,
     ) -> Result<bool> {
         loop {
-            let taken = meter.take(&received).map_err(bad_framing)?;
-            let (body, rest) = received.split_at(taken);
-            let is_over = rest.is_empty();
-            if !body.is_empty() {
-                self.write(body).await?;
+            let taken = meter.take_content(&received).map_err(bad_framing)?;
+            let (content, rest) = received.split_at(taken);
+            if !content.is_empty() {
+                self.write(content).await?;
             }
-            if meter.is_done() {
-                return Ok(is_over);
+            if meter.is_in_trailers() {
+                let taken = meter.take(rest).map_err(bad_framing)?;
+                if meter.is_done() {
+                    self.write(b"\r\n").await?;
+                    return Ok(taken == rest.len());
+                }
+            } else if meter.is_done() {
+                return Ok(rest.is_empty());
             }
             received.clear();
             received.reserve(BODY_READ_BYTES);
@@ -320,11 +325,14 @@ fn taken(written: Result<io::Result<()>, Elapsed>) -> Result<()> {
 /// Waits until the client has left. What it sends meanwhile waits in the turnstile.
 async fn gone(client: &mut Turnstile) -> BError {
     let mut nothing = [0; 1];
-    let error = match client.read(&mut nothing).await {
-        Ok(_) => Error::new(ErrorType::ConnectionClosed),
-        Err(cause) => Error::because(ErrorType::ReadError, "the client's connection", cause),
-    };
-    error.into_down()
+    // It makes no difference how it left.
+    let _ended = client.read(&mut nothing).await;
+    Error::new(ErrorType::ConnectionClosed).into_down()
+}
+
+/// The app has failed, and not its client.
+fn is_apps(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream
 }
 
 fn bad_framing(BadFraming(text): BadFraming) -> BError {

@@ -55,8 +55,9 @@ pub enum Outcome {
     Failed(Box<Turnstile>, Answer),
     /// The connection is the hub's, or gone.
     Over,
-    /// It is none for the direct way. Nothing was done; what was decided stands in the turnstile.
-    Other(Box<Turnstile>),
+    /// It is none for the direct way; with its head. Nothing was done; what was decided stands in the
+    /// turnstile.
+    Other(Box<Turnstile>, Bytes),
 }
 
 impl Direct {
@@ -82,9 +83,9 @@ impl Direct {
     }
 
     /// Serves the request whose head is `raw`. It has no body.
-    pub async fn serve(&self, mut turnstile: Box<Turnstile>, raw: &Bytes) -> Outcome {
-        let Some(asked) = asked::parse(raw) else {
-            return Outcome::Other(turnstile);
+    pub async fn serve(&self, mut turnstile: Box<Turnstile>, raw: Bytes) -> Outcome {
+        let Some(asked) = asked::parse(&raw) else {
+            return Outcome::Other(turnstile, raw);
         };
         let (client, decision) = {
             let config = self.hub.config.load();
@@ -106,14 +107,16 @@ impl Direct {
             | Decision::Refuse(_)
             | Decision::Answer(_) => {
                 turnstile.note(client, decision);
-                return Outcome::Other(turnstile);
+                return Outcome::Other(turnstile, raw);
             }
         };
         // Who cannot be served is turned away by the other way.
         let Some(place) = self.peers.gates.of(&route.upstream).place() else {
             turnstile.note(client, Decision::Proxy(route));
-            return Outcome::Other(turnstile);
+            return Outcome::Other(turnstile, raw);
         };
+        // Answers may take hours.
+        drop(raw);
         self.pass(turnstile, asked, client, route, place).await
     }
 
