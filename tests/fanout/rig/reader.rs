@@ -259,13 +259,30 @@ impl Reader {
         self.items.pop_front()
     }
 
+    /// The next thing that is no heartbeat; fails the test at the end.
+    pub(crate) async fn next_but_beats(&mut self) -> Item {
+        soon("more than heartbeats", async {
+            loop {
+                match self.next().await.expect("more before the end") {
+                    Item::Comment(text) if text == "hb" => {}
+                    item => return item,
+                }
+            }
+        })
+        .await
+    }
+
     /// The next event, gap notices included; `None` at the end.
     pub(crate) async fn next_event(&mut self) -> Option<Event> {
-        loop {
-            if let Item::Event(event) = self.next().await? {
-                return Some(event);
+        // As a whole: heartbeats would keep a wait for each part alive for ever.
+        soon("an event, or the end", async {
+            loop {
+                if let Item::Event(event) = self.next().await? {
+                    return Some(event);
+                }
             }
-        }
+        })
+        .await
     }
 
     /// The next event; fails the test at the end.
@@ -285,9 +302,12 @@ impl Reader {
     /// Everything up to the end, and how it ends: what is whole does not end inside a block.
     pub(crate) async fn rest(&mut self) -> (Vec<Item>, End) {
         let mut items = Vec::new();
-        while let Some(item) = self.next().await {
-            items.push(item);
-        }
+        soon("the end", async {
+            while let Some(item) = self.next().await {
+                items.push(item);
+            }
+        })
+        .await;
         let end = self.ended.unwrap();
         assert!(end == End::Cut || self.is_between(), "{:?}", self.decoder);
         (items, end)
