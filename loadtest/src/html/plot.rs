@@ -221,6 +221,8 @@ fn path(line: &Series, across: &Axis, down: &Axis) -> String {
 /// A number in a few characters: `0.25`, `1.5k`, `20M`.
 #[must_use]
 pub fn short(value: f64) -> String {
+    // Nothing has a sign: a sum of no numbers is -0.
+    let value = value + 0.0;
     let size = value.abs();
     let (value, unit) = match size {
         1e9.. => (value / 1e9, "G"),
@@ -269,6 +271,7 @@ mod tests {
     fn numbers_are_short() {
         let cases = [
             (0.0, "0"),
+            (-0.0, "0"),
             (0.25, "0.25"),
             (5.0, "5"),
             (1_500.0, "1500"),
