@@ -282,4 +282,6 @@ fn form_decoded(value: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

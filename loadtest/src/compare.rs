@@ -171,7 +171,8 @@ fn warnings(before: &Record, after: &Record) -> Vec<String> {
         let runs = record.runs.len();
         if runs < 3 {
             warnings.push(format!(
-                "the {which} has {runs} runs: with three or more (--runs) noise shows"
+                "the {which} has {}: with three or more (--runs) noise shows",
+                counted(runs, "run")
             ));
         }
         if record.runs.iter().any(|run| !run.warnings.is_empty()) {
@@ -220,9 +221,14 @@ impl fmt::Display for Comparison {
         let worse = self.rows.iter().filter(|row| row.verdict == Verdict::Worse);
         match worse.count() {
             0 => write!(f, "PASS: nothing got worse"),
-            count => write!(f, "FAIL: {count} figures got worse"),
+            count => write!(f, "FAIL: {} got worse", counted(count, "figure")),
         }
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }
 
 fn change(row: &Row) -> String {
@@ -316,7 +322,7 @@ mod tests {
         let mut other = record("lost", &[0.0, 0.0, 0.0]);
         other.setup.cores = 64;
         let warnings = Comparison::of(&one, &other, 10.0).unwrap().warnings;
-        let expected = ["different number of cores", "the first has 1 runs"];
+        let expected = ["different number of cores", "the first has 1 run:"];
         assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
         for (warning, part) in warnings.iter().zip(expected) {
             assert!(warning.contains(part), "{warning}");

@@ -130,9 +130,9 @@ async fn connect(plan: &Plan) -> Result<Crew> {
     })
     .await?;
     let total = crew.outcome().await?.tally.total();
-    let (connected, wanted, why) = (total.connected, total.wanted, total.failures);
+    let (connected, wanted, why) = (total.connected, total.wanted, total.why_not());
     Err(Failure::new(format!(
-        "only {connected} of {wanted} subscribers connected: {why:?}"
+        "only {connected} of {wanted} subscribers connected: {why}"
     )))
 }
 

@@ -188,16 +188,19 @@ impl fmt::Display for Report {
                 wanted,
                 ..
             } = counts;
-            writeln!(
+            write!(
                 f,
-                "{name:>10}  {} of {}; connection p50 {:.2} ms, p99 {:.2} ms; first byte p50 {:.2} ms, p99 {:.2} ms",
+                "{name:>10}  {} of {}",
                 grouped(*connected),
-                grouped(*wanted),
-                connect.percentile_ms(50.0),
-                connect.percentile_ms(99.0),
-                first_byte.percentile_ms(50.0),
-                first_byte.percentile_ms(99.0),
+                grouped(*wanted)
             )?;
+            for (what, times) in [("connection", connect), ("first byte", first_byte)] {
+                if !times.is_empty() {
+                    let (p50, p99) = (times.percentile_ms(50.0), times.percentile_ms(99.0));
+                    write!(f, "; {what} p50 {p50:.2} ms, p99 {p99:.2} ms")?;
+                }
+            }
+            writeln!(f)?;
         }
         self.write_resources(f, &total)
     }

@@ -1,17 +1,19 @@
 //! The subscribers of one lane (thread) and what it has counted: the only place that judges.
 
+mod judge;
+
 use std::{borrow::Cow, time::Duration};
 
+use self::judge::{ANY_CHANNEL, Judge, number_of};
 use crate::{
     conduct::{AfterEnd, Conduct},
     diary::Diary,
-    payload::Stamp,
     plan::{Dial, Plan},
     rounds::Rounds,
-    tally::{Counts, Protocol, Tally},
+    tally::{Protocol, Tally},
     wire::{
         known::Known,
-        scanner::{Expect, Found, Scanner},
+        scanner::{Expect, Scanner},
         sequence::Sequence,
     },
 };
@@ -22,15 +24,12 @@ pub type Reason = Cow<'static, str>;
 /// The reason of an end that says that the answer is whole.
 pub const COMPLETED: &str = "completed by the server";
 
-/// The channel of a subscriber to which events of any channel may come.
-const ANY_CHANNEL: u32 = u32::MAX;
-
 /// One subscriber: 56 bytes while it idles, a million of them fit into one process.
 #[derive(Debug)]
 struct Subscriber {
     scanner: Scanner,
     sequence: Sequence,
-    /// See [`Stamp::channel`]; or [`ANY_CHANNEL`].
+    /// Of its events; or [`ANY_CHANNEL`].
     channel: u32,
     protocol: Protocol,
     phase: Phase,
@@ -393,177 +392,11 @@ impl Roster {
     }
 }
 
-/// What has been found for one subscriber goes through here.
-struct Judge<'a> {
-    place: usize,
-    expect: Expect,
-    channel: u32,
-    /// When the bytes came.
-    now_ns: u64,
-    measuring: bool,
-    counts: &'a mut Counts,
-    sequence: &'a mut Sequence,
-    faulty: &'a mut bool,
-    highest: &'a mut u64,
-    rounds: Option<&'a mut Rounds>,
-    diary: Option<&'a mut Diary>,
-}
-
-impl Judge<'_> {
-    fn take(&mut self, found: Found) {
-        let found = match found {
-            // Whole, but for somebody else.
-            Found::Message {
-                stamp: Some(stamp), ..
-            } if ![stamp.channel, ANY_CHANNEL].contains(&self.channel) => Found::Torn,
-            Found::Message { .. } | Found::Gap { .. } | Found::Torn => found,
-        };
-        let number = number_of(found, self.expect);
-        *self.faulty |= self.counts.count(found, number, self.sequence);
-        *self.highest = (*self.highest).max(number.unwrap_or(0));
-        let latency = stamp_of(found).filter(|_| self.measuring);
-        let latency = latency.map(|stamp| self.now_ns.saturating_sub(stamp.sent_ns));
-        if let Some(diary) = &mut self.diary {
-            diary.found(self.place, found, self.now_ns, latency);
-        }
-        if !matches!(found, Found::Message { .. }) {
-            return;
-        }
-        if let (Some(number), Some(rounds)) = (number, &mut self.rounds) {
-            rounds.arrive(number);
-        }
-        if self.measuring {
-            self.counts.measured += 1;
-            if let Some(latency) = latency {
-                self.counts.latency.record_ns(latency);
-            }
-        }
-    }
-}
-
 /// The first event, up to its blank line; all that is there when none ends here.
 fn split_event(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = memchr::memmem::find(bytes, b"\n\n").map_or(bytes.len(), |at| at + 2);
     bytes.split_at_checked(end).unwrap_or((bytes, b""))
 }
 
-fn stamp_of(found: Found) -> Option<Stamp> {
-    match found {
-        Found::Message { stamp, .. } => stamp,
-        Found::Gap { .. } | Found::Torn => None,
-    }
-}
-
-/// The number of a finding that takes part in the sequence.
-fn number_of(found: Found, expect: Expect) -> Option<u64> {
-    match (found, expect) {
-        (Found::Message { stamp, .. }, Expect::Payload) => stamp.map(|stamp| stamp.seq),
-        // Under `ids: local` an announced gap has a sequence number of its own.
-        (Found::Message { id, .. } | Found::Gap { id }, Expect::Ids) => id,
-        (Found::Torn | Found::Gap { .. }, _) | (_, Expect::Any) => None,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::target::Target;
-
-    /// A roster of as many subscribers as there are `streams`, each of which is fed one of them;
-    /// those without one never connect.
-    fn roster(conduct: Conduct, streams: &[Option<&str>]) -> Roster {
-        let target: Target = "http://a/".parse().unwrap();
-        let plan = Plan {
-            h1: u32::try_from(streams.len()).unwrap(),
-            expect: Expect::Ids,
-            conduct,
-            ..Plan::new(target)
-        };
-        let mut roster = Roster::of(&plan);
-        for (dial, stream) in plan.dials(0).zip(streams) {
-            let place = roster.enter(&plan, &dial);
-            if let Some(stream) = stream {
-                roster.opened(place, 1);
-                roster.feed(place, stream.as_bytes(), 2);
-            }
-        }
-        roster
-    }
-
-    #[test]
-    fn who_is_refused_for_ever_is_absent() {
-        let conduct = Conduct {
-            after_end: AfterEnd::Return,
-            ..Conduct::default()
-        };
-        let event = "id: 1\ndata: x\n\n";
-        let mut roster = roster(conduct, &[Some(event), None, None]);
-        roster.over(1, &"status 503".into());
-        assert!(!roster.has_reached(1), "they may still come");
-        let tally = roster.close(Some(1));
-        let counts = &tally.h1;
-        assert_eq!((counts.wanted, counts.connected, counts.absent), (3, 1, 2));
-        assert_eq!((counts.lost, counts.refused["status 503"]), (0, 1));
-    }
-
-    #[test]
-    fn an_end_that_says_it_is_whole_is_torn_inside_an_event() {
-        let cases = [
-            ("id: 1\ndata: x\n\n", COMPLETED, 0),
-            ("id: 1\ndata: x\n\nretry: 5\n", COMPLETED, 0),
-            ("id: 1\ndata: x\n", COMPLETED, 1),
-            ("id: 1\ndata: x\n\nid: 2", COMPLETED, 1),
-            ("id: 1\ndata: x\n", "cut by the server", 0),
-        ];
-        for (stream, reason, torn) in cases {
-            let mut roster = roster(Conduct::default(), &[Some(stream)]);
-            roster.over(0, &reason.into());
-            let counts = &roster.close(None).h1;
-            let found = (counts.torn, counts.faulty);
-            assert_eq!(found, (torn, torn), "{stream:?} {reason}");
-        }
-    }
-
-    #[test]
-    fn an_event_of_another_channel_is_torn() {
-        for (path, own, torn) in [("events/{channel}", 1, 2), ("events", 0, 0)] {
-            let target: Target = format!("http://a/{path}").parse().unwrap();
-            let plan = Plan {
-                h1: 3,
-                channels: 3,
-                ..Plan::new(target)
-            };
-            let mut event = b"data: ".to_vec();
-            let stamp = Stamp {
-                seq: 1,
-                sent_ns: 1,
-                channel: own,
-            };
-            crate::payload::encode(&mut event, stamp, 120);
-            event.extend_from_slice(b"\n\n");
-            let mut roster = Roster::of(&plan);
-            for dial in plan.dials(0) {
-                let place = roster.enter(&plan, &dial);
-                roster.opened(place, 1);
-                roster.feed(place, &event, 2);
-            }
-            let counts = roster.close(None).h1;
-            let found = (counts.torn, counts.delivered, counts.faulty);
-            assert_eq!(found, (torn, 3 - torn, torn), "{path}");
-        }
-    }
-
-    #[test]
-    fn the_most_gaps_of_one_subscriber_are_told() {
-        let gap = "event: sidestream-gap\ndata: {}\n\n";
-        let twice = [gap, gap].concat();
-        let roster = roster(Conduct::default(), &[Some(gap), Some(&twice), Some(gap)]);
-        let tally = roster.close(None);
-        assert_eq!((tally.h1.gaps, tally.h1.gaps_max), (4, 2));
-    }
-
-    #[test]
-    fn a_subscriber_is_small() {
-        assert!(size_of::<Subscriber>() <= 56);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    report::grouped,
     samples::Samples,
     timeline::Timeline,
     wire::{
@@ -142,6 +143,19 @@ impl Counts {
             }
         }
         true
+    }
+
+    /// Why connects failed, and how often; a phrase for people.
+    #[must_use]
+    pub fn why_not(&self) -> String {
+        let reasons = self.failures.iter().chain(&self.refused);
+        let reasons: Vec<String> = reasons
+            .map(|(reason, count)| format!("{reason} ({} times)", grouped(*count)))
+            .collect();
+        if reasons.is_empty() {
+            return "no answer in time".to_owned();
+        }
+        reasons.join(", ")
     }
 
     /// Adds other counts.

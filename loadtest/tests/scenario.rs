@@ -95,6 +95,7 @@ async fn scenarios() {
     assert_eq!(code, Some(1));
 
     stopped(folder).await;
+    alone(folder).await;
 
     let broken = folder.join("broken.yaml");
     fs::write(&broken, "name: broken\nabout: [").unwrap();
@@ -110,6 +111,40 @@ async fn scenarios() {
     assert!(
         said.contains("broken.yaml") && said.contains("line 2"),
         "{said}"
+    );
+}
+
+/// Where nobody gets in, no threshold says anything.
+async fn alone(folder: &Path) {
+    let file = folder.join("alone.yaml");
+    let text = "name: alone
+about: nobody gets in
+subscribers: [{protocol: h1, count: 5}, {protocol: h2, count: 7}]
+hold: 1s
+thresholds: [lost <= 0]
+";
+    fs::write(&file, text).unwrap();
+    // A port that was free a moment ago.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", taken.local_addr().unwrap());
+    drop(taken);
+    let results = folder.join("alone");
+    let output = loadtest(&[
+        "scenario",
+        file.to_str().unwrap(),
+        "--url",
+        &url,
+        "--results",
+        results.to_str().unwrap(),
+    ])
+    .await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let why = "no subscriber could connect: connect: connection refused (12 times)";
+    assert!(said.contains(why), "{said}");
+    assert!(
+        !results.join("alone.html").exists(),
+        "there is nothing to report"
     );
 }
 

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use sidestream::clock;
+
 use super::{file, sidestream};
 
 /// No condition in a test takes this long, not even on a crowded machine.
@@ -103,7 +105,9 @@ impl Process {
     }
 
     fn socket(&self, name: &str) -> UnixStream {
-        UnixStream::connect(self.folder.path().join(name)).unwrap()
+        let socket = UnixStream::connect(self.folder.path().join(name)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
     }
 }
 
@@ -251,8 +255,14 @@ fn who_waits_for_a_drain_is_told_when_a_signal_ends_the_process_first() {
     let waiting =
         thread::spawn(move || sidestream(&["drain", "--wait", "--config", file.to_str().unwrap()]));
     process.until("ready", |_, said| said.contains("draining"));
-    // The second one ends at once.
+    // The second one ends at once; one that comes while the first is being heard may be lost.
+    let begun = clock::now();
     while process.child.try_wait().unwrap().is_none() {
+        let patient = clock::now().since(begun) < PATIENCE;
+        assert!(
+            patient,
+            "it has been told to end for {PATIENCE:?}, and runs"
+        );
         process.terminate();
     }
     let output = waiting.join().unwrap();

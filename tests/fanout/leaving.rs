@@ -279,11 +279,14 @@ async fn together(address: SocketAddr, count: u32) -> RawH2 {
         let flags = END_STREAM | END_HEADERS;
         assert!(client.send(&frame(HEADERS, flags, 2 * n + 1, &head)).await);
     }
-    let mut answered = 0;
-    while answered < count {
-        let frame = client.next().await.expect("an answer to each");
-        answered += u32::from(frame.status() == Some(200));
-    }
+    soon("an answer to each", async {
+        let mut answered = 0;
+        while answered < count {
+            let frame = client.next().await.expect("an answer to each");
+            answered += u32::from(frame.status() == Some(200));
+        }
+    })
+    .await;
     client
 }
 

@@ -61,6 +61,7 @@ async fn there_is_no_heartbeat_while_events_flow() {
         }
         items
     };
+    let read = soon("the last event", read);
     let ((), items) = tokio::join!(feed, read);
     let beats = items
         .iter()

@@ -257,7 +257,7 @@ async fn a_cut_of_the_app_costs_readers_a_pause_and_one_announced_gap() {
         for (reader, is_page) in &mut readers {
             let mut seen = Vec::new();
             while seen.last().is_none_or(|word| word != "c") {
-                match reader.next().await.expect("the connection stays") {
+                match reader.next_but_beats().await {
                     Item::Event(event) if event.is_gap() => seen.push("gap".to_owned()),
                     Item::Event(event) => seen.push(event.data),
                     Item::Comment(text) if text.contains("gap") => seen.push("gap".to_owned()),

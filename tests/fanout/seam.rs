@@ -57,7 +57,7 @@ async fn join(reader: Reader, resumed: Option<u64>, seen: Seen) {
     let mut last = resumed;
     for _ in 0..EVENTS {
         let event = loop {
-            match reader.next().await.expect("no end") {
+            match reader.next_but_beats().await {
                 Item::Event(event) => break event,
                 Item::Comment(text) => assert!(!text.contains("gap"), "{text} after {last:?}"),
                 Item::Retry(_) | Item::Id(_) => {}

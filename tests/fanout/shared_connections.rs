@@ -5,7 +5,7 @@ use crate::{
     rig::{
         Settings, Side,
         app::App,
-        peers::{Yardstick, feed, roomy},
+        peers::{ROOMY, Yardstick, roomy},
     },
 };
 
@@ -17,6 +17,7 @@ const REFUSED_STREAM: u32 = 7;
 async fn streams_beyond_the_limit_are_refused_and_those_who_leave_make_room() {
     let app = App::start().await;
     let settings = Settings {
+        fanout: ROOMY,
         limits: "streams_per_connection_max: 3",
         ..Settings::default()
     };
@@ -39,11 +40,7 @@ async fn streams_beyond_the_limit_are_refused_and_those_who_leave_make_room() {
     ids.push(peer.get("/feed/a").await);
     side.until_members(4).await;
     all.event(100).await;
-    let wanted = all.body().len();
-    peer.until("all have the event", |peer| {
-        ids.iter().all(|id| feed(peer, *id).len() >= wanted)
-    })
-    .await;
+    all.until_had_by(&mut peer, &ids).await;
     all.finish().await;
     side.until_empty().await;
 }
@@ -53,7 +50,7 @@ async fn streams_beyond_the_limit_are_refused_and_those_who_leave_make_room() {
 #[tokio::test]
 async fn a_client_that_says_goaway_keeps_its_streams_and_then_the_connection_ends() {
     let app = App::start().await;
-    let side = Side::start(app.port(), "");
+    let side = Side::start(app.port(), ROOMY);
     let mut all = Yardstick::open(&side, &app).await;
     let mut peer = roomy(tcp(side.plain()).await).await;
     let ids = [peer.get("/feed/a").await, peer.get("/feed/a").await];
@@ -64,11 +61,7 @@ async fn a_client_that_says_goaway_keeps_its_streams_and_then_the_connection_end
     for _ in 0..3 {
         all.event(100).await;
     }
-    let wanted = all.body().len();
-    peer.until("both have all", |peer| {
-        ids.iter().all(|id| feed(peer, *id).len() >= wanted)
-    })
-    .await;
+    all.until_had_by(&mut peer, &ids).await;
     let connections = "connections{protocol=\"h2\"}";
     assert_eq!(side.metric(connections), 2);
     all.finish().await;

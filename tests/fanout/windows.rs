@@ -1,7 +1,7 @@
 //! HTTP/2 frame by frame, before clients that grant little, late, or less than before: every stream is
 //! exact, and nothing comes for which there is no room.
 
-use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 use crate::{
     base::{
@@ -122,6 +122,30 @@ fn bytes(len: u32) -> Vec<u8> {
     (0..len).map(|n| ((n * 7) >> 3).to_le_bytes()[0]).collect()
 }
 
+/// Asks for a file, which the app sends as the windows allow.
+async fn begin_download(peer: &mut Peer, app: &App, file: &[u8]) -> u32 {
+    let id = peer.get("/pass/download").await;
+    let (mut exchange, file) = (app.asked().await, file.to_vec());
+    tokio::spawn(async move { exchange.answer_only(&file).await });
+    id
+}
+
+/// Announces an upload; what the app has got once it is whole, and answered.
+async fn begin_upload(
+    peer: &mut Peer,
+    app: &App,
+    answer: &'static [u8],
+) -> (u32, JoinHandle<Vec<u8>>) {
+    let id = peer.post("/pass/upload").await;
+    let mut exchange = app.asked().await;
+    let uploaded = tokio::spawn(async move {
+        let body = exchange.body().await;
+        exchange.answer_only(answer).await;
+        body
+    });
+    (id, uploaded)
+}
+
 /// Reads up to `wanted` bytes of a stream, and grants what is missing, as the case says.
 async fn read(peer: &mut Peer, id: u32, wanted: usize, case: &Case) {
     let mut changes = case.changes.iter();
@@ -187,7 +211,7 @@ async fn every_window_is_used_up_and_none_is_overrun() {
 #[tokio::test]
 async fn streams_of_both_kinds_share_a_connection_and_none_starves_another() {
     const STREAMS: usize = 10;
-    let app = Arc::new(App::start().await);
+    let app = App::start().await;
     let side = Side::start(app.port(), ROOMY);
     let mut all = Yardstick::open(&side, &app).await;
     let mut peer = Peer::over(tcp(side.plain()).await, &[(INITIAL_WINDOW_SIZE, 0)]).await;
@@ -203,30 +227,14 @@ async fn streams_of_both_kinds_share_a_connection_and_none_starves_another() {
     side.until_members(1 + STREAMS).await;
 
     let file = bytes(2_000_000);
-    let download = peer.get("/pass/download").await;
-    let mut exchange = app.asked().await;
-    let answer = file.clone();
-    tokio::spawn(async move { exchange.answer_only(&answer).await });
-    let upload = peer.post("/pass/upload").await;
-    let uploaded = {
-        let app = app.clone();
-        tokio::spawn(async move {
-            let mut exchange = app.asked().await;
-            let body = exchange.body().await;
-            exchange.answer_only(b"taken").await;
-            body
-        })
-    };
+    let download = begin_download(&mut peer, &app, &file).await;
+    let (upload, uploaded) = begin_upload(&mut peer, &app, b"taken").await;
     peer.grant(upload, 1_000).await;
 
     let mut left = &file[..500_000];
     for round in 0..150 {
         all.event(500).await;
-        let wanted = all.body().len();
-        peer.until("the event is everywhere", |peer| {
-            open.iter().all(|id| feed(peer, *id).len() >= wanted)
-        })
-        .await;
+        all.until_had_by(&mut peer, &open).await;
         left = peer.upload(upload, left).await;
         peer.grant(0, 5_000).await;
         if round >= 50 {
@@ -256,36 +264,24 @@ async fn streams_of_both_kinds_share_a_connection_and_none_starves_another() {
     assert!(uploaded.await.unwrap() == file[..500_000]);
     peer.grant(closed, PLENTY).await;
     peer.grant(0, 1_000_000).await;
-    let wanted = all.body().len();
     open.push(closed);
-    peer.until("all have all of it", |peer| {
-        open.iter().all(|id| feed(peer, *id).len() >= wanted)
-    })
-    .await;
-    for id in open {
-        assert!(feed(&peer, id) == all.body());
-    }
+    all.until_had_by(&mut peer, &open).await;
 }
 
 /// The h2 crate begins a download for which events have left no room. Behind it nothing else may wait:
 /// neither answers to PING and SETTINGS, nor the room for an upload, nor the other streams.
 #[tokio::test]
 async fn a_used_up_connection_answers_takes_uploads_and_goes_on_when_it_is_granted_more() {
-    let app = Arc::new(App::start().await);
+    let app = App::start().await;
     let side = Side::start(app.port(), ROOMY);
     let mut all = Yardstick::open(&side, &app).await;
     let mut peer = Peer::over(tcp(side.plain()).await, &[]).await;
     let events = peer.get("/feed/a").await;
     side.until_members(2).await;
     all.event(20_000).await;
-    let wanted = all.body().len();
-    peer.until("the event", |peer| feed(peer, events).len() >= wanted)
-        .await;
-    let download = peer.get("/pass/download").await;
-    let mut exchange = app.asked().await;
+    all.until_had_by(&mut peer, &[events]).await;
     let file = bytes(65_000);
-    let answer = file.clone();
-    tokio::spawn(async move { exchange.answer_only(&answer).await });
+    let download = begin_download(&mut peer, &app, &file).await;
     peer.until("the download begins", |peer| {
         !peer.body(download).is_empty()
     })
@@ -297,16 +293,7 @@ async fn a_used_up_connection_answers_takes_uploads_and_goes_on_when_it_is_grant
     assert!(peer.end(download).is_none());
 
     let body: Vec<u8> = file.repeat(8);
-    let upload = peer.post("/pass/upload").await;
-    let uploaded = {
-        let app = app.clone();
-        tokio::spawn(async move {
-            let mut exchange = app.asked().await;
-            let body = exchange.body().await;
-            exchange.answer_only(b"").await;
-            body
-        })
-    };
+    let (upload, uploaded) = begin_upload(&mut peer, &app, b"").await;
     let mut left = &body[..];
     while !left.is_empty() {
         let before = left.len();
@@ -369,14 +356,7 @@ async fn who_leaves_in_mid_sweep_gets_nothing_more_and_the_others_get_all() {
         peer.until("an answer", Peer::is_answered).await;
         side.until_members(STREAMS - round).await;
     }
-    let wanted = all.body().len();
-    peer.until("all have all of it", |peer| {
-        ids.iter().all(|id| feed(peer, *id).len() >= wanted)
-    })
-    .await;
-    for id in &ids {
-        assert!(feed(&peer, *id) == all.body());
-    }
+    all.until_had_by(&mut peer, &ids).await;
     all.finish().await;
     peer.until("the end", |peer| {
         ids.iter().all(|id| peer.end(*id) == Some(End::Whole))

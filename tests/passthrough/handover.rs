@@ -1,44 +1,34 @@
 //! Fan-out requests leave the pass-through: on every listener and protocol the connection goes to a
 //! shard as it is, and pass-through beside it goes on.
 
-use std::sync::Arc;
-
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::Semaphore,
 };
 
 use crate::rig::{
     Rig,
-    app::App,
+    app::{App, STREAM},
     client::{Client, tls},
     h2::{H2, get},
+    permits::Permits,
     soon, until,
 };
 
 const REQUEST: &str = "GET /fan/x HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
 
 /// An app whose streams carry one event for each permit.
-async fn app(next: &Arc<Semaphore>) -> App {
-    let next = next.clone();
-    App::start(move |mut conn| {
-        let next = next.clone();
-        async move {
-            while let Some(head) = conn.head().await {
-                if !head.starts_with("GET /fan/") {
-                    conn.answer(200, "", b"passed").await;
-                    continue;
-                }
-                conn.send(
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                     Transfer-Encoding: chunked\r\n\r\n",
-                )
-                .await;
-                loop {
-                    next.acquire().await.unwrap().forget();
-                    conn.send("d\r\ndata: hello\n\n\r\n").await;
-                }
+async fn app(permits: &Permits) -> App {
+    App::sharing(permits, |mut conn, permits| async move {
+        while let Some(head) = conn.head().await {
+            if !head.starts_with("GET /fan/") {
+                conn.answer(200, "", b"passed").await;
+                continue;
+            }
+            conn.send(STREAM).await;
+            loop {
+                permits.take().await;
+                conn.send("d\r\ndata: hello\n\n\r\n").await;
             }
         }
     })
@@ -60,8 +50,8 @@ where
 
 #[tokio::test]
 async fn streams_of_every_kind_share_and_receive() {
-    let next = Arc::new(Semaphore::new(0));
-    let app = app(&next).await;
+    let permits = Permits::new();
+    let app = app(&permits).await;
     let rig = Rig::start(&app.address);
     let tcp = async || TcpStream::connect(rig.plain()).await.unwrap();
     let certificate = rig.certificate();
@@ -83,7 +73,7 @@ async fn streams_of_every_kind_share_and_receive() {
     }
     assert_eq!(app.connections(), 2, "one for http, one for https");
 
-    next.add_permits(2);
+    permits.give(2);
     plain.wait_for("data: hello\n").await;
     old.wait_for("data: hello\n").await;
     encrypted.wait_for("data: hello\n").await;
@@ -103,8 +93,8 @@ async fn streams_of_every_kind_share_and_receive() {
 
 #[tokio::test]
 async fn a_connection_may_pass_through_first_and_fan_out_then() {
-    let next = Arc::new(Semaphore::new(0));
-    let app = app(&next).await;
+    let permits = Permits::new();
+    let app = app(&permits).await;
     let rig = Rig::start(&app.address);
     let mut client = Client::connect(rig.plain()).await;
     let other = "GET /other HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -112,7 +102,7 @@ async fn a_connection_may_pass_through_first_and_fan_out_then() {
     // What follows the request for a stream is nobody's any more.
     client.send(format!("{REQUEST}{other}")).await;
     client.head().await.unwrap();
-    next.add_permits(1);
+    permits.give(1);
     client.wait_for("data: hello\n").await;
     assert_eq!(app.heads().len(), 2);
     assert_eq!(rig.connections(), 1);

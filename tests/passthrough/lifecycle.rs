@@ -8,11 +8,26 @@ use crate::rig::{
     app::App,
     client::{Client, tls},
     h2::{H2, get, request},
+    permits::Permits,
     soon, until,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const BY_H1: &str = "connections{protocol=\"h1\"}";
+
+/// An app that needs a permit for each answer to a path that ends in `/slow`.
+async fn slow_app(permits: &Permits) -> App {
+    App::sharing(permits, |mut conn, permits| async move {
+        while let Some(head) = conn.head().await {
+            conn.body_of(&head).await;
+            if head.contains("/slow ") {
+                permits.take().await;
+            }
+            conn.answer(200, "", b"done").await;
+        }
+    })
+    .await
+}
 
 #[tokio::test]
 async fn connections_are_counted_and_given_back() {
@@ -62,21 +77,8 @@ async fn above_the_cap_clients_are_told_so() {
 
 #[tokio::test]
 async fn above_the_apps_connections_requests_are_told_to_come_back() {
-    let proceed = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let gate = proceed.clone();
-    let app = App::start(move |mut conn| {
-        let gate = gate.clone();
-        async move {
-            while let Some(head) = conn.head().await {
-                conn.body_of(&head).await;
-                if head.contains(" /slow") || head.contains(" /stream/slow") {
-                    gate.acquire().await.unwrap().forget();
-                }
-                conn.answer(200, "", b"done").await;
-            }
-        }
-    })
-    .await;
+    let permits = Permits::new();
+    let app = slow_app(&permits).await;
     let rig = Rig::with(
         &app.address,
         Settings {
@@ -127,7 +129,7 @@ async fn above_the_apps_connections_requests_are_told_to_come_back() {
     }
     assert_eq!(app.heads().len(), 3, "the app saw none of them");
 
-    proceed.add_permits(3);
+    permits.give(3);
     for one in hanging {
         let (head, body, _) = soon("an answer", one).await.unwrap().unwrap();
         assert_eq!((head.status.as_u16(), &body[..]), (200, &b"done"[..]));
@@ -165,20 +167,8 @@ async fn silent_connections_are_closed() {
 
 #[tokio::test]
 async fn on_shutdown_work_goes_on_and_keep_alive_ends() {
-    let proceed = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let gate = proceed.clone();
-    let app = App::start(move |mut conn| {
-        let gate = gate.clone();
-        async move {
-            while let Some(head) = conn.head().await {
-                if head.starts_with("GET /slow") {
-                    gate.acquire().await.unwrap().forget();
-                }
-                conn.answer(200, "", b"done").await;
-            }
-        }
-    })
-    .await;
+    let permits = Permits::new();
+    let app = slow_app(&permits).await;
     let rig = Rig::start(&app.address);
     let mut idle = Client::connect(rig.plain()).await;
     assert_eq!(idle.request(GET).await.status, 200);
@@ -199,7 +189,7 @@ async fn on_shutdown_work_goes_on_and_keep_alive_ends() {
         (200, Some("close"))
     );
 
-    proceed.add_permits(2);
+    permits.give(2);
     assert_eq!(busy.response().await.text(), "done");
     assert!(busy.rest().await.is_empty());
     let (head, ..) = streaming.await.unwrap().unwrap();

@@ -1,12 +1,11 @@
 //! Clients that send or read too slowly, or leave too much behind them.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::Semaphore,
     time::interval,
 };
 
@@ -16,6 +15,7 @@ use crate::rig::{
     client::Client,
     h2::{get, request},
     h2raw::{self, RawH2, frame},
+    permits::Permits,
     soon, until,
 };
 
@@ -23,16 +23,12 @@ const LENGTH: &str = "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r
 const CHUNKED: &str = "POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// An app that answers nothing, and counts the connections that it has seen closed.
-async fn silent_app() -> (App, Arc<Semaphore>) {
-    let closed = Arc::new(Semaphore::new(0));
-    let told = closed.clone();
-    let app = App::start(move |mut conn| {
-        let told = told.clone();
-        async move {
-            conn.head().await;
-            conn.closed().await;
-            told.add_permits(1);
-        }
+async fn silent_app() -> (App, Permits) {
+    let closed = Permits::new();
+    let app = App::sharing(&closed, |mut conn, closed| async move {
+        conn.head().await;
+        conn.closed().await;
+        closed.give(1);
     })
     .await;
     (app, closed)
@@ -75,10 +71,9 @@ async fn a_body_that_stops_or_drips_is_answered_408() {
             assert!(client.rest().await.is_empty());
         }
     }
-    soon("the app to be rid of them", closed.acquire_many(4))
-        .await
-        .unwrap()
-        .forget();
+    for _ in 0..4 {
+        closed.expect("the app to be rid of them").await;
+    }
     assert_eq!(rig.metrics().slow_bodies.get(), 4);
 }
 
@@ -126,14 +121,11 @@ async fn a_silent_body_on_http_2_resets_its_stream_and_no_other() {
     let (whole, _) = sender.send_request(get("/whole"), true).unwrap();
     let error = soon("the reset", answer).await.unwrap_err();
     assert!(error.is_reset(), "{error}");
-    soon("the app to be rid of it", closed.acquire())
-        .await
-        .unwrap()
-        .forget();
+    closed.expect("the app to be rid of it").await;
     assert_eq!(rig.metrics().slow_bodies.get(), 1);
-    assert_eq!(closed.available_permits(), 0, "the other one goes on");
+    assert_eq!(closed.left(), 0, "the other one goes on");
     drop(whole);
-    soon("its end", closed.acquire()).await.unwrap().forget();
+    closed.expect("its end").await;
 }
 
 #[tokio::test]
@@ -212,20 +204,16 @@ async fn a_client_that_reads_nothing_is_cut() {
 #[tokio::test]
 async fn more_pipelined_requests_than_are_held_are_all_answered() {
     const REQUESTS: usize = 100;
-    let first = Arc::new(Semaphore::new(0));
-    let gate = first.clone();
-    let app = App::start(move |mut conn| {
-        let gate = gate.clone();
-        async move {
-            let mut begun = false;
-            while let Some(head) = conn.head().await {
-                if !begun {
-                    gate.acquire().await.unwrap().forget();
-                    begun = true;
-                }
-                let target = head.split(' ').nth(1).unwrap();
-                conn.answer(200, "", target.as_bytes()).await;
+    let first = Permits::new();
+    let app = App::sharing(&first, |mut conn, first| async move {
+        let mut begun = false;
+        while let Some(head) = conn.head().await {
+            if !begun {
+                first.take().await;
+                begun = true;
             }
+            let target = head.split(' ').nth(1).unwrap();
+            conn.answer(200, "", target.as_bytes()).await;
         }
     })
     .await;
@@ -239,7 +227,7 @@ async fn more_pipelined_requests_than_are_held_are_all_answered() {
             ))
             .await;
     }
-    first.add_permits(1);
+    first.give(1);
     for n in 0..REQUESTS {
         assert_eq!(client.response().await.text(), format!("/{n}"));
     }
@@ -260,10 +248,7 @@ async fn a_client_that_leaves_behind_a_full_pipeline_is_noticed() {
     client.send(vec![b'x'; 64 << 10]).await;
     until("the app to be asked", || app.heads().len() == 1).await;
     drop(client);
-    soon("the app to be rid of it", closed.acquire())
-        .await
-        .unwrap()
-        .forget();
+    closed.expect("the app to be rid of it").await;
     until("the place to be free", || rig.connections() == 0).await;
 }
 

@@ -1,18 +1,14 @@
 //! What the app sends in pieces arrives in pieces, whatever the framing: each piece is sent only
 //! after the client has the one before, so that nothing that is held back goes unnoticed.
 
-use std::sync::Arc;
-
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::Semaphore,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::rig::{
     Rig,
     app::App,
     client::{Client, narrow, tls},
     h2::{H2, get},
+    permits::Permits,
     soon,
 };
 
@@ -31,45 +27,41 @@ enum Framing {
 }
 
 /// An app that streams by what the path names, one piece for each permit.
-async fn app(next: &Arc<Semaphore>) -> App {
-    let next = next.clone();
-    App::start(move |mut conn| {
-        let next = next.clone();
-        async move {
-            while let Some(head) = conn.head().await {
-                let framing = match head.split(' ').nth(1).unwrap().rsplit('/').next().unwrap() {
-                    "length" => Framing::Length,
-                    "chunked" => Framing::Chunked,
-                    _ => Framing::UntilClose,
-                };
-                let field = match framing {
-                    Framing::Length => format!("Content-Length: {}\r\n", PIECES * piece(0).len()),
-                    Framing::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
-                    Framing::UntilClose => "Connection: close\r\n".to_owned(),
-                };
-                conn.send(format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{field}\r\n"
-                ))
-                .await;
-                for n in 0..PIECES {
-                    next.acquire().await.unwrap().forget();
-                    match framing {
-                        Framing::Chunked => conn.send(format!("9\r\n{}\r\n", piece(n))).await,
-                        Framing::Length | Framing::UntilClose => conn.send(piece(n)).await,
-                    }
-                }
+async fn app(permits: &Permits) -> App {
+    App::sharing(permits, |mut conn, permits| async move {
+        while let Some(head) = conn.head().await {
+            let framing = match head.split(' ').nth(1).unwrap().rsplit('/').next().unwrap() {
+                "length" => Framing::Length,
+                "chunked" => Framing::Chunked,
+                _ => Framing::UntilClose,
+            };
+            let field = match framing {
+                Framing::Length => format!("Content-Length: {}\r\n", PIECES * piece(0).len()),
+                Framing::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
+                Framing::UntilClose => "Connection: close\r\n".to_owned(),
+            };
+            conn.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{field}\r\n"
+            ))
+            .await;
+            for n in 0..PIECES {
+                permits.take().await;
                 match framing {
-                    Framing::Length => {}
-                    Framing::Chunked => conn.send("0\r\n\r\n").await,
-                    Framing::UntilClose => return,
+                    Framing::Chunked => conn.send(format!("9\r\n{}\r\n", piece(n))).await,
+                    Framing::Length | Framing::UntilClose => conn.send(piece(n)).await,
                 }
+            }
+            match framing {
+                Framing::Length => {}
+                Framing::Chunked => conn.send("0\r\n\r\n").await,
+                Framing::UntilClose => return,
             }
         }
     })
     .await
 }
 
-async fn read_h1<S>(mut client: Client<S>, path: &str, next: &Semaphore)
+async fn read_h1<S>(mut client: Client<S>, path: &str, permits: &Permits)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -84,7 +76,7 @@ where
         "{head}"
     );
     for n in 0..PIECES {
-        next.add_permits(1);
+        permits.give(1);
         if chunked {
             assert_eq!(client.chunk().await.unwrap(), piece(n).as_bytes());
         } else {
@@ -98,8 +90,8 @@ where
 
 #[tokio::test]
 async fn pieces_arrive_as_they_are_sent() {
-    let next = Arc::new(Semaphore::new(0));
-    let app = app(&next).await;
+    let permits = Permits::new();
+    let app = app(&permits).await;
     let rig = Rig::start(&app.address);
     for path in [
         "/length",
@@ -108,15 +100,15 @@ async fn pieces_arrive_as_they_are_sent() {
         "/stream/length",
         "/stream/chunked",
     ] {
-        read_h1(Client::connect(rig.plain()).await, path, &next).await;
+        read_h1(Client::connect(rig.plain()).await, path, &permits).await;
         let stream = tls(rig.tls(), &rig.certificate(), &["http/1.1"]).await;
-        read_h1(Client::new(stream), path, &next).await;
+        read_h1(Client::new(stream), path, &permits).await;
 
         let stream = tls(rig.tls(), &rig.certificate(), &["h2"]).await;
         let mut client = H2::connect(stream).await;
         let mut body = client.send(get(path), &[]).await.unwrap().into_body();
         for n in 0..PIECES {
-            next.add_permits(1);
+            permits.give(1);
             let data = soon("a piece", body.data()).await.unwrap().unwrap();
             assert_eq!(data, piece(n));
             body.flow_control().release_capacity(data.len()).unwrap();
@@ -153,28 +145,24 @@ async fn a_stream_that_breaks_off_does_not_look_complete() {
 #[tokio::test]
 async fn over_http_1_0_all_that_was_sent_arrives_and_only_what_is_whole_ends() {
     let body = piece(0).repeat(20_000);
-    let sent = body.clone();
-    let app = App::start(move |mut conn| {
-        let body = sent.clone();
-        async move {
-            let head = conn.head().await.unwrap();
-            let kind = if head.contains("/events") {
-                "text/event-stream"
-            } else {
-                "text/plain"
-            };
-            let last = if head.contains("-whole") {
-                "0\r\n\r\n"
-            } else {
-                ""
-            };
-            let length = body.len();
-            conn.send(format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n\
-                 {length:x}\r\n{body}\r\n{last}"
-            ))
-            .await;
-        }
+    let app = App::sharing(&body, |mut conn, body| async move {
+        let head = conn.head().await.unwrap();
+        let kind = if head.contains("/events") {
+            "text/event-stream"
+        } else {
+            "text/plain"
+        };
+        let last = if head.contains("-whole") {
+            "0\r\n\r\n"
+        } else {
+            ""
+        };
+        let length = body.len();
+        conn.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n\
+             {length:x}\r\n{body}\r\n{last}"
+        ))
+        .await;
     })
     .await;
     let rig = Rig::start(&app.address);
@@ -201,17 +189,13 @@ async fn over_http_1_0_all_that_was_sent_arrives_and_only_what_is_whole_ends() {
 
 #[tokio::test]
 async fn a_client_that_leaves_takes_its_request_along() {
-    let left = Arc::new(Semaphore::new(0));
-    let noted = left.clone();
-    let app = App::start(move |mut conn| {
-        let noted = noted.clone();
-        async move {
-            conn.head().await;
-            conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
-                .await;
-            conn.closed().await;
-            noted.add_permits(1);
-        }
+    let left = Permits::new();
+    let app = App::sharing(&left, |mut conn, left| async move {
+        conn.head().await;
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+            .await;
+        conn.closed().await;
+        left.give(1);
     })
     .await;
     let rig = Rig::start(&app.address);
@@ -219,17 +203,11 @@ async fn a_client_that_leaves_takes_its_request_along() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     client.head().await.unwrap();
     drop(client);
-    soon("the app to see it", left.acquire())
-        .await
-        .unwrap()
-        .forget();
+    left.expect("the app to see it").await;
 
     let stream = tls(rig.tls(), &rig.certificate(), &["h2"]).await;
     let mut client = H2::connect(stream).await;
     let response = client.send(get("/"), &[]).await.unwrap();
     drop(response);
-    soon("the app to see it", left.acquire())
-        .await
-        .unwrap()
-        .forget();
+    left.expect("the app to see it").await;
 }

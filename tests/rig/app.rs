@@ -21,6 +21,10 @@ use tokio::{
 
 use super::head;
 
+/// The head of an event stream, chunked.
+pub(crate) const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                                 Transfer-Encoding: chunked\r\n\r\n";
+
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -92,6 +96,17 @@ impl App {
         S: Future<Output = ()> + Send + 'static,
     {
         Self::listen("127.0.0.1:0".parse().unwrap(), script)
+    }
+
+    /// As [`App::start`], with a clone of `shared` for each connection's script.
+    pub(crate) async fn sharing<T, F, S>(shared: &T, script: F) -> Self
+    where
+        T: Clone + Send + Sync + 'static,
+        F: Fn(Conn, T) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let shared = shared.clone();
+        Self::start(move |conn| script(conn, shared.clone())).await
     }
 
     /// As [`App::start`], on `address`, also right after another app was there.

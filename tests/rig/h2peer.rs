@@ -8,9 +8,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::h2raw::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, RawH2,
-    SETTINGS, WINDOW_UPDATE, block, frame, parameters,
+use super::{
+    h2raw::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM,
+        RawH2, SETTINGS, WINDOW_UPDATE, block, frame, parameters,
+    },
+    soon,
 };
 
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -224,11 +227,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     /// Reads frames until `done`.
     pub(crate) async fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
-        while !done(self) {
-            let frame = self.raw.next().await;
-            let frame = frame.unwrap_or_else(|| panic!("ended before {what}"));
-            self.take(frame).await;
-        }
+        // As a whole: heartbeats would keep a wait for each frame alive for ever.
+        soon(what, async {
+            while !done(self) {
+                let frame = self.raw.next().await;
+                let frame = frame.unwrap_or_else(|| panic!("ended before {what}"));
+                self.take(frame).await;
+            }
+        })
+        .await;
     }
 
     /// Reads one frame.

@@ -175,29 +175,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawH2<S> {
 
     /// How the server answers on `stream`: with a status, a reset, or the end of the connection.
     pub(crate) async fn answer(&mut self, stream: u32) -> Answer {
-        while let Some(frame) = self.next().await {
-            if let Some(code) = frame.goaway() {
-                return Answer::Goaway(code);
-            }
-            match frame.kind {
-                HEADERS if frame.stream == stream => {
-                    return Answer::Status(frame.status().expect("a status first"));
+        soon("an answer", async {
+            while let Some(frame) = self.next().await {
+                if let Some(code) = frame.goaway() {
+                    return Answer::Goaway(code);
                 }
-                RST_STREAM if frame.stream == stream => return Answer::Reset,
-                _ => {}
+                match frame.kind {
+                    HEADERS if frame.stream == stream => {
+                        return Answer::Status(frame.status().expect("a status first"));
+                    }
+                    RST_STREAM if frame.stream == stream => return Answer::Reset,
+                    _ => {}
+                }
             }
-        }
-        Answer::Closed
+            Answer::Closed
+        })
+        .await
     }
 
     /// The error code of the GOAWAY that the server sends, if it sends one.
     pub(crate) async fn goaway(&mut self) -> Option<u32> {
-        while let Some(frame) = self.next().await {
-            if let Some(code) = frame.goaway() {
-                return Some(code);
+        soon("GOAWAY, or the end", async {
+            while let Some(frame) = self.next().await {
+                if let Some(code) = frame.goaway() {
+                    return Some(code);
+                }
             }
-        }
-        None
+            None
+        })
+        .await
     }
 }
 

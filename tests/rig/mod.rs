@@ -10,6 +10,7 @@ pub(crate) mod h2app;
 pub(crate) mod h2peer;
 pub(crate) mod h2raw;
 pub(crate) mod head;
+pub(crate) mod permits;
 pub(crate) mod process;
 
 use std::{ops::Deref, time::Duration};

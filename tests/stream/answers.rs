@@ -1,12 +1,8 @@
 //! What the app answers is what the client gets, at once and byte for byte.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
-
 use crate::{
     reader::{Answer, BOTH, CHAT, FETCH, Next, Over, ask, counted, http1, http1_answer},
-    rig::{Rig, Settings, app::App, client::Client, soon},
+    rig::{Rig, Settings, app::App, client::Client, permits::Permits},
 };
 
 /// Everything that a parser may treat in its own way.
@@ -19,37 +15,33 @@ const PIECES: [&str; 5] = [
 ];
 
 /// An app that streams [`PIECES`], one for each permit, after it has read the body.
-async fn app(next: &Arc<Semaphore>) -> App {
-    let next = next.clone();
-    App::start(move |mut conn| {
-        let next = next.clone();
-        async move {
-            while let Some(head) = conn.head().await {
-                let body = conn.body_of(&head).await;
-                let expected = if head.starts_with("POST") {
-                    CHAT.body
-                } else {
-                    b""
-                };
-                assert_eq!(body, expected);
-                conn.send(
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                     Cache-Control: no-cache\r\nSet-Cookie: a=1\r\n\
-                     Transfer-Encoding: chunked\r\n\r\n",
-                )
-                .await;
-                for piece in PIECES {
-                    soon("a permit", next.acquire()).await.unwrap().forget();
-                    conn.send(format!("{:x}\r\n{piece}\r\n", piece.len())).await;
-                }
-                conn.send("0\r\n\r\n").await;
+async fn app(permits: &Permits) -> App {
+    App::sharing(permits, |mut conn, permits| async move {
+        while let Some(head) = conn.head().await {
+            let body = conn.body_of(&head).await;
+            let expected = if head.starts_with("POST") {
+                CHAT.body
+            } else {
+                b""
+            };
+            assert_eq!(body, expected);
+            conn.send(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                 Cache-Control: no-cache\r\nSet-Cookie: a=1\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n",
+            )
+            .await;
+            for piece in PIECES {
+                permits.take().await;
+                conn.send(format!("{:x}\r\n{piece}\r\n", piece.len())).await;
             }
+            conn.send("0\r\n\r\n").await;
         }
     })
     .await
 }
 
-async fn read(answer: &mut Answer, next: &Semaphore) {
+async fn read(answer: &mut Answer, permits: &Permits) {
     assert_eq!(answer.status, 200);
     for (name, value) in [
         ("content-type", "text/event-stream"),
@@ -60,7 +52,7 @@ async fn read(answer: &mut Answer, next: &Semaphore) {
         assert_eq!(answer.field(name), value, "{name}");
     }
     for piece in PIECES {
-        next.add_permits(1);
+        permits.give(1);
         answer.expect(piece).await;
     }
     assert_eq!(answer.next().await, Next::End);
@@ -68,8 +60,8 @@ async fn read(answer: &mut Answer, next: &Semaphore) {
 
 #[tokio::test]
 async fn events_pass_as_they_come_and_as_they_are() {
-    let next = Arc::new(Semaphore::new(0));
-    let app = app(&next).await;
+    let permits = Permits::new();
+    let app = app(&permits).await;
     let rig = Rig::start(&app.address);
     let mut streams = 0;
     for over in BOTH {
@@ -80,12 +72,12 @@ async fn events_pass_as_they_come_and_as_they_are() {
                 over.label()
             );
             counted(&rig, &gauge).await;
-            read(&mut answer, &next).await;
+            read(&mut answer, &permits).await;
             streams += 1;
             if over == Over::Http1 {
                 let mut client = answer.into_client();
                 client.send(http1(CHAT)).await;
-                read(&mut http1_answer(client).await, &next).await;
+                read(&mut http1_answer(client).await, &permits).await;
                 streams += 1;
             }
         }
@@ -197,8 +189,8 @@ async fn http10_gets_its_stream_without_chunks() {
 
 #[tokio::test]
 async fn above_the_cap_clients_are_turned_away_in_their_own_form() {
-    let next = Arc::new(Semaphore::new(0));
-    let app = app(&next).await;
+    let permits = Permits::new();
+    let app = app(&permits).await;
     let settings = Settings {
         limits: &["subscribers_max: 1"],
         ..Settings::default()
@@ -214,5 +206,5 @@ async fn above_the_cap_clients_are_turned_away_in_their_own_form() {
         assert_eq!(answer.field("content-type"), "text/event-stream");
     }
     assert_eq!(app.connections(), 1, "the app was not asked");
-    read(&mut first, &next).await;
+    read(&mut first, &permits).await;
 }

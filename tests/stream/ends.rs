@@ -5,16 +5,16 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::net::TcpStream;
 
 use crate::{
-    paced::STREAM,
     reader::{BOTH, CHAT, FETCH, Next, Over, ask, counted, http1},
     rig::{
         Rig, Settings,
-        app::{App, Conn},
+        app::{App, STREAM},
         client::Client,
         h2::{H2, get, request},
+        permits::Permits,
         soon,
     },
 };
@@ -138,23 +138,20 @@ enum Until {
 }
 
 /// An app that tells when a request has come so far, and when its connection is closed.
-async fn watchful(until: Until, reached: &Arc<Semaphore>, closed: &Arc<Semaphore>) -> App {
-    let (reached, closed) = (reached.clone(), closed.clone());
-    App::start(move |mut conn: Conn| {
-        let (reached, closed) = (reached.clone(), closed.clone());
-        async move {
-            conn.head().await;
-            match until {
-                Until::Head => {}
-                Until::Body => {
-                    conn.take(1).await;
-                }
-                Until::Stream => conn.send(format!("{STREAM}9\r\ndata: a\n\n\r\n")).await,
+async fn watchful(until: Until, reached: &Permits, closed: &Permits) -> App {
+    let told = (reached.clone(), closed.clone());
+    App::sharing(&told, move |mut conn, (reached, closed)| async move {
+        conn.head().await;
+        match until {
+            Until::Head => {}
+            Until::Body => {
+                conn.take(1).await;
             }
-            reached.add_permits(1);
-            conn.closed().await;
-            closed.add_permits(1);
+            Until::Stream => conn.send(format!("{STREAM}9\r\ndata: a\n\n\r\n")).await,
         }
+        reached.give(1);
+        conn.closed().await;
+        closed.give(1);
     })
     .await
 }
@@ -164,12 +161,9 @@ async fn a_client_that_leaves_takes_its_request_along() {
     const UNFINISHED: &str =
         "POST /stream/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf of it";
     for until in [Until::Head, Until::Body, Until::Stream] {
-        let (reached, closed) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (reached, closed) = (Permits::new(), Permits::new());
         let app = watchful(until, &reached, &closed).await;
         let rig = Rig::start(&app.address);
-        let wait = async |semaphore: &Semaphore, what| {
-            soon(what, semaphore.acquire()).await.unwrap().forget();
-        };
         let streaming = async |over: Over| {
             let label = over.label();
             let line = format!("subscribers{{route=\"stream-rest\",protocol=\"{label}\"}} 1");
@@ -181,12 +175,12 @@ async fn a_client_that_leaves_takes_its_request_along() {
             Until::Head | Until::Stream => client.send(http1(FETCH)).await,
             Until::Body => client.send(UNFINISHED).await,
         }
-        wait(&reached, "the request").await;
+        reached.expect("the request").await;
         if until == Until::Stream {
             streaming(Over::Http1).await;
         }
         drop(client);
-        wait(&closed, "the end over HTTP/1").await;
+        closed.expect("the end over HTTP/1").await;
 
         let stream = TcpStream::connect(rig.plain()).await.unwrap();
         let mut client = H2::connect(stream).await;
@@ -199,12 +193,12 @@ async fn a_client_that_leaves_takes_its_request_along() {
             let _held = (answer, client);
             std::future::pending::<()>().await;
         });
-        wait(&reached, "the request").await;
+        reached.expect("the request").await;
         if until == Until::Stream {
             streaming(Over::Http2).await;
         }
         asking.abort();
-        wait(&closed, "the end over HTTP/2").await;
+        closed.expect("the end over HTTP/2").await;
         if until == Until::Stream {
             counted(
                 &rig,
@@ -227,20 +221,17 @@ async fn a_client_that_does_not_read_makes_the_app_wait_and_is_cut_off() {
     /// Far more than the kernel's buffers on the way hold.
     const WANTED_BYTES: usize = 512 << 20;
     const TAKEN_BYTES_MAX: usize = 64 << 20;
-    let (sent, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-    let (noted, over) = (sent.clone(), closed.clone());
-    let app = App::start(move |mut conn| {
-        let (noted, over) = (noted.clone(), over.clone());
-        async move {
-            conn.head().await;
-            conn.send(STREAM).await;
-            let event = format!("data: {}\n\n", "x".repeat(64 << 10));
-            let chunk = format!("{:x}\r\n{event}\r\n", event.len()).into_bytes();
-            while noted.load(Ordering::Relaxed) < WANTED_BYTES && conn.try_send(&chunk).await {
-                noted.fetch_add(chunk.len(), Ordering::Relaxed);
-            }
-            over.add_permits(1);
+    let (sent, closed) = (Arc::new(AtomicUsize::new(0)), Permits::new());
+    let told = (sent.clone(), closed.clone());
+    let app = App::sharing(&told, |mut conn, (sent, closed)| async move {
+        conn.head().await;
+        conn.send(STREAM).await;
+        let event = format!("data: {}\n\n", "x".repeat(64 << 10));
+        let chunk = format!("{:x}\r\n{event}\r\n", event.len()).into_bytes();
+        while sent.load(Ordering::Relaxed) < WANTED_BYTES && conn.try_send(&chunk).await {
+            sent.fetch_add(chunk.len(), Ordering::Relaxed);
         }
+        closed.give(1);
     })
     .await;
     let settings = Settings {
@@ -251,10 +242,7 @@ async fn a_client_that_does_not_read_makes_the_app_wait_and_is_cut_off() {
     for (n, over) in BOTH.into_iter().enumerate() {
         sent.store(0, Ordering::Relaxed);
         let answer = ask(&rig, over, FETCH).await;
-        soon("the app to be let go", closed.acquire())
-            .await
-            .unwrap()
-            .forget();
+        closed.expect("the app to be let go").await;
         let taken = sent.load(Ordering::Relaxed);
         assert!(taken < TAKEN_BYTES_MAX, "{over:?}: {taken}");
         let ended = format!(

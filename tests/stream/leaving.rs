@@ -2,9 +2,15 @@
 //! itself may finish.
 
 use crate::{
-    paced::{Permits, STREAM, paced},
+    paced::paced,
     reader::{Answer, Ask, BOTH, CHAT, EVENT_SOURCE, FETCH, Next, Over, ask, counted},
-    rig::{Rig, Settings, app::App, client::Client, soon},
+    rig::{
+        Rig, Settings,
+        app::{App, STREAM},
+        client::Client,
+        permits::Permits,
+        soon,
+    },
 };
 
 #[tokio::test]

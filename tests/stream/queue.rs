@@ -6,15 +6,17 @@ use std::sync::{
 };
 
 use crate::{
-    paced::{Permits, STREAM, paced},
+    paced::paced,
     reader::counted,
     rig::{
-        Rig, Settings,
+        Rig,
+        app::{App, STREAM},
         client::narrow,
         h2raw::{
             Answer, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, RawH2, WINDOW_UPDATE,
             block, frame,
         },
+        permits::Permits,
         until,
     },
 };
@@ -28,7 +30,7 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 const CANCEL: u32 = 8;
 
 /// An app that answers `/stream/stuck` at length, and breaks any other off with the permit.
-async fn app(permits: &Permits, sent: &Arc<AtomicUsize>) -> crate::rig::app::App {
+async fn app(permits: &Permits, sent: &Arc<AtomicUsize>) -> App {
     let sent = sent.clone();
     paced(permits, move |head, mut conn, permits| {
         let sent = sent.clone();
@@ -68,7 +70,7 @@ fn wider(stream: u32, by: u32) -> Vec<u8> {
 async fn a_cut_comes_behind_all_that_there_is_of_the_answer() {
     let (permits, sent) = (Permits::new(), Arc::default());
     let app = app(&permits, &sent).await;
-    let rig = Rig::with(&app.address, Settings::default());
+    let rig = Rig::start(&app.address);
     // A window that one event does not fit into.
     let io = narrow(rig.plain()).await;
     let mut client = RawH2::over(io, &[(INITIAL_WINDOW_SIZE, 4)]).await;

@@ -191,14 +191,17 @@ impl Answer {
     /// All that still comes, and how it ends.
     pub(crate) async fn rest(&mut self) -> (String, Next) {
         let mut got = Vec::new();
-        loop {
-            match self.next().await {
-                Next::Data(data) => got.extend(data),
-                over @ (Next::End | Next::Cut) => {
-                    return (String::from_utf8(got).unwrap(), over);
+        // As a whole: heartbeats would keep a wait for each part alive for ever.
+        let over = soon("the end", async {
+            loop {
+                match self.next().await {
+                    Next::Data(data) => got.extend(data),
+                    over @ (Next::End | Next::Cut) => return over,
                 }
             }
-        }
+        })
+        .await;
+        (String::from_utf8(got).unwrap(), over)
     }
 
     /// The connection, for the next request; only over HTTP/1.

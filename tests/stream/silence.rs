@@ -1,9 +1,9 @@
 //! Heartbeats: what a client gets while the app thinks.
 
 use crate::{
-    paced::{Permits, paced},
+    paced::paced,
     reader::{BOTH, CHAT, FETCH, Next, ask},
-    rig::{Rig, Settings},
+    rig::{Rig, Settings, permits::Permits},
 };
 
 /// The app says the next piece only after the client had a heartbeat.

@@ -223,8 +223,11 @@ impl<'a> Bench<'a> {
     /// is no rate of half a run.
     fn measure(&mut self, outcome: &mut Outcome) -> Result<()> {
         let options = self.options;
-        self.wait_heard()?;
         let streaming = self.roster.streaming();
+        if streaming == 0 {
+            return Err(Failure::new("no subscriber could connect"));
+        }
+        self.wait_heard()?;
         self.roster.count_rounds(Rounds::new(streaming));
         self.publish_for(options.warmup)?;
         self.roster.measure(Some(0));

@@ -26,13 +26,13 @@ pub fn of(run: &Run) -> Vec<Chart> {
         percentiles(&run.groups),
         Chart::over_time(
             "Deliveries in each second",
-            "events",
+            "",
             vec![seconds(run, "delivered", |second| Some(second.delivered))],
         ),
-        Chart::over_time("Streams open", "streams", vec![open(run)]),
+        Chart::over_time("Streams open", "", vec![open(run)]),
         Chart::over_time(
             "Streams opened and ended in each second",
-            "streams",
+            "",
             vec![
                 seconds(run, "opened", |second| Some(second.opened)),
                 seconds(run, "ended", |second| Some(second.ended)),
@@ -54,7 +54,7 @@ pub fn of(run: &Run) -> Vec<Chart> {
         let gaps = seconds(run, "gaps", |second| Some(second.gaps));
         charts.push(Chart::over_time(
             "Gaps announced in each second",
-            "gaps",
+            "",
             vec![gaps],
         ));
     }

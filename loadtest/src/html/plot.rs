@@ -29,7 +29,7 @@ pub struct Series {
 pub struct Chart {
     /// What it shows.
     pub title: String,
-    /// Unit of the values.
+    /// Unit of the values; empty where the title says what is counted.
     pub unit: &'static str,
     /// What the horizontal axis is.
     pub across: &'static str,
@@ -67,6 +67,9 @@ impl Chart {
     /// Title and unit.
     #[must_use]
     pub fn caption(&self) -> String {
+        if self.unit.is_empty() {
+            return self.title.clone();
+        }
         format!("{}, {}", self.title, self.unit)
     }
 
@@ -99,7 +102,6 @@ impl Chart {
             )?;
         }
         self.write_grid(out, &across, &down)?;
-        self.write_marks(out, &across)?;
         if let Some(limit) = self.limit {
             let y = down.place(limit);
             let right = WIDTH - RIGHT;
@@ -113,6 +115,8 @@ impl Chart {
             let class = number % COLOURS;
             write!(out, r#"<path class="line c{class}" d="{path}"/>"#)?;
         }
+        // Above the lines, which often run where the names are.
+        self.write_marks(out, &across)?;
         out.push_str("</svg>");
         Ok(())
     }
@@ -154,10 +158,16 @@ impl Chart {
                 r#"<line class="mark" x1="{x:.1}" y1="{TOP}" x2="{x:.1}" y2="{bottom}"><title>{name}</title></line>"#
             )?;
             if x >= free {
-                let (text, y) = (x + 3.0, TOP + 10.0);
+                let is_last = x > WIDTH - RIGHT - MARK_ROOM;
+                let (text, side) = if is_last {
+                    (x - 3.0, " end")
+                } else {
+                    (x + 3.0, "")
+                };
+                let y = TOP + 10.0;
                 write!(
                     out,
-                    r#"<text class="name" x="{text:.1}" y="{y}">{name}</text>"#
+                    r#"<text class="name{side}" x="{text:.1}" y="{y}">{name}</text>"#
                 )?;
                 free = x + MARK_ROOM;
             }
@@ -221,6 +231,8 @@ fn path(line: &Series, across: &Axis, down: &Axis) -> String {
 /// A number in a few characters: `0.25`, `1.5k`, `20M`.
 #[must_use]
 pub fn short(value: f64) -> String {
+    // Nothing has a sign: a sum of no numbers is -0.
+    let value = value + 0.0;
     let size = value.abs();
     let (value, unit) = match size {
         1e9.. => (value / 1e9, "G"),
@@ -269,6 +281,7 @@ mod tests {
     fn numbers_are_short() {
         let cases = [
             (0.0, "0"),
+            (-0.0, "0"),
             (0.25, "0.25"),
             (5.0, "5"),
             (1_500.0, "1500"),

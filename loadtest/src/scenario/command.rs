@@ -127,6 +127,7 @@ impl Command {
             site: self.server.site()?,
             seed: self.seed,
             threads: self.threads.unwrap_or(threads),
+            scale: self.scale,
         };
         let what = format_args!("make {}", self.results.display());
         std::fs::create_dir_all(&self.results).doing(what)?;

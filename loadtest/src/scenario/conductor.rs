@@ -16,11 +16,12 @@ use super::{
 use crate::{
     clock,
     crew::Crew,
-    failure::Result,
+    failure::{Failure, Result},
     fleet::{Outcome, Snapshot},
     lane::Order,
     plan::Plan,
     report::grouped,
+    tally::Counts,
 };
 
 /// How often the conductor looks around.
@@ -39,6 +40,8 @@ pub struct Options {
     pub seed: u64,
     /// Threads of each group in each process.
     pub threads: u32,
+    /// How large the scenario is, of what its file says.
+    pub scale: f64,
 }
 
 /// A run under way.
@@ -140,6 +143,11 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
             cores: super::setup::cores(),
         };
         measure::complete(&mut self.run, &measured);
+        if self.options.scale < 1.0 {
+            let scale = self.options.scale;
+            let warning = format!("run at a scale of {scale}: the thresholds are for full size");
+            self.run.warnings.push(warning);
+        }
         for (group, outcome) in self.scenario.subscribers.iter().zip(&outcomes) {
             let counts = outcome.tally.total();
             let name = group.name().to_owned();
@@ -196,9 +204,22 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
             );
             self.each_second(&said);
             if now.connected + now.failed >= wanted || clock::now_ns() > deadline_ns {
-                return Ok(());
+                return match now.connected {
+                    0 if wanted > 0 => Err(self.alone().await?),
+                    _ => Ok(()),
+                };
             }
         }
+    }
+
+    /// Of a server that let nobody in there is nothing to measure, and every count of faults is zero.
+    async fn alone(&mut self) -> Result<Failure> {
+        let mut all = Counts::default();
+        for outcome in self.finish(None).await? {
+            all.merge(&outcome.tally.total());
+        }
+        let why = all.why_not();
+        Ok(Failure::new(format!("no subscriber could connect: {why}")))
     }
 
     async fn hold(&mut self) -> Result<()> {

@@ -13,16 +13,16 @@ use crate::{tally::Counts, timeline::Second};
 const ALL_BACK: f64 = 0.999;
 const MIB: f64 = 1_048_576.0;
 
-/// The seconds of the hold that are whole.
-pub(super) fn within(run: &Run) -> &[Second] {
+/// Of `seconds` of a run those of its hold that are whole.
+pub(super) fn within<'a>(run: &Run, seconds: &'a [Second]) -> &'a [Second] {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "seconds of a run"
     )]
     let (from, to) = (run.hold_from.ceil() as usize, run.hold_to.floor() as usize);
-    let to = to.min(run.seconds.len());
-    run.seconds.get(from.min(to)..to).unwrap_or_default()
+    let to = to.min(seconds.len());
+    seconds.get(from.min(to)..to).unwrap_or_default()
 }
 
 /// The readings of the hold, both ends included.
@@ -124,10 +124,11 @@ fn streams_at(run: &Run, at: f64) -> f64 {
     streams(run).get(second).copied().unwrap_or(0.0)
 }
 
-pub(super) fn over_time(run: &mut Run) {
+/// `steady`: second by second what those saw whose latency counts.
+pub(super) fn over_time(run: &mut Run, steady: &[Second]) {
     let p99 = |from: f64, to: f64| {
         let mut sum = Second::default();
-        for second in part(within(run), from, to) {
+        for second in part(within(run, steady), from, to) {
             sum.merge(second);
         }
         sum.percentile_ms(99.0)

@@ -79,6 +79,10 @@ pub const ALL: &[Figure] = &[
         "ended_slow",
         "streams that the server says it ended because their reader was too slow",
     ),
+    plain(
+        "ended_slow_share",
+        "the same, for each subscriber that reads too slowly by its `bytes_per_second`",
+    ),
     lower("refused", "attempts that got no stream and were repeated"),
     lower("absent", "subscribers without a stream at the end"),
     plain("returned", "streams opened by subscribers that came back"),

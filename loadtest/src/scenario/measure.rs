@@ -5,7 +5,6 @@ use crate::{
     app::feed::Stats,
     conduct::AfterEnd,
     fleet::Outcome,
-    samples::Samples,
     tally::{Counts, Tally},
 };
 
@@ -35,7 +34,8 @@ pub struct Measured<'a> {
 /// Adds figures, warnings and the timeline to a run whose samples and moments are there.
 pub fn complete(run: &mut Run, measured: &Measured<'_>) {
     let mut all = Tally::default();
-    let mut steady = Samples::default();
+    let mut steady = Tally::default();
+    let mut slow = 0;
     let mut ended = [0, 0];
     for (outcome, group) in measured.outcomes.iter().zip(measured.groups) {
         all.merge(&outcome.tally);
@@ -43,7 +43,10 @@ pub fn complete(run: &mut Run, measured: &Measured<'_>) {
         // Who joins later gets what is past, and who reads slowly gets it when it wants to: their
         // latency says nothing of the server.
         if group.joins.is_none() && group.bytes_per_second.is_none() {
-            steady.merge(&total.latency);
+            steady.merge(&outcome.tally);
+        }
+        if group.bytes_per_second.is_some() {
+            slow += u64::from(group.count);
         }
         let [faults, expected] = &mut ended;
         let kind = if group.after_end == AfterEnd::Fail {
@@ -58,16 +61,17 @@ pub fn complete(run: &mut Run, measured: &Measured<'_>) {
     set(run, "ended_expectedly", number(ended[1]));
     run.seconds = all.timeline.seconds();
     correctness(run, &total);
-    speed(run, measured, &total, &steady, &all.means);
+    speed(run, measured, &total);
+    latency(run, &steady);
     course::server(run, &total);
-    course::over_time(run);
+    course::over_time(run, &steady.timeline.seconds());
     course::drain(run, measured.drained);
     beside(run, measured);
-    told_by_server(run);
+    told_by_server(run, slow);
 }
 
-/// What only the server knows; nothing where it has no metrics.
-fn told_by_server(run: &mut Run) {
+/// What only the server knows, with so many `slow` readers; nothing where it has no metrics.
+fn told_by_server(run: &mut Run, slow: u64) {
     if run.metrics.is_empty() {
         return;
     }
@@ -83,16 +87,17 @@ fn told_by_server(run: &mut Run) {
     };
     let reloads = "config_reloads_total{";
     let applied = ["outcome=\"applied\"", "outcome=\"restart_needed\""];
+    let ended_slow = sum("subscribers_ended_total{", &["reason=\"slow\""]);
     let figures = [
         ("reloads_applied", sum(reloads, &applied)),
         ("reloads_rejected", sum(reloads, &["outcome=\"rejected\""])),
-        (
-            "ended_slow",
-            sum("subscribers_ended_total{", &["reason=\"slow\""]),
-        ),
+        ("ended_slow", ended_slow),
     ];
     for (name, value) in figures {
         set(run, name, value);
+    }
+    if let Some(share) = ratio(ended_slow, number(slow)) {
+        set(run, "ended_slow_share", share);
     }
 }
 
@@ -136,29 +141,32 @@ fn correctness(run: &mut Run, total: &Counts) {
     }
 }
 
-fn speed(
-    run: &mut Run,
-    measured: &Measured<'_>,
-    total: &Counts,
-    steady: &Samples,
-    means: &Samples,
-) {
-    if !steady.is_empty() {
+/// Of subscribers that are there from the start and read as fast as they can.
+fn latency(run: &mut Run, steady: &Tally) {
+    let latency = steady.total().latency;
+    if !latency.is_empty() {
         for (name, percent) in [
             ("latency_p50_ms", 50.0),
             ("latency_p90_ms", 90.0),
             ("latency_p99_ms", 99.0),
             ("latency_p999_ms", 99.9),
         ] {
-            set(run, name, steady.percentile_ms(percent));
+            set(run, name, latency.percentile_ms(percent));
         }
-        set(run, "latency_max_ms", steady.max_ms());
+        set(run, "latency_max_ms", latency.max_ms());
     }
+    let means = &steady.means;
     if let Some(spread) = ratio(means.percentile_ms(99.0), means.percentile_ms(50.0)) {
         set(run, "fairness_p99_ratio", spread);
     }
+}
+
+fn speed(run: &mut Run, measured: &Measured<'_>, total: &Counts) {
     let hold = run.hold_to - run.hold_from;
-    let bytes: u64 = course::within(run).iter().map(|second| second.bytes).sum();
+    let bytes: u64 = course::within(run, &run.seconds)
+        .iter()
+        .map(|second| second.bytes)
+        .sum();
     set(run, "deliveries", number(total.measured));
     if let Some(rate) = ratio(number(total.measured), hold) {
         set(run, "deliveries_per_second", rate);
@@ -250,7 +258,7 @@ mod tests {
     #[test]
     fn the_server_tells_of_reloads_and_slow_readers() {
         let mut run = Run::default();
-        told_by_server(&mut run);
+        told_by_server(&mut run, 0);
         assert!(run.figures.is_empty(), "nobody was asked");
         run.metrics = [
             ("sidestream_config_reloads_total{outcome=\"applied\"}", 3.0),
@@ -273,7 +281,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        told_by_server(&mut run);
+        told_by_server(&mut run, 28);
         let figures: Vec<(&str, f64)> = run
             .figures
             .iter()
@@ -281,6 +289,7 @@ mod tests {
             .collect();
         let expected = [
             ("ended_slow", 7.0),
+            ("ended_slow_share", 0.25),
             ("reloads_applied", 4.0),
             ("reloads_rejected", 0.0),
         ];

@@ -102,7 +102,7 @@ impl Process {
         while TcpStream::connect(address).await.is_err() {
             if let Some(status) = self.ended()? {
                 let (name, tail) = (self.name, self.tail());
-                return Err(Failure::new(format!("{name} ended with {status}: {tail}")));
+                return Err(Failure::new(format!("{name} ended ({status}): {tail}")));
             }
             if clock::now_ns() > deadline_ns {
                 let (name, tail) = (self.name, self.tail());
@@ -149,6 +149,9 @@ impl Process {
     #[must_use]
     pub fn tail(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        if text.trim().is_empty() {
+            return "it wrote nothing".to_owned();
+        }
         let lines: Vec<&str> = text.lines().collect();
         let last = lines.len().saturating_sub(TAIL_LINES);
         lines.get(last..).unwrap_or_default().join("\n")

@@ -122,7 +122,9 @@ impl Record {
     pub fn load(path: &std::path::Path) -> Result<Self> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).doing(format_args!("read {shown}"))?;
-        let record: Self = serde_json::from_str(&text).doing(path.display())?;
+        let record: Self = serde_json::from_str(&text).doing(format_args!(
+            "{shown} is not the JSON that `loadtest scenario` leaves"
+        ))?;
         if record.format == FORMAT {
             return Ok(record);
         }

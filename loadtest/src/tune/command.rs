@@ -140,6 +140,7 @@ impl Command {
             },
             seed: 1,
             threads: u32::try_from(setup::cores()).unwrap_or(1),
+            scale: 1.0,
         };
         let folder = results.join("tune-files");
         let bench = Bench {

@@ -13,7 +13,7 @@ use crate::{
         model::{Action, Fanout, Ids, KeyBy, SlowPolicy},
         testing::{config, fanout, route},
     },
-    decide::{FanOut, Reader},
+    decide::{FanOut, testing::fan_out},
     error::RefuseReason,
     route::key::testing::key,
     sse::event::Event,
@@ -57,16 +57,8 @@ fn registry(metrics: Arc<Metrics>, ring_bytes_max: usize) -> Registry {
 }
 
 fn request(number: usize) -> FanOut {
-    let settings = settings();
-    FanOut {
-        route: route("r", "/", Action::Fanout(settings.clone())),
-        settings,
-        key: key(&format!("/{number}")),
-        last_event_id: None,
-        reader: Reader::EventSource,
-        origin: None,
-        client: None,
-    }
+    let route = route("r", "/", Action::Fanout(settings()));
+    fan_out(&route, key(&format!("/{number}")))
 }
 
 fn publish(channel: &Channel, count: usize) {

@@ -9,7 +9,7 @@ use crate::{
         model::{RingLimits, Share, Upstream, UpstreamAddress},
         testing,
     },
-    decide::Reader,
+    decide::testing::fan_out,
     route::key::testing::key,
 };
 
@@ -82,22 +82,12 @@ fn behind(route: &Route, change: impl FnOnce(&mut Upstream)) -> Arc<Route> {
 
 /// A request that was decided by `route`.
 fn request(route: &Arc<Route>, target: &str) -> FanOut {
-    let Action::Fanout(settings) = &route.action else {
-        panic!("not a fan-out route");
+    let key = ChannelKey {
+        route: route.name.clone(),
+        headers: vec![(http::header::AUTHORIZATION, Bytes::from_static(b"me"))],
+        ..key(target)
     };
-    FanOut {
-        route: route.clone(),
-        settings: settings.clone(),
-        key: ChannelKey {
-            route: route.name.clone(),
-            headers: vec![(http::header::AUTHORIZATION, Bytes::from_static(b"me"))],
-            ..key(target)
-        },
-        last_event_id: None,
-        reader: Reader::Other,
-        origin: None,
-        client: None,
-    }
+    fan_out(route, key)
 }
 
 fn roomy(settings: &mut crate::config::model::Fanout) {

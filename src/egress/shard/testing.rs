@@ -28,7 +28,7 @@ use crate::{
         model::{Action, Fanout},
         testing,
     },
-    decide::{FanOut, Reader},
+    decide::{FanOut, Reader, testing::fan_out},
     egress::sink::{ClientSocket, Downstream},
     error::EndReason,
     lifecycle::Lifecycle,
@@ -189,14 +189,11 @@ impl Rig {
     }
 
     fn request(&self, last_event_id: Option<Bytes>, reader: Reader) -> FanOut {
+        let route = testing::route("r", "/", Action::Fanout(self.settings.clone()));
         FanOut {
-            route: testing::route("r", "/", Action::Fanout(self.settings.clone())),
-            settings: self.settings.clone(),
-            key: key("/"),
             last_event_id,
             reader,
-            origin: None,
-            client: None,
+            ..fan_out(&route, key("/"))
         }
     }
 

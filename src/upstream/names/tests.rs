@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::upstream::testing::PATIENCE;
 
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -41,6 +42,17 @@ impl Resolver {
 
     fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many lookups have begun.
+    async fn until_asked(&self, lookups: usize) {
+        let asked = async {
+            while self.asked() < lookups {
+                tokio::task::yield_now().await;
+            }
+        };
+        let begun = tokio::time::timeout(PATIENCE, asked).await;
+        begun.expect("a lookup begins");
     }
 
     /// What somebody is told who comes at `millis`.
@@ -85,9 +97,7 @@ async fn a_crowd_asks_once() {
             tokio::spawn(async move { resolver.tells(n * 100).await })
         })
         .collect();
-    while resolver.asked() == 0 {
-        tokio::task::yield_now().await;
-    }
+    resolver.until_asked(1).await;
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
@@ -119,9 +129,7 @@ async fn while_somebody_asks_the_others_go_on_with_the_last_answer() {
     resolver.tells(0).await.unwrap();
     let asker = resolver.clone();
     let asking = tokio::spawn(async move { asker.tells(5_000).await });
-    while resolver.asked() < 2 {
-        tokio::task::yield_now().await;
-    }
+    resolver.until_asked(2).await;
     assert_eq!(resolver.tells(5_001).await.unwrap(), ["10.0.0.1"]);
     resolver.answers(Ok(&["10.0.0.2"]));
     assert_eq!(asking.await.unwrap().unwrap(), ["10.0.0.2"]);
@@ -141,9 +149,7 @@ async fn an_old_answer_is_not_used_while_somebody_asks() {
         resolver.tells(0).await.unwrap();
         let asker = resolver.clone();
         let asking = tokio::spawn(async move { asker.tells(age).await });
-        while resolver.asked() < 2 {
-            tokio::task::yield_now().await;
-        }
+        resolver.until_asked(2).await;
         let other = resolver.clone();
         let other = tokio::spawn(async move { other.tells(age).await });
         for _ in 0..100 {
@@ -199,9 +205,7 @@ async fn one_who_leaves_while_asking_leaves_the_question_to_the_next() {
     let resolver = Arc::new(Resolver::new());
     let leaver = resolver.clone();
     let leaver = tokio::spawn(async move { leaver.tells(0).await });
-    while resolver.asked() == 0 {
-        tokio::task::yield_now().await;
-    }
+    resolver.until_asked(1).await;
     let next = resolver.clone();
     let next = tokio::spawn(async move { next.tells(1).await });
     leaver.abort();

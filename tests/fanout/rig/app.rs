@@ -6,14 +6,11 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::sync::{Mutex, mpsc};
 
 use super::soon;
+pub(crate) use crate::base::app::STREAM;
 use crate::base::{
     app::{App as Scripted, Conn},
     head,
 };
-
-/// The head of an event stream, chunked.
-pub(crate) const STREAM: &str =
-    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// Requests that may wait for the test.
 const ASKED_MAX: usize = 1024;

@@ -2,6 +2,7 @@
 //! what to answer, and settings of fan-out routes.
 
 pub(crate) mod app;
+mod body;
 pub(crate) mod many;
 pub(crate) mod numbered;
 pub(crate) mod outside;

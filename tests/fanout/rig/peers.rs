@@ -77,6 +77,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Yardstick<S> {
         body
     }
 
+    /// Waits until these streams of `peer` have all of it, and compares them.
+    pub(crate) async fn until_had_by<T>(&self, peer: &mut Peer<T>, ids: &[u32])
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let body = self.body();
+        peer.until("all have all of it", |peer| {
+            ids.iter().all(|id| feed(peer, *id).len() >= body.len())
+        })
+        .await;
+        for id in ids {
+            assert!(feed(peer, *id) == body, "stream {id}");
+        }
+    }
+
     /// The app ends its stream.
     pub(crate) async fn finish(self) {
         self.exchange.finish().await;

@@ -2,15 +2,13 @@
 
 use std::{collections::VecDeque, net::SocketAddr, path::Path};
 
-use h2::RecvStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+pub(crate) use super::body::{Duplex, End};
 use super::{
+    body::{Body, Framing, H1Body},
     soon,
     wire::{Decoder, Event, Item},
 };
@@ -19,9 +17,6 @@ use crate::base::{
     client::{self, Client},
     h2::H2 as Connection,
 };
-
-pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// A request for a stream.
 #[derive(Debug, Clone)]
@@ -92,15 +87,6 @@ impl Ask {
     }
 }
 
-/// How a stream ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Whole: last chunk, END_STREAM, content length reached.
-    Complete,
-    /// Broken off.
-    Cut,
-}
-
 /// An answered request whose body is read bit by bit.
 pub(crate) struct Reader {
     pub(crate) status: u16,
@@ -109,22 +95,6 @@ pub(crate) struct Reader {
     decoder: Decoder,
     items: VecDeque<Item>,
     ended: Option<End>,
-}
-
-enum Body {
-    H1(H1Body),
-    H2(RecvStream),
-}
-
-struct H1Body {
-    client: Client<Box<dyn Duplex>>,
-    framing: Framing,
-}
-
-enum Framing {
-    Chunked,
-    Length(usize),
-    Close,
 }
 
 /// An HTTP/2 connection.
@@ -259,13 +229,31 @@ impl Reader {
         self.items.pop_front()
     }
 
+    /// The next thing that is no heartbeat; fails the test at the end.
+    pub(crate) async fn next_but_beats(&mut self) -> Item {
+        let beat = Item::Comment("hb".to_owned());
+        soon("more than heartbeats", async {
+            loop {
+                let item = self.next().await.expect("more before the end");
+                if item != beat {
+                    return item;
+                }
+            }
+        })
+        .await
+    }
+
     /// The next event, gap notices included; `None` at the end.
     pub(crate) async fn next_event(&mut self) -> Option<Event> {
-        loop {
-            if let Item::Event(event) = self.next().await? {
-                return Some(event);
+        // As a whole: heartbeats would keep a wait for each part alive for ever.
+        soon("an event, or the end", async {
+            loop {
+                if let Item::Event(event) = self.next().await? {
+                    return Some(event);
+                }
             }
-        }
+        })
+        .await
     }
 
     /// The next event; fails the test at the end.
@@ -285,9 +273,12 @@ impl Reader {
     /// Everything up to the end, and how it ends: what is whole does not end inside a block.
     pub(crate) async fn rest(&mut self) -> (Vec<Item>, End) {
         let mut items = Vec::new();
-        while let Some(item) = self.next().await {
-            items.push(item);
-        }
+        soon("the end", async {
+            while let Some(item) = self.next().await {
+                items.push(item);
+            }
+        })
+        .await;
         let end = self.ended.unwrap();
         assert!(end == End::Cut || self.is_between(), "{:?}", self.decoder);
         (items, end)
@@ -338,66 +329,5 @@ impl Reader {
     /// Items that were taken and not looked at.
     pub(crate) fn taken(&mut self) -> Vec<Item> {
         self.items.drain(..).collect()
-    }
-}
-
-impl Body {
-    /// More of the body, or how it ended.
-    async fn part(&mut self) -> Result<Vec<u8>, End> {
-        match self {
-            Self::H1(body) => body.sip(64 << 10).await,
-            Self::H2(stream) => match soon("h2 data", stream.data()).await {
-                Some(Ok(data)) => {
-                    let _ = stream.flow_control().release_capacity(data.len());
-                    Ok(data.to_vec())
-                }
-                Some(Err(_)) => Err(End::Cut),
-                None => Err(End::Complete),
-            },
-        }
-    }
-}
-
-impl H1Body {
-    /// More of the body, for which at most `max` bytes at a time are read, or how it ended.
-    async fn sip(&mut self, max: usize) -> Result<Vec<u8>, End> {
-        loop {
-            if let Some(part) = self.take()? {
-                return Ok(part);
-            }
-            match (self.client.try_sip(max).await, &self.framing) {
-                // Without framing, only a reset tells half a body from a whole one.
-                (Ok(0), Framing::Close) => return Err(End::Complete),
-                (Ok(0) | Err(_), _) => return Err(End::Cut),
-                (Ok(_), _) => {}
-            }
-        }
-    }
-
-    /// What is there of the body.
-    fn take(&mut self) -> Result<Option<Vec<u8>>, End> {
-        let part = match &mut self.framing {
-            Framing::Length(0) => return Err(End::Complete),
-            Framing::Length(left) => {
-                let part = self.client.take_read();
-                *left = left
-                    .checked_sub(part.len())
-                    .expect("no more than its length");
-                part
-            }
-            Framing::Close => self.client.take_read(),
-            Framing::Chunked => {
-                let Some(chunk) = self.client.read_chunk() else {
-                    return Ok(None);
-                };
-                if chunk.is_empty() {
-                    let rest = self.client.take_read();
-                    assert!(rest.is_empty(), "nothing follows the last chunk");
-                    return Err(End::Complete);
-                }
-                chunk
-            }
-        };
-        Ok(Some(part).filter(|part| !part.is_empty()))
     }
 }

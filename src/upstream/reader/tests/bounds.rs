@@ -71,20 +71,10 @@ async fn a_cold_channel_gives_up_in_time_however_long_connecting_may_take() {
 
 #[tokio::test]
 async fn an_app_that_hangs_on_reconnect_is_asked_again() {
-    let cut = vec![
-        Step::Request,
-        send(HEAD),
-        send(chunk("data: a\n\n")),
-        Step::Wait,
-    ];
+    let cut = stream("data: a\n\n", [Step::Wait]);
     // The second request is the end of the first.
     let hung = vec![Step::Request, send("HTTP/1.1 200"), Step::Request];
-    let live = vec![
-        Step::Request,
-        send(HEAD),
-        send(chunk("data: b\n\n")),
-        Step::Wait,
-    ];
+    let live = stream("data: b\n\n", [Step::Wait]);
     let app = App::start(vec![cut, hung, live]).await;
     let rig = Rig::new(app.address.port(), |_| {});
     let member = rig.join();
@@ -118,7 +108,7 @@ fn only_a_reconnect_is_bounded_by_what_the_app_may_take_to_answer() {
 /// An event is no proof: the delays go on to double.
 #[tokio::test]
 async fn an_app_that_answers_and_dies_at_once_is_not_hammered() {
-    let dies = || vec![Step::Request, send(HEAD), send(chunk("data: a\n\n"))];
+    let dies = || stream("data: a\n\n", []);
     let mut scripts: Vec<_> = (0..4).map(|_| dies()).collect();
     scripts.push(vec![Step::Request, Step::Wait]);
     let mut app = App::start(scripts).await;
@@ -229,18 +219,8 @@ async fn an_app_that_is_busy_for_minutes_is_asked_again_for_the_next_joiner() {
 
 #[tokio::test]
 async fn silence_is_a_cut_where_it_is_configured() {
-    let silent = vec![
-        Step::Request,
-        send(HEAD),
-        send(chunk("data: a\n\n")),
-        Step::Request,
-    ];
-    let live = vec![
-        Step::Request,
-        send(HEAD),
-        send(chunk("data: b\n\n")),
-        Step::Request,
-    ];
+    let silent = stream("data: a\n\n", [Step::Request]);
+    let live = stream("data: b\n\n", [Step::Request]);
     let app = App::start(vec![silent, live]).await;
     let rig = Rig::new(app.address.port(), |settings| {
         settings.watchdog = Watchdog::After(Duration::from_millis(200));
@@ -283,20 +263,15 @@ async fn events_over_a_limit_are_gaps_in_their_places_and_the_stream_goes_on() {
 #[tokio::test]
 async fn limits_of_a_reload_hold_for_the_open_stream() {
     let app = App::start(vec![
-        vec![
-            Step::Request,
-            send(HEAD),
-            send(chunk("data: 123456789\n\n")),
-            Step::Wait,
-            send(chunk("data: 123456789\n\ndata: a\n\n")),
-            Step::Request,
-        ],
-        vec![
-            Step::Request,
-            send(HEAD),
-            send(chunk("data: b\n\n")),
-            Step::Wait,
-        ],
+        stream(
+            "data: 123456789\n\n",
+            [
+                Step::Wait,
+                send(chunk("data: 123456789\n\ndata: a\n\n")),
+                Step::Request,
+            ],
+        ),
+        stream("data: b\n\n", [Step::Wait]),
     ])
     .await;
     let rig = Rig::new(app.address.port(), |_| {});
