@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use pingora::protocols::Stream;
 use tokio::sync::Notify;
 
-use super::{budget::Budget, io::H2Io, ledger::Key, wire::Wire};
+use super::{budget::Budget, io::H2Io, streams::Key, wire::Wire};
 
 /// As long as a stream of a shard lives, the connection is the shard's to send away.
 pub struct Connection {

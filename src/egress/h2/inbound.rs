@@ -183,12 +183,14 @@ impl Inbound {
 fn begin(head: Head, ledger: &mut Ledger) -> Passing {
     match head.kind() {
         kind::HEADERS => ledger.opened(head.stream()),
-        kind::RST_STREAM => ledger.closed(head.stream()),
+        kind::RST_STREAM => ledger.streams.closed(head.stream()),
         kind::SETTINGS if !head.is_ack() => {
             return Passing::Settings(Gathered::new(), Settings::default());
         }
         kind::GOAWAY
-            if head.stream() == 0 && head.len() >= GO_AWAY_BYTES_MIN && ledger.is_above(0) =>
+            if head.stream() == 0
+                && head.len() >= GO_AWAY_BYTES_MIN
+                && ledger.streams.is_above(0) =>
         {
             return Passing::Parting;
         }
@@ -251,7 +253,7 @@ mod tests {
             };
             pass(&before, &mut ledger);
             ledger.acknowledged();
-            let key = ledger.adopt(1).unwrap();
+            let key = ledger.streams.adopt(1).unwrap();
             assert_eq!(ledger.take(key, 1_000), 200, "of SETTINGS");
             pass(&after, &mut ledger);
             assert_eq!(ledger.take(key, 1_000), 70, "of WINDOW_UPDATE");
@@ -276,7 +278,7 @@ mod tests {
         let emit = |part: &[u8]| seen.extend_from_slice(part);
         inbound.pass(&mut &wire[..], &mut 100, &mut ledger, emit);
         assert_eq!(seen, wire);
-        assert_eq!(ledger.adopt(1), None);
+        assert_eq!(ledger.streams.adopt(1), None);
     }
 
     #[test]
