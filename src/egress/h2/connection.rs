@@ -69,6 +69,12 @@ impl Connection {
         self.wire.lock().is_left()
     }
 
+    /// What the client has not taken, of all that was written to it.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        self.wire.lock().unsent_bytes()
+    }
+
     /// Says GOAWAY in place of the crate, which would close a connection that it has no streams on.
     pub fn say_go_away(&self) {
         self.wire.lock().say_go_away();

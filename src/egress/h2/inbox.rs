@@ -129,6 +129,13 @@ impl Inbox {
         }
         self.flooded |= !self.budget.spend(counted, clock::now);
     }
+
+    /// Lets the crate send more on the connection, as if the client did.
+    pub(super) fn grant(&mut self, by: u32, ledger: &mut Ledger) {
+        self.inbound.grant(by);
+        // Now, unless a frame of the client's is about to end.
+        self.take_in(&[], ledger, None);
+    }
 }
 
 /// Turns.

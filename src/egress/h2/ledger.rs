@@ -119,17 +119,23 @@ impl Ledger {
             return Grant::Pass(WINDOW_MAX);
         }
         self.window += by;
+        match self.promise(by) {
+            0 => Grant::Keep,
+            passed => Grant::Pass(passed),
+        }
+    }
+
+    /// Promises the crate up to `most` more of the connection's window, as far as the shard keeps its
+    /// share; how much.
+    fn promise(&mut self, most: i64) -> u32 {
         let share = if self.streams.is_shared() {
             (self.window / 2).min(SHARE_MAX)
         } else {
             0
         };
-        let passed = (self.window - share - self.promised).clamp(0, by);
-        self.promised += passed;
-        match u32::try_from(passed) {
-            Ok(0) | Err(_) => Grant::Keep,
-            Ok(passed) => Grant::Pass(passed),
-        }
+        let more = (self.window - share - self.promised).clamp(0, most);
+        self.promised += more;
+        u32::try_from(more).unwrap_or(0)
     }
 }
 
@@ -153,6 +159,14 @@ impl Ledger {
         if let Some(entry) = self.streams.find(stream) {
             entry.window -= by;
         }
+    }
+
+    /// DATA that the crate has written will not pass. How much it may send instead, at once: the client
+    /// may have granted that before, and will not do so again.
+    pub(super) fn dropped(&mut self, len: u32) -> u32 {
+        let by = i64::from(len);
+        self.promised -= by;
+        self.promise(by)
     }
 
     /// A SETTINGS acknowledgement has passed.

@@ -96,6 +96,11 @@ impl Streams {
         self.all.get_mut(key.place())
     }
 
+    /// Whether it is not forgotten: of a stream of the crate's, whether it can be sent more.
+    pub(super) fn has(&self, stream: u32) -> bool {
+        self.by_id.contains_key(&stream)
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.all.iter_mut().map(|(_, entry)| entry)
     }

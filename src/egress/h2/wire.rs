@@ -72,6 +72,11 @@ impl Wire {
         self.inbox.is_left()
     }
 
+    /// What waits for the client's window, or for the socket.
+    pub(super) const fn unsent_bytes(&self) -> usize {
+        self.outbound.held_bytes() + self.socket.out.len()
+    }
+
     /// Of the socket.
     pub(super) fn id(&self) -> UniqueIDType {
         self.socket.id()
@@ -180,7 +185,7 @@ impl Wire {
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.move_waiting();
         ready!(self.poll_out(cx))?;
-        if self.outbound.is_waiting() && !self.broken {
+        if self.outbound.held_bytes() > 0 && !self.broken {
             // The crate knows nothing of it. See `flush`.
             return Poll::Pending;
         }
@@ -190,7 +195,11 @@ impl Wire {
     /// What waits for the client's windows goes out as far as they reach.
     fn move_waiting(&mut self) {
         let (ledger, out) = (&mut self.ledger, &mut self.socket.out);
-        self.outbound.move_held(ledger, out);
+        let instead = self.outbound.move_held(ledger, out);
+        if instead > 0 {
+            self.inbox.grant(instead, ledger);
+            self.wake_task();
+        }
         self.move_shards();
     }
 
@@ -415,7 +424,7 @@ impl Wire {
         // A failure is noted.
         let _ = self.poll_out(cx);
         // The crate may not read while it waits to write, and what it waits for is to be read.
-        while self.outbound.is_waiting() && self.inbox.has_room() {
+        while self.outbound.held_bytes() > 0 && self.inbox.has_room() {
             match self.poll_fill(cx, None) {
                 Poll::Ready(Ok(0) | Err(_)) => return self.fail(),
                 Poll::Ready(Ok(_)) => {}
