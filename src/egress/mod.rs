@@ -1,6 +1,7 @@
 //! The only writers of events: shards, and what they write to.
 
 pub mod batch;
+mod chance;
 pub mod h2;
 pub mod handle;
 pub mod opening;
