@@ -81,13 +81,6 @@ enum Stay {
     Leaving,
 }
 
-/// What a step says about the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Fine,
-    Malformed,
-}
-
 /// Malformed requests of one connection.
 #[derive(Debug, Default)]
 struct Strikes {
@@ -210,41 +203,36 @@ async fn accept_loop(
             step = next(&mut connection, digest.clone(), &shared, stay) => step,
             () = sleep(patience) => Step::Quiet,
         };
-        let verdict = match step {
-            Step::Drain => {
-                stay = Stay::Draining;
-                Verdict::Fine
-            }
-            Step::Unshared => Verdict::Fine,
-            Step::Quiet if matches!(stay, Stay::Draining | Stay::Parting(_)) => Verdict::Fine,
+        match step {
+            Step::Drain => stay = Stay::Draining,
+            Step::Unshared => {}
+            Step::Quiet if matches!(stay, Stay::Draining | Stay::Parting(_)) => {}
             Step::Quiet if stay == Stay::Leaving && !connection.has_streams() => {
                 let patience = core.limits().client_timeout;
                 if tail.is_over(shared.unsent_bytes(), clock::now(), patience) {
                     return;
                 }
-                Verdict::Fine
             }
             // Long-lived streams keep a connection quiet and yet in use.
-            Step::Quiet if connection.has_streams() || is_shared(&shared) => Verdict::Fine,
+            Step::Quiet if connection.has_streams() || is_shared(&shared) => {}
             Step::Leave if is_shared(&shared) => {
                 shared.say_go_away();
                 stay = Stay::Parting(clock::now());
-                Verdict::Fine
             }
             Step::Quiet | Step::Leave => {
                 // GOAWAY; the streams that exist go on, and those on their way are still taken.
                 connection.graceful_shutdown();
                 stay = Stay::Leaving;
-                Verdict::Fine
             }
             Step::Flood => return calm(connection, &shared, &core).await,
             Step::Accepted(Ok(Some(H2Accept::Session(session)))) => {
                 take(session, client, stay, &shared, &core);
-                Verdict::Fine
             }
             Step::Accepted(Ok(Some(H2Accept::Rejected))) => {
                 core.metrics.bad_heads.inc();
-                Verdict::Malformed
+                if malformed.is_last(clock::now()) {
+                    return calm(connection, &shared, &core).await;
+                }
             }
             // The client closed, or the connection broke.
             Step::Accepted(Ok(None)) => return,
@@ -254,9 +242,6 @@ async fn accept_loop(
                 }
                 return;
             }
-        };
-        if verdict == Verdict::Malformed && malformed.is_last(clock::now()) {
-            return calm(connection, &shared, &core).await;
         }
     }
 }

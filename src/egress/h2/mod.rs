@@ -5,10 +5,12 @@
 //!            h2 crate (one task per connection)          shard
 //!   reads ▲          │ writes                              │ DATA and ends of its streams
 //!         │          ▼                                     ▼
-//!   ┌─ Inbound ──┬─ Outbound ── Held ─────── Ledger ───────────────┐
-//!   │            │                                             out │  Wire
-//!   └────────────┴─────────────────────────────────────────────────┘
-//!                            socket
+//!   ┌─ Inbox ─────┬─ Outbound ─────────────┬─ Early ───────────────┐
+//!   │  (Inbound)  │  (Held)                │                       │
+//!   │             │                        │                       │  Wire
+//!   ├─────────────┴─── Ledger (Streams) ───┴───────────────────────┤
+//!   │                                                         Out  │
+//!   └───────────────────────── Socket ─────────────────────────────┘
 //! ```
 //!
 //! Both sides write whole frames, one after the other, into one buffer. What a client grants by

@@ -409,12 +409,9 @@ impl Wire {
     /// task again, and wakes it at once if requests may be left for another turn. After a failure the
     /// task is woken once more, so that the crate learns of it by its next read.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
-        if !self
-            .task
-            .as_ref()
-            .is_some_and(|task| task.will_wake(cx.waker()))
-        {
-            self.task = Some(cx.waker().clone());
+        match &mut self.task {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
         }
         self.move_waiting();
         self.asked = false;
