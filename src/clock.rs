@@ -34,6 +34,10 @@ impl Millis {
 )]
 pub fn now() -> Millis {
     static START: OnceLock<Instant> = OnceLock::new();
+    #[cfg(test)]
+    if let Some(now) = testing::stopped_at() {
+        return now;
+    }
     let start = *START.get_or_init(Instant::now);
     Millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
@@ -46,4 +50,39 @@ pub fn now() -> Millis {
 )]
 pub fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::{cell::Cell, time::Duration};
+
+    use super::Millis;
+
+    thread_local! {
+        static STOPPED_AT: Cell<Option<Millis>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn stopped_at() -> Option<Millis> {
+        STOPPED_AT.get()
+    }
+
+    /// On this thread, time passes only as told, until this is dropped.
+    pub(crate) struct Stopped;
+
+    impl Stopped {
+        pub(crate) fn at(now: Millis) -> Self {
+            STOPPED_AT.set(Some(now));
+            Self
+        }
+
+        pub(crate) fn pass(&self, time: Duration) {
+            STOPPED_AT.set(stopped_at().map(|now| now.after(time)));
+        }
+    }
+
+    impl Drop for Stopped {
+        fn drop(&mut self) {
+            STOPPED_AT.set(None);
+        }
+    }
 }

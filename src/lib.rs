@@ -7,6 +7,7 @@ pub mod admin;
 pub mod admission;
 pub mod answer;
 pub mod app;
+mod bare;
 pub mod channel;
 pub mod cli;
 pub mod client;

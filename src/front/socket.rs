@@ -16,18 +16,17 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
-};
+use pingora::protocols::{Ssl, UniqueID, UniqueIDType};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
-use crate::{admission, config::model::Limits, egress::sink::ClientSocket, metrics::cell::Held};
+use crate::{
+    admission, bare::bare_stream, config::model::Limits, egress::sink::ClientSocket,
+    metrics::cell::Held,
+};
 
 /// Probes of a silent peer before it counts as gone.
 const PROBES: u32 = 4;
@@ -237,14 +236,6 @@ impl fmt::Debug for Socket {
     }
 }
 
-#[async_trait]
-impl Shutdown for Socket {
-    async fn shutdown(&mut self) {
-        // The peer may have closed first; then there is nothing left to shut down.
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
 impl UniqueID for Socket {
     fn id(&self) -> UniqueIDType {
         match &self.io {
@@ -256,22 +247,4 @@ impl UniqueID for Socket {
 
 impl Ssl for Socket {}
 
-impl GetTimingDigest for Socket {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Socket {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Socket {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
-    }
-}
-
-impl Peek for Socket {}
+bare_stream!(Socket);

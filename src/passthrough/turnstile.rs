@@ -17,20 +17,19 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use async_trait::async_trait;
 use bytes::{Buf as _, BytesMut};
-use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
-};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use pingora::protocols::{ALPN, Ssl, Stream, UniqueID, UniqueIDType, tls::SslDigest};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     framing::{BadFraming, Framing, Meter},
     linger::{Linger, Rest},
     pace::{TooSlow, Wait},
 };
-use crate::{client::Client, config::model::Limits, decide::Decision, egress::sink::ClientSocket};
+use crate::{
+    bare::bare_stream, client::Client, config::model::Limits, decide::Decision,
+    egress::sink::ClientSocket,
+};
 
 /// Bytes after the current request that wait here at most; beyond, the kernel's buffer holds them.
 const WAITING_BYTES_MAX: usize = 16 * 1024;
@@ -331,13 +330,6 @@ impl fmt::Debug for Turnstile {
     }
 }
 
-#[async_trait]
-impl Shutdown for Turnstile {
-    async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
 impl UniqueID for Turnstile {
     fn id(&self) -> UniqueIDType {
         self.stream.id()
@@ -354,29 +346,13 @@ impl Ssl for Turnstile {
     }
 }
 
-impl GetTimingDigest for Turnstile {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Turnstile {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Turnstile {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
-    }
-}
-
-impl Peek for Turnstile {}
+bare_stream!(Turnstile);
 
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
+
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
     use crate::route::key::Scheme;
@@ -418,7 +394,7 @@ mod tests {
         far.read_exact(&mut space[..50_004]).await.unwrap();
         assert!(space.starts_with(b"headxx"));
         turnstile.write_all(b"last").await.unwrap();
-        let ended = AsyncWriteExt::shutdown(&mut turnstile);
+        let ended = turnstile.shutdown();
         let read = async {
             let read = far.read(&mut space).await.unwrap();
             drop(far);

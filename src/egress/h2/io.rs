@@ -11,15 +11,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
-};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use pingora::protocols::{Ssl, UniqueID, UniqueIDType};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::wire::Wire;
+use crate::bare::bare_stream;
 
 /// What the h2 crate reads from and writes to. The socket is closed with it.
 pub struct H2Io(Arc<Mutex<Wire>>);
@@ -74,13 +71,6 @@ impl fmt::Debug for H2Io {
     }
 }
 
-#[async_trait]
-impl Shutdown for H2Io {
-    async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
 impl UniqueID for H2Io {
     fn id(&self) -> UniqueIDType {
         self.0.lock().id()
@@ -89,22 +79,4 @@ impl UniqueID for H2Io {
 
 impl Ssl for H2Io {}
 
-impl GetTimingDigest for H2Io {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for H2Io {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for H2Io {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
-    }
-}
-
-impl Peek for H2Io {}
+bare_stream!(H2Io);

@@ -5,10 +5,12 @@
 //!            h2 crate (one task per connection)          shard
 //!   reads ▲          │ writes                              │ DATA and ends of its streams
 //!         │          ▼                                     ▼
-//!   ┌─ Inbound ──┬─ Outbound ── Held ─────── Ledger ───────────────┐
-//!   │            │                                             out │  Wire
-//!   └────────────┴─────────────────────────────────────────────────┘
-//!                            socket
+//!   ┌─ Inbox ─────┬─ Outbound ─────────────┬─ Early ───────────────┐
+//!   │  (Inbound)  │  (Held)                │                       │
+//!   │             │                        │                       │  Wire
+//!   ├─────────────┴─── Ledger (Streams) ───┴───────────────────────┤
+//!   │                                                         Out  │
+//!   └───────────────────────── Socket ─────────────────────────────┘
 //! ```
 //!
 //! Both sides write whole frames, one after the other, into one buffer. What a client grants by
@@ -17,20 +19,25 @@
 //! all of it, and it forgets the stream.
 pub mod budget;
 mod connection;
+mod early;
 mod frame;
 mod held;
 mod inbound;
+mod inbox;
 mod io;
 mod ledger;
 mod out;
+mod outbound;
 #[cfg(test)]
 mod simulation;
+mod socket;
+mod streams;
 mod wire;
 
 pub use self::{
     connection::{Connection, Underway},
     io::H2Io,
-    ledger::Key,
+    streams::Key,
 };
 
 /// What a client may upload on one connection before it is granted more.

@@ -31,6 +31,7 @@ use crate::{
     decide::Reader,
     egress::{
         batch::Form,
+        chance,
         handle::{Arrival, Joiner, SubscriberWake, Token},
         opening,
         sink::{Downstream, EndKind, Sink},
@@ -257,7 +258,7 @@ impl Shard {
                     &self.context.admission,
                     reader == Reader::EventSource,
                     origin,
-                    rand::random(),
+                    chance::random(),
                     now,
                 )
             }
@@ -361,7 +362,7 @@ impl Shard {
         } = *joiner;
         let channel = membership.channel().clone();
         let gap = opening::gap_form(settings.gap_notice, request.reader);
-        let retry = opening::retry(settings, placement.app_retry, rand::random());
+        let retry = opening::retry(settings, placement.app_retry, chance::random());
         let block = opening::opening_block(&placement, retry, request.reader, gap);
         let cookies = if membership.opener {
             channel.take_set_cookie()

@@ -16,6 +16,7 @@ use crate::{
     clock::{self, Millis},
     drain::Slope,
     egress::{
+        chance::{self, Chance},
         h2::Connection,
         handle::{Order, Token},
         subscriber::Stage,
@@ -40,7 +41,7 @@ pub(super) struct Closing {
 impl Closing {
     /// In random order: not those first who came first.
     fn new(mut readers: Vec<Token>, slope: Slope, reason: EndReason) -> Self {
-        readers.shuffle(&mut rand::rng());
+        readers.shuffle(&mut Chance);
         Self {
             readers,
             slope,
@@ -109,8 +110,8 @@ impl Shard {
             breathe(index).await;
         }
         self.let_finish(&finishing, &leaving);
-        leaving.shuffle(&mut rand::rng());
-        let slope = Slope::new(now, end.since(now), rand::random());
+        leaving.shuffle(&mut Chance);
+        let slope = Slope::new(now, end.since(now), chance::random());
         self.drain = Some(Drain::new(leaving, slope));
         for index in 0..self.slots.capacity() {
             if let Some(view) = self.slots.get(index).map(|slot| slot.channel.view()) {
@@ -230,7 +231,7 @@ impl Shard {
         let readers = self.readers_of(index);
         let is_crowd = readers.len() > CROWD && outcome != Outcome::Revoked;
         if outcome == Outcome::Retired || is_crowd {
-            let slope = Slope::new(now, window, rand::random());
+            let slope = Slope::new(now, window, chance::random());
             self.closings.push(Closing::new(readers, slope, reason));
         } else {
             for (done, token) in readers.into_iter().enumerate() {
@@ -292,7 +293,7 @@ impl Shard {
             }
             drain.early += together.len().saturating_sub(due);
             due = due.saturating_sub(together.len());
-            let parting = Slope::new(now, PARTING.min(drain.slope.left(now)), rand::random());
+            let parting = Slope::new(now, PARTING.min(drain.slope.left(now)), chance::random());
             self.closings
                 .push(Closing::new(together, parting, EndReason::Drained));
         }

@@ -8,6 +8,7 @@ use super::Shard;
 use crate::{
     clock::Millis,
     egress::{
+        chance,
         handle::Token,
         opening,
         sink::EndKind,
@@ -128,7 +129,7 @@ fn last_words(reading: &Reading, reason: EndReason, kind: EndKind, ahead: Durati
     let mut out = BytesMut::new();
     if reading.wants_retry(reason) {
         let channel = reading.holds.channel();
-        let random = rand::random();
+        let random = chance::random();
         let retry = opening::retry(&channel.settings(), channel.app_retry(), random)
             + ahead.mul_f64(random);
         let line = opening::parting_line(retry);

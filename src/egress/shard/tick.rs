@@ -7,6 +7,7 @@ use crate::{
     clock::Millis,
     config::model::SlowPolicy,
     egress::{
+        chance,
         handle::Token,
         opening,
         subscriber::{Offered, Pace, Reading, Stage},
@@ -152,12 +153,12 @@ impl Reading {
 
 /// +-10 %, so that a crowd that joined at once does not beat at once.
 pub(super) fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(0.9 + 0.2 * rand::random::<f64>())
+    interval.mul_f64(0.9 + 0.2 * chance::random::<f64>())
 }
 
 /// 80 to 100 % of `max`: a crowd that joined at once does not leave at once.
 pub(super) fn age(max: Duration) -> Duration {
-    max.mul_f64(0.8 + 0.2 * rand::random::<f64>())
+    max.mul_f64(0.8 + 0.2 * chance::random::<f64>())
 }
 
 #[cfg(test)]

@@ -7,13 +7,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
-};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use pingora::protocols::{Ssl, Stream, UniqueID, UniqueIDType};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::bare::bare_stream;
 
 /// One connection in two hands: the session's, which reads, and the uplink's, which writes. Both
 /// belong to one task, so nobody ever waits for the lock.
@@ -60,38 +58,12 @@ impl fmt::Debug for Line {
     }
 }
 
-#[async_trait]
-impl Shutdown for Line {
-    async fn shutdown(&mut self) {
-        // The connection ends either way.
-        let _ended = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
 impl UniqueID for Line {
     fn id(&self) -> UniqueIDType {
         self.0.lock().id()
     }
 }
 
-impl GetTimingDigest for Line {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Line {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Line {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
-    }
-}
-
 impl Ssl for Line {}
 
-impl Peek for Line {}
+bare_stream!(Line);

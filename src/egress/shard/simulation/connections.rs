@@ -11,6 +11,7 @@ use super::{
     source::Source,
 };
 use crate::{
+    clock,
     decide::Reader,
     egress::shard::testing::{Body, Peer, Room},
 };
@@ -127,7 +128,7 @@ impl World {
             let asked = link.asked.pop_front().expect("it was asked for");
             let (number, is_left) = (link.number, link.peer.is_left());
             let id = asked.back.as_ref().and_then(|back| back.id.clone());
-            self.rig.join_by(downstream, asked.reader, id, self.now());
+            self.rig.join_by(downstream, asked.reader, id, clock::now());
             // Who has gone meanwhile sees nothing of it.
             if !is_left {
                 let start = asked.back.unwrap_or_else(|| Left::newcomer(self.next));

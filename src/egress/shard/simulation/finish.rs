@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{App, JOINS, PIPE_BYTES_MIN, Tally, World};
 use crate::{
     channel::ring::UNSWEPT_FACTOR,
+    clock,
     egress::shard::testing::begun_and_ended,
     error::{EndReason, GapReason},
     metrics::labels::{Label as _, Protocol},
@@ -16,8 +17,8 @@ impl World {
     pub(super) async fn settle(&mut self) {
         self.everybody_reads().await;
         // Who is on a channel that is over leaves within the range of reconnect times.
-        self.passed += self.rig.settings.retry.max;
-        let now = self.now();
+        self.time.pass(self.rig.settings.retry.max);
+        let now = clock::now();
         self.shard().tick(now).await;
         self.everybody_reads().await;
         for _ in 0..100 {
@@ -35,7 +36,7 @@ impl World {
         let stuck = groups.filter(|(_, group)| !group.is_level()).count();
         assert_eq!(stuck, 0, "nobody told a group that it can go on");
         // Who waits for a group that all others have left is driven with the next tick.
-        let now = self.now();
+        let now = clock::now();
         self.shard().tick(now).await;
         self.everybody_reads().await;
         for client in &self.clients {
@@ -57,18 +58,18 @@ impl World {
             client.may_end_whole();
         }
         let window = Duration::from_secs(4);
-        self.rig.handle.drain(self.passed + window);
+        self.rig.handle.drain(window);
         self.rig.registry.drain();
         self.joins = JOINS;
         for _ in 0..20 {
             self.work().await;
             self.outside();
-            self.passed += window / 16;
+            self.time.pass(window / 16);
             self.tick().await;
             self.everybody_reads().await;
         }
         // Who was answered only now leaves with the next tick.
-        let now = self.now();
+        let now = clock::now();
         self.shard().tick(now).await;
         self.everybody_reads().await;
         let route = self.rig.metrics.route("r");
@@ -82,7 +83,7 @@ impl World {
     }
 
     async fn everybody_reads(&mut self) {
-        let later = self.now().after(self.rig.settings.batch_delay);
+        let later = clock::now().after(self.rig.settings.batch_delay);
         // What the narrowest pipe takes to bring all that a ring may hold.
         let owed_max = self.rig.settings.ring.bytes_max.max(10_000) * UNSWEPT_FACTOR;
         let mut moving = Vec::new();
@@ -136,7 +137,7 @@ impl World {
         assert_eq!(members, 0);
         self.rig
             .registry
-            .tick(self.now().after(Duration::from_secs(60)));
+            .tick(clock::now().after(Duration::from_secs(60)));
         assert!(self.rig.registry.is_empty(), "the linger is over");
         self.crash()
     }

@@ -1,7 +1,7 @@
 //! What a simulation has shown.
 
 /// What was simulated: without much of each, nothing is shown.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) events: usize,
     pub(super) gaps: usize,
