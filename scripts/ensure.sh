@@ -24,6 +24,7 @@ has_cmake() { cmake --version; }
 has_cc() { printf 'int main(void) { return 0; }\n' | cc -x c -o "$scratch/a.out" - && "$scratch/a.out"; }
 has_curl() { curl --version | grep -w HTTP2; }
 has_openssl() { openssl version; }
+has_nghttp() { nghttp --version; }
 has_npm() { npm --version; }
 has_nginx() { PATH=$PATH:/usr/sbin nginx -v; }
 has_chromium() { "$(dirname "$0")/find-chromium.sh"; }
@@ -38,7 +39,7 @@ has_python() { PYTHON_VERSION_MIN=$PYTHON_VERSION_MIN "$(dirname "$0")/find-pyth
 case ${1:?build, pod, real, browser, static or k8s} in
   build) needs=(rust cmake cc) ;;
   pod) needs=(ip unshare node) ;;
-  real) needs=(curl openssl nginx node npm python) ;;
+  real) needs=(curl openssl nginx nghttp node npm python) ;;
   browser) needs=(node npm chromium) ;;
   static) needs=(cargo cmake cc musl rust_musl authorities) ;;
   k8s) needs=(python ip unshare) ;;
@@ -52,6 +53,7 @@ packages_of() {
     cc) echo gcc libc6-dev ;;
     node) echo nodejs ;;
     python) echo python3 python3-venv ;;
+    nghttp) echo nghttp2-client ;;
     musl) echo musl-tools ;;
     authorities) echo ca-certificates ;;
     *) echo "$1" ;;

@@ -58,6 +58,12 @@ export class Child {
     }
   }
 
+  /** Waits until it has left by itself, in good order. */
+  async left() {
+    await until(() => `${this.name} to exit; its output:\n${this.output}`, () => this.exit);
+    await this.end();
+  }
+
   /** Waits for what `ready` finds; fails at once, with the output, when the process exits before. */
   async untilReady(ready) {
     const describe = () => `${this.name} to be ready; its output:\n${this.output}`;
