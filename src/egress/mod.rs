@@ -7,4 +7,6 @@ pub mod opening;
 pub mod shard;
 pub mod sink;
 mod subscriber;
+#[cfg(test)]
+mod testing;
 mod wheel;

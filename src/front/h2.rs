@@ -1,6 +1,9 @@
 //! One HTTP/2 connection: the h2 crate speaks the protocol, this task drives it, decides about each
 //! request, and hands fan-out streams to the hub and the rest to pingora's proxy.
 
+mod request;
+mod tail;
+
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -11,31 +14,20 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use h2::Reason;
-use http::{StatusCode, uri::Authority};
-use pingora::{
-    apps::HttpServerApp,
-    http::ResponseHeader,
-    protocols::{
-        Digest, Stream,
-        http::{
-            ServerSession,
-            v2::server::{H2Accept, H2Options, HttpSession, default_h2_options},
-        },
-    },
+use pingora::protocols::{
+    Digest, Stream,
+    http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options},
 };
 use tokio::time::{sleep, timeout};
 
-use super::{Core, head::check_parts};
+use self::{request::take, tail::Tail};
+use super::Core;
 use crate::{
-    answer::Answer,
     client::Client,
     clock::{self, Millis},
-    config::model::{Limits, Route},
-    decide::Decision,
+    config::model::Limits,
     egress::h2::{Connection, RECEIVE_WINDOW_BYTES, budget::Budget},
     metrics::labels::HandshakeFailure,
-    passthrough::{Kind, Routed, pace::Watch, reply, request::view},
-    subscribe::Downstream,
 };
 
 /// In a box: a future has room for each place that a value moves to, and this is a large one.
@@ -54,10 +46,8 @@ const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// still, on connections that do, are to cost less than 160 MiB.
 const SEND_BUFFER_BYTES: usize = 12 * 1024;
 
-/// How long a client may take to answer our GOAWAY once it has no streams.
+/// How long a client may take to answer our GOAWAY once it has no streams and nothing to take.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How long an answer of ours may wait for the client's window.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the accept loop woke up for.
 #[expect(
@@ -200,6 +190,7 @@ async fn accept_loop(
     // Held by the streams that a shard writes to.
     let shared = Arc::new(shared);
     let (mut stay, mut malformed) = (Stay::Settled, Strikes::default());
+    let mut tail = Tail::default();
     loop {
         // The shard that has streams here says when; without any it is now, however busy the
         // connection is with other requests.
@@ -226,7 +217,13 @@ async fn accept_loop(
             }
             Step::Unshared => Verdict::Fine,
             Step::Quiet if matches!(stay, Stay::Draining | Stay::Parting(_)) => Verdict::Fine,
-            Step::Quiet if stay == Stay::Leaving && !connection.has_streams() => return,
+            Step::Quiet if stay == Stay::Leaving && !connection.has_streams() => {
+                let patience = core.limits().client_timeout;
+                if tail.is_over(shared.unsent_bytes(), clock::now(), patience) {
+                    return;
+                }
+                Verdict::Fine
+            }
             // Long-lived streams keep a connection quiet and yet in use.
             Step::Quiet if connection.has_streams() || is_shared(&shared) => Verdict::Fine,
             Step::Leave if is_shared(&shared) => {
@@ -286,109 +283,6 @@ fn is_calmed(error: &pingora::Error) -> bool {
         .is_some_and(|error| {
             error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
         })
-}
-
-/// Decides about one request and hands it on. Nothing here waits: all streams of the connection
-/// depend on it.
-fn take(
-    session: HttpSession,
-    peer: Client,
-    stay: Stay,
-    shared: &Arc<Connection>,
-    core: &Arc<Core>,
-) {
-    // Requests may be on their way for a while after GOAWAY.
-    let is_late = matches!(stay, Stay::Parting(since) if clock::now().since(since) >= GOODBYE);
-    let streams = core.limits().streams_per_connection_max;
-    if is_late || shared.is_above(streams as usize) {
-        return refuse(session);
-    }
-    let head = session.req_header();
-    let authority = head.uri.authority().map(Authority::as_str);
-    let checked = check_parts(
-        &head.method,
-        head.raw_path(),
-        authority,
-        &head.headers,
-        &core.limits(),
-    );
-    if let Err((status, text)) = checked {
-        core.metrics.bad_heads.inc();
-        answer(session, Answer::text(status, text), core);
-        return;
-    }
-    let config = core.hub.config.load();
-    let client = peer.behind(&head.headers, &config.trusted_proxies);
-    let request = view(head, client, !session.is_body_empty());
-    match core.hub.decide(&request, &config) {
-        // The crate closes the connection once it has no streams, and of the shard's it has none.
-        Decision::FanOut(_) if stay == Stay::Leaving => refuse(session),
-        Decision::FanOut(request) => {
-            core.hub.subscribe(
-                request,
-                Downstream::h2(session, shared.clone()),
-                &core.shard,
-            );
-        }
-        Decision::Refuse(refusal) => {
-            core.metrics.refused.inc(refusal.reason);
-            answer(session, reply::refusal(&refusal), core);
-        }
-        Decision::Answer(whole) => answer(session, *whole, core),
-        Decision::Proxy(route) => pass(session, route, Kind::Proxy, client, core),
-        Decision::Stream(route) => pass(session, route, Kind::Stream, client, core),
-    }
-}
-
-/// The client asks again, here or elsewhere: nothing was done (RFC 9113, section 8.7).
-fn refuse(mut session: HttpSession) {
-    let Ok(head) = ResponseHeader::build(StatusCode::SERVICE_UNAVAILABLE, None) else {
-        return;
-    };
-    // The reset takes the place of this head, which is needed for a hold on the stream.
-    let begun = session.write_response_header(Box::new(head), false);
-    if begun.is_ok()
-        && let Some(mut send) = session.take_response_body_writer()
-    {
-        send.send_reset(Reason::REFUSED_STREAM);
-    }
-}
-
-/// In a task of its own, since the window may have no room for the text.
-fn answer(mut session: HttpSession, answer: Answer, core: &Arc<Core>) {
-    session.set_write_timeout(Some(ANSWER_TIMEOUT));
-    core.contained(async move {
-        // The client may be gone, which is no news.
-        let _ = reply::send_h2(&mut session, answer).await;
-    });
-}
-
-fn pass(mut session: HttpSession, route: Arc<Route>, kind: Kind, client: Client, core: &Arc<Core>) {
-    let watch = (!session.is_body_empty()).then(|| {
-        let allowance = route.upstream.write_timeout;
-        Arc::new(Watch::new(&core.limits(), allowance))
-    });
-    let routed = Routed {
-        route,
-        kind,
-        client,
-        watch: watch.clone(),
-    };
-    session.req_header_mut().extensions_mut().insert(routed);
-    let this = core.clone();
-    core.contained(async move {
-        let session = ServerSession::new_http2(session);
-        let work = this.proxy.process_new_http(session, &this.shutdown);
-        let Some(watch) = watch else {
-            work.await;
-            return;
-        };
-        tokio::select! {
-            _ = work => {}
-            // Drops the work: the stream is reset, and the connection to the app closed.
-            () = watch.too_slow() => this.metrics.slow_bodies.inc(),
-        }
-    });
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! HTTP/2 frame by frame, before clients that grant little, late, or less than before: every stream is
 //! exact, and nothing comes for which there is no room.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     base::{
@@ -335,6 +335,82 @@ async fn a_used_up_connection_answers_takes_uploads_and_goes_on_when_it_is_grant
     }
     assert!(peer.body(download) == file);
     assert!(feed(&peer, events) == all.body());
+}
+
+/// A client that has used up its connection's window: an event, and a file of which the crate has written
+/// all, and of which the end waits for more. It reads no events any more.
+async fn used_up(side: &Side, app: &App, all: &mut Yardstick) -> (Peer, u32, Vec<u8>) {
+    let mut peer = Peer::over(tcp(side.plain()).await, &[]).await;
+    let events = peer.get("/feed/a").await;
+    side.until_members(2).await;
+    all.event(20_000).await;
+    let wanted = all.body().len();
+    peer.until("the event", |peer| feed(peer, events).len() >= wanted)
+        .await;
+    let download = peer.get("/pass/download").await;
+    let mut exchange = app.asked().await;
+    let file = bytes(65_000);
+    let answer = file.clone();
+    tokio::spawn(async move { exchange.answer_only(&answer).await });
+    peer.until("it is used up", |peer| peer.window == 0).await;
+    assert!(peer.end(download).is_none());
+    peer.reset(events).await;
+    side.until_members(1).await;
+    (peer, download, file)
+}
+
+/// A download is given up while its end waits for the connection's window. What is granted then is another
+/// one's, and the client needs to grant no more than that one takes.
+#[tokio::test]
+async fn what_waits_for_a_window_is_dropped_with_its_stream() {
+    let app = App::start().await;
+    let side = Side::start(app.port(), ROOMY);
+    let mut all = Yardstick::open(&side, &app).await;
+    let (mut peer, given_up, _) = used_up(&side, &app, &mut all).await;
+    let second = peer.get("/pass/second").await;
+    let mut exchange = app.asked().await;
+    let file = bytes(4_000);
+    let answer = file.clone();
+    tokio::spawn(async move { exchange.answer_only(&answer).await });
+    peer.until("its head", |peer| peer.streams[&second].status.is_some())
+        .await;
+    peer.reset(given_up).await;
+    peer.ping().await;
+    peer.until("an answer", Peer::is_answered).await;
+    peer.grant(0, 4_000).await;
+    peer.until("the end", |peer| peer.end(second).is_some())
+        .await;
+    assert_eq!(peer.end(second), Some(End::Whole));
+    assert!(peer.body(second) == file);
+    assert_eq!(peer.window, 0);
+}
+
+/// The process leaves. The h2 crate has no streams any more, but the wire has what a client that grants
+/// little has not taken.
+#[tokio::test]
+async fn what_waits_for_a_window_may_be_taken_while_the_process_leaves() {
+    let app = App::start().await;
+    let settings = Settings {
+        fanout: ROOMY,
+        drain: "{ window: 1s, margin: 1h }",
+        ..Settings::default()
+    };
+    let side = Side::with(app.port(), &settings);
+    let mut all = Yardstick::open(&side, &app).await;
+    let (mut peer, download, file) = used_up(&side, &app, &mut all).await;
+    side.drain();
+    side.until_metric("draining", 1).await;
+    // Longer than a connection stays that has nothing to do.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    while peer.end(download).is_none() {
+        if peer.window == 0 {
+            peer.grant(0, 3_000).await;
+        }
+        peer.step().await;
+    }
+    assert_eq!(peer.end(download), Some(End::Whole));
+    assert!(peer.body(download) == file);
+    side.until_metric("connections{protocol=\"h2\"}", 0).await;
 }
 
 /// Streams are reset, and the client says GOAWAY, while its socket is full of events.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use pingora::protocols::Stream;
 use tokio::sync::Notify;
 
-use super::{budget::Budget, io::H2Io, ledger::Key, wire::Wire};
+use super::{budget::Budget, io::H2Io, streams::Key, wire::Wire};
 
 /// As long as a stream of a shard lives, the connection is the shard's to send away.
 pub struct Connection {
@@ -67,6 +67,12 @@ impl Connection {
     #[must_use]
     pub fn is_left(&self) -> bool {
         self.wire.lock().is_left()
+    }
+
+    /// What the client has not taken, of all that was written to it.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        self.wire.lock().unsent_bytes()
     }
 
     /// Says GOAWAY in place of the crate, which would close a connection that it has no streams on.

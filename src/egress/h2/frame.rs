@@ -104,7 +104,17 @@ pub(super) fn go_away() -> [u8; HEAD_BYTES + 8] {
     with_payload(head, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0])
 }
 
-fn with_payload<const N: usize, const M: usize>(head: Head, payload: [u8; N]) -> [u8; M] {
+/// A frame that lets the other side send more on the connection: WINDOW_UPDATE (section 6.9).
+pub(super) fn update(by: u32) -> [u8; HEAD_BYTES + 4] {
+    let head = Head::data(4, 0).with(kind::WINDOW_UPDATE, 0);
+    with_payload(head, by.to_be_bytes())
+}
+
+/// A whole frame of which this is the head.
+pub(super) fn with_payload<const N: usize, const M: usize>(
+    head: Head,
+    payload: [u8; N],
+) -> [u8; M] {
     let mut frame = [0; M];
     for (place, byte) in frame.iter_mut().zip(head.0.into_iter().chain(payload)) {
         *place = byte;

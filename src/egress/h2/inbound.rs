@@ -4,7 +4,7 @@
 //! are meant for it. All else passes as it came.
 
 use super::{
-    frame::{HEAD_BYTES, Head, Piece, Walker, kind},
+    frame::{self, HEAD_BYTES, Head, Piece, Walker, kind},
     ledger::{Grant, Ledger, Settings},
 };
 
@@ -86,6 +86,10 @@ pub(super) struct Inbound {
     passing: Passing,
     /// The client has said GOAWAY, and the crate was not told.
     is_left: bool,
+    /// A field block of the client's goes on in its next frame: nothing may come between.
+    continues: bool,
+    /// What the crate may send more on the connection, and was not told yet.
+    granted: u32,
 }
 
 impl Default for Inbound {
@@ -95,6 +99,8 @@ impl Default for Inbound {
             walker: Walker::default(),
             passing: Passing::Other,
             is_left: false,
+            continues: false,
+            granted: 0,
         }
     }
 }
@@ -120,6 +126,7 @@ impl Inbound {
         self.left -= preface.len();
         emit(preface);
         let mut counted = 0;
+        self.tell_granted(&mut emit);
         while (*turn > 0 || !self.walker.is_between_frames())
             && let Some(piece) = self.walker.next(bytes)
         {
@@ -127,6 +134,7 @@ impl Inbound {
                 Piece::Head(head) => {
                     counted += u64::from(!FREE.contains(&head.kind()));
                     *turn -= usize::from(head.kind() == kind::HEADERS);
+                    self.continues = head.continues();
                     self.passing = begin(head, ledger);
                     self.is_left |= matches!(self.passing, Passing::Parting);
                     if !matches!(self.passing, Passing::Update(..) | Passing::Parting) {
@@ -141,8 +149,20 @@ impl Inbound {
                 ledger.announced(settings);
                 self.passing = Passing::Other;
             }
+            self.tell_granted(&mut emit);
         }
         counted
+    }
+
+    /// Lets the crate send `by` more on the connection. It is told in front of the client's next frame.
+    pub(super) const fn grant(&mut self, by: u32) {
+        self.granted += by;
+    }
+
+    fn tell_granted(&mut self, emit: &mut impl FnMut(&[u8])) {
+        if self.granted > 0 && self.walker.is_between_frames() && !self.continues {
+            emit(&frame::update(std::mem::take(&mut self.granted)));
+        }
     }
 
     fn payload(&mut self, part: &[u8], ledger: &mut Ledger, emit: &mut impl FnMut(&[u8])) {
@@ -168,11 +188,8 @@ impl Inbound {
                 };
                 let increment = u32::from_be_bytes([a & 0x7f, b, c, d]);
                 if let Grant::Pass(increment) = ledger.granted(head.stream(), increment) {
-                    let mut frame = [0; HEAD_BYTES + UPDATE_BYTES];
-                    let bytes = head.0.into_iter().chain(increment.to_be_bytes());
-                    for (place, byte) in frame.iter_mut().zip(bytes) {
-                        *place = byte;
-                    }
+                    let frame: [u8; HEAD_BYTES + UPDATE_BYTES] =
+                        frame::with_payload(*head, increment.to_be_bytes());
                     emit(&frame);
                 }
             }
@@ -183,12 +200,14 @@ impl Inbound {
 fn begin(head: Head, ledger: &mut Ledger) -> Passing {
     match head.kind() {
         kind::HEADERS => ledger.opened(head.stream()),
-        kind::RST_STREAM => ledger.closed(head.stream()),
+        kind::RST_STREAM => ledger.streams.closed(head.stream()),
         kind::SETTINGS if !head.is_ack() => {
             return Passing::Settings(Gathered::new(), Settings::default());
         }
         kind::GOAWAY
-            if head.stream() == 0 && head.len() >= GO_AWAY_BYTES_MIN && ledger.is_above(0) =>
+            if head.stream() == 0
+                && head.len() >= GO_AWAY_BYTES_MIN
+                && ledger.streams.is_above(0) =>
         {
             return Passing::Parting;
         }
@@ -251,7 +270,7 @@ mod tests {
             };
             pass(&before, &mut ledger);
             ledger.acknowledged();
-            let key = ledger.adopt(1).unwrap();
+            let key = ledger.streams.adopt(1).unwrap();
             assert_eq!(ledger.take(key, 1_000), 200, "of SETTINGS");
             pass(&after, &mut ledger);
             assert_eq!(ledger.take(key, 1_000), 70, "of WINDOW_UPDATE");
@@ -276,7 +295,7 @@ mod tests {
         let emit = |part: &[u8]| seen.extend_from_slice(part);
         inbound.pass(&mut &wire[..], &mut 100, &mut ledger, emit);
         assert_eq!(seen, wire);
-        assert_eq!(ledger.adopt(1), None);
+        assert_eq!(ledger.streams.adopt(1), None);
     }
 
     #[test]
@@ -295,6 +314,43 @@ mod tests {
             }
             assert_eq!((turn, left), (0, rest), "in pieces of {size}");
             assert_eq!(seen, wire[..wire.len() - rest]);
+        }
+    }
+
+    #[test]
+    fn what_we_grant_ourselves_comes_between_two_frames_of_the_client() {
+        let block = [
+            frame(kind::HEADERS, 1, 1, b"begins"),
+            frame(kind::CONTINUATION, 4, 1, b"ends"),
+        ]
+        .concat();
+        let data = frame(kind::DATA, 0, 1, &[0; 30]);
+        let (before, after) = ([PREFACE, &block].concat(), [data.clone(), data].concat());
+        let wire = [&before[..], &after].concat();
+        for granted_at in [
+            PREFACE.len() + 3,
+            PREFACE.len() + 15,
+            before.len() - 1,
+            before.len(),
+        ] {
+            let (mut inbound, mut ledger) = (Inbound::default(), Ledger::default());
+            let (mut seen, mut turn) = (Vec::new(), 100);
+            let mut pass = |inbound: &mut Inbound, mut part: &[u8]| {
+                let emit = |part: &[u8]| seen.extend_from_slice(part);
+                inbound.pass(&mut part, &mut turn, &mut ledger, emit);
+            };
+            pass(&mut inbound, &wire[..granted_at]);
+            inbound.grant(70);
+            pass(&mut inbound, &[]);
+            inbound.grant(7);
+            pass(&mut inbound, &wire[granted_at..]);
+            let (now, later) = if granted_at == before.len() {
+                (update(0, 70), update(0, 7))
+            } else {
+                (Vec::new(), update(0, 77))
+            };
+            let expected = [&before[..], &now, &later, &after].concat();
+            assert_eq!(seen, expected, "at {granted_at}");
         }
     }
 }

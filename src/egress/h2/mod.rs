@@ -17,20 +17,25 @@
 //! all of it, and it forgets the stream.
 pub mod budget;
 mod connection;
+mod early;
 mod frame;
 mod held;
 mod inbound;
+mod inbox;
 mod io;
 mod ledger;
 mod out;
+mod outbound;
 #[cfg(test)]
 mod simulation;
+mod socket;
+mod streams;
 mod wire;
 
 pub use self::{
     connection::{Connection, Underway},
     io::H2Io,
-    ledger::Key,
+    streams::Key,
 };
 
 /// What a client may upload on one connection before it is granted more.

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use super::frame::Head;
+
 /// From here on nobody gives more but to end a frame: with it, what one connection holds for a client
 /// that does not read.
 const FULL_BYTES: usize = 64 * 1024;
@@ -40,6 +42,13 @@ impl Out {
             self.bytes = SPARE.take();
         }
         self.bytes.extend_from_slice(part);
+    }
+
+    /// A DATA frame of at most 2^24 - 1 bytes.
+    pub(super) fn push_data(&mut self, stream: u32, part: &[u8]) {
+        let len = u32::try_from(part.len()).unwrap_or(0);
+        self.push(&Head::data(len, stream).0);
+        self.push(part);
     }
 
     /// What is not written yet.

@@ -9,51 +9,32 @@
     reason = "the numbers of a simulation are small"
 )]
 
+mod client;
+mod engine;
+
 use std::{
     collections::BTreeMap,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::Arc,
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use rand::{Rng as _, SeedableRng, rngs::StdRng};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::io::{ReadBuf, duplex};
 
+use self::{client::Client, engine::Engine};
 use super::{
     budget::Budget,
-    frame::{Head, Piece, Walker, kind},
-    ledger::Key,
+    frame::{Head, kind},
+    streams::Key,
     wire::Wire,
 };
-use crate::{clock::Millis, config::testing::limits};
+use crate::{clock::Millis, config::testing::limits, egress::testing::Flag};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a stream gets in all.
 const STREAM_BYTES: usize = 30_000;
-
-#[derive(Default)]
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Flag {
-    fn woken() -> Arc<Self> {
-        Arc::new(Self(AtomicBool::new(true)))
-    }
-
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
-}
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut head = Head::data(payload.len() as u32, stream).0;
@@ -68,273 +49,6 @@ fn byte(stream: u32, at: usize) -> u8 {
 
 fn bytes(stream: u32, from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(|at| byte(stream, at)).collect()
-}
-
-/// The client: keeps its own books, by the letter of RFC 9113.
-struct Client {
-    pipe: DuplexStream,
-    to_send: Vec<u8>,
-    walker: Walker,
-    now: Option<Head>,
-    window: i64,
-    initial: i64,
-    frame_max: u32,
-    /// SETTINGS sent and not acknowledged.
-    sent: Vec<(i64, u32)>,
-    streams: BTreeMap<u32, Seen>,
-    next: u32,
-    in_block: Option<u32>,
-}
-
-#[derive(Default)]
-struct Seen {
-    window: i64,
-    headed: bool,
-    ended: bool,
-    /// The server has reset it.
-    cut: bool,
-    /// The client has.
-    reset: bool,
-    received: usize,
-}
-
-impl Client {
-    fn new(pipe: DuplexStream) -> Self {
-        Self {
-            pipe,
-            to_send: PREFACE.to_vec(),
-            walker: Walker::default(),
-            now: None,
-            window: 65_535,
-            initial: 65_535,
-            frame_max: 16_384,
-            sent: Vec::new(),
-            streams: BTreeMap::new(),
-            next: 1,
-            in_block: None,
-        }
-    }
-
-    fn open(&mut self) {
-        let id = self.next;
-        self.next += 2;
-        let window = self.initial;
-        self.streams.insert(
-            id,
-            Seen {
-                window,
-                ..Seen::default()
-            },
-        );
-        self.to_send.extend(frame(kind::HEADERS, 5, id, b"request"));
-    }
-
-    fn grant(&mut self, stream: u32, by: u32) {
-        match stream {
-            0 => self.window += i64::from(by),
-            _ => self.streams.get_mut(&stream).unwrap().window += i64::from(by),
-        }
-        self.to_send
-            .extend(frame(kind::WINDOW_UPDATE, 0, stream, &by.to_be_bytes()));
-    }
-
-    fn change(&mut self, initial: u32, frame_max: u32) {
-        let mut payload = vec![0, 4];
-        payload.extend(initial.to_be_bytes());
-        payload.extend([0, 5]);
-        payload.extend(frame_max.to_be_bytes());
-        self.to_send.extend(frame(kind::SETTINGS, 0, 0, &payload));
-        self.sent.push((i64::from(initial), frame_max));
-    }
-
-    fn reset(&mut self, stream: u32) {
-        self.streams.get_mut(&stream).unwrap().reset = true;
-        self.to_send
-            .extend(frame(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]));
-    }
-
-    fn write(&mut self, cx: &mut Context<'_>) {
-        while !self.to_send.is_empty() {
-            match Pin::new(&mut self.pipe).poll_write(cx, &self.to_send) {
-                Poll::Ready(written) => drop(self.to_send.drain(..written.unwrap())),
-                Poll::Pending => return,
-            }
-        }
-    }
-
-    fn read(&mut self, cx: &mut Context<'_>, most: usize) {
-        let mut space = vec![0; most];
-        let mut buffer = ReadBuf::new(&mut space);
-        if Pin::new(&mut self.pipe)
-            .poll_read(cx, &mut buffer)
-            .is_ready()
-        {
-            let mut part = buffer.filled();
-            while let Some(piece) = self.walker.next(&mut part) {
-                match piece {
-                    Piece::Head(head) => self.begins(head),
-                    Piece::Payload(part) => self.data(part),
-                }
-            }
-        }
-    }
-
-    fn begins(&mut self, head: Head) {
-        self.now = Some(head);
-        let id = head.stream();
-        if let Some(block) = self.in_block {
-            assert_eq!(
-                (head.kind(), id),
-                (kind::CONTINUATION, block),
-                "a torn field block"
-            );
-        }
-        self.in_block = head.continues().then_some(id);
-        match head.kind() {
-            kind::DATA => {
-                let len = i64::from(head.len());
-                assert!(head.len() <= self.frame_max, "a frame of {len}");
-                let seen = self.streams.get_mut(&id).unwrap();
-                assert!(seen.headed && !seen.ended, "DATA out of place on {id}");
-                self.window -= len;
-                seen.window -= len;
-                assert!(len == 0 || self.window >= 0, "connection: {}", self.window);
-                assert!(len == 0 || seen.window >= 0, "stream {id}: {}", seen.window);
-                seen.ended |= head.ends_stream();
-            }
-            kind::HEADERS => {
-                let seen = self.streams.get_mut(&id).unwrap();
-                assert!(!seen.headed && !head.ends_stream(), "the head of {id}");
-                seen.headed = true;
-            }
-            kind::RST_STREAM => {
-                let seen = self.streams.get_mut(&id).unwrap();
-                assert!(seen.headed && !seen.ended, "a reset out of place on {id}");
-                (seen.ended, seen.cut) = (true, true);
-            }
-            kind::SETTINGS if head.is_ack() => {
-                let (initial, frame_max) = self.sent.remove(0);
-                for seen in self.streams.values_mut() {
-                    seen.window += initial - self.initial;
-                }
-                (self.initial, self.frame_max) = (initial, frame_max);
-            }
-            _ => {}
-        }
-    }
-
-    fn data(&mut self, part: &[u8]) {
-        let head = self.now.unwrap();
-        if head.kind() != kind::DATA {
-            return;
-        }
-        let seen = self.streams.get_mut(&head.stream()).unwrap();
-        for got in part {
-            assert_eq!(
-                *got,
-                byte(head.stream(), seen.received),
-                "stream {}",
-                head.stream()
-            );
-            seen.received += 1;
-        }
-    }
-}
-
-/// The h2 crate: keeps books by what it gets to see.
-struct Crate {
-    walker: Walker,
-    passing: Option<(Head, Vec<u8>)>,
-    preface: usize,
-    window: i64,
-    initial: i64,
-    frame_max: usize,
-    /// Its streams: their windows, and how much was sent.
-    streams: BTreeMap<u32, (i64, usize)>,
-    /// Opened and not answered.
-    asked: Vec<u32>,
-    to_write: Vec<u8>,
-}
-
-impl Crate {
-    /// Takes what it read.
-    fn take(&mut self, bytes: &[u8]) {
-        let skip = self.preface.min(bytes.len());
-        self.preface -= skip;
-        let mut part = &bytes[skip..];
-        while let Some(piece) = self.walker.next(&mut part) {
-            match piece {
-                Piece::Head(head) => self.passing = Some((head, Vec::new())),
-                Piece::Payload(part) => self.passing.as_mut().unwrap().1.extend(part),
-            }
-            if self.walker.is_at_end()
-                && let Some((head, payload)) = self.passing.take()
-            {
-                self.frame(head, &payload);
-            }
-        }
-    }
-
-    fn frame(&mut self, head: Head, payload: &[u8]) {
-        let id = head.stream();
-        match head.kind() {
-            kind::HEADERS => self.asked.push(id),
-            kind::WINDOW_UPDATE => {
-                let by = i64::from(u32::from_be_bytes(payload.try_into().unwrap()));
-                let window = match id {
-                    0 => &mut self.window,
-                    _ => match self.streams.get_mut(&id) {
-                        Some((window, _)) => window,
-                        None => return,
-                    },
-                };
-                *window += by;
-                assert!(*window < 1 << 31, "stream {id} overflows");
-            }
-            kind::SETTINGS => {
-                self.to_write.extend(frame(kind::SETTINGS, 1, 0, b""));
-                let initial = u32::from_be_bytes(payload[2..6].try_into().unwrap());
-                for (window, _) in self.streams.values_mut() {
-                    *window += i64::from(initial) - self.initial;
-                }
-                self.initial = i64::from(initial);
-                self.frame_max = u32::from_be_bytes(payload[8..12].try_into().unwrap()) as usize;
-            }
-            kind::RST_STREAM => {
-                self.streams.remove(&id);
-                self.asked.retain(|asked| *asked != id);
-            }
-            _ => {}
-        }
-    }
-
-    /// It would not wait for anybody.
-    fn could_send(&self) -> bool {
-        let may = |window: &i64| *window > 0 && self.window > 0;
-        self.to_write.is_empty() && self.streams.values().any(|(window, _)| may(window))
-    }
-
-    /// Queues DATA of one stream, as far as it thinks that it may.
-    fn send(&mut self, id: u32, wanted: usize) {
-        let Some((window, sent)) = self.streams.get_mut(&id) else {
-            return;
-        };
-        let left = STREAM_BYTES - *sent;
-        let room = self.window.min(*window).max(0) as usize;
-        let len = wanted.min(left).min(room).min(self.frame_max);
-        if len == 0 && left > 0 {
-            return;
-        }
-        let ends = u8::from(len == left);
-        let payload = bytes(id, *sent, len);
-        *window -= len as i64;
-        self.window -= len as i64;
-        *sent += len;
-        self.to_write.extend(frame(kind::DATA, ends, id, &payload));
-        if ends == 1 {
-            self.streams.remove(&id);
-        }
-    }
 }
 
 /// A stream of the shard's.
@@ -359,7 +73,7 @@ struct World {
     wire: Wire,
     task: Arc<Flag>,
     client: Client,
-    engine: Crate,
+    engine: Engine,
     owned: BTreeMap<u32, Owned>,
     /// What was done with those that the shard had.
     done: BTreeMap<u32, Fate>,
@@ -374,17 +88,7 @@ impl World {
             random,
             task: Flag::woken(),
             client: Client::new(far),
-            engine: Crate {
-                walker: Walker::default(),
-                passing: None,
-                preface: PREFACE.len(),
-                window: 65_535,
-                initial: 65_535,
-                frame_max: 16_384,
-                streams: BTreeMap::new(),
-                asked: Vec::new(),
-                to_write: Vec::new(),
-            },
+            engine: Engine::new(),
             owned: BTreeMap::new(),
             done: BTreeMap::new(),
         }
@@ -436,10 +140,10 @@ impl World {
 
     /// The connection's task: the crate, and then the flush.
     fn task_runs(&mut self) {
-        if !self.task.take() {
+        if !self.task.is_woken() {
             return;
         }
-        let waker = Waker::from(self.task.clone());
+        let waker = self.task.take();
         let mut cx = Context::from_waker(&waker);
         let blocked = !self.engine_writes(&mut cx);
         // As the crate does: what it has to write may keep it from reading.
@@ -527,10 +231,10 @@ impl World {
         let ids: Vec<u32> = self.owned.keys().copied().collect();
         for id in ids {
             let one = self.owned.get_mut(&id).unwrap();
-            if !one.flag.take() {
+            if !one.flag.is_woken() {
                 continue;
             }
-            let waker = Waker::from(one.flag.clone());
+            let waker = one.flag.take();
             let mut part = one
                 .rest
                 .slice(..one.rest.len().min(self.random.random_range(1..6_000)));
@@ -545,7 +249,7 @@ impl World {
                     Fate::Dropped => true,
                 },
                 Poll::Ready(Ok(())) => {
-                    one.flag.0.store(true, Ordering::Relaxed);
+                    waker.wake_by_ref();
                     false
                 }
                 Poll::Ready(Err(_)) => {
@@ -593,7 +297,7 @@ impl World {
         for _ in 0..20_000 {
             self.client_moves();
             if self.engine.could_send() {
-                self.task.0.store(true, Ordering::Relaxed);
+                self.task.take().wake();
             }
             self.task_runs();
             self.shard_runs();

@@ -1,7 +1,6 @@
 use std::{
     future::poll_fn,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    task::{Wake, Waker},
 };
 
 use ::h2::{Reason, RecvStream, client, server};
@@ -16,7 +15,10 @@ use super::*;
 use crate::{
     clock::Millis,
     config::testing::limits,
-    egress::h2::{H2Io, budget::Budget},
+    egress::{
+        h2::{H2Io, budget::Budget},
+        testing::Flag,
+    },
 };
 
 /// A socket that notes what is asked of it.
@@ -219,25 +221,18 @@ async fn an_end_waits_for_the_head_and_for_the_window() {
 
 #[tokio::test]
 async fn an_h2_client_that_leaves_wakes_whoever_has_pushed() {
-    #[derive(Default)]
-    struct Woken(AtomicBool);
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     let (mut server, mut sink, answered) = h2_pair(65_535).await;
-    let woken = Arc::new(Woken::default());
-    let waker = Waker::from(woken.clone());
+    let woken = Flag::woken();
+    let waker = woken.take();
     let mut bytes = Bytes::from_static(b"one");
     let pushed = sink.poll_push(&mut Context::from_waker(&waker), &mut bytes);
     assert!(pushed.is_ready());
     let driver = tokio::spawn(async move { while server.accept().await.is_some() {} });
     let body = answered.await.unwrap().unwrap().into_body();
-    assert!(!woken.0.load(Ordering::Relaxed), "it is there");
+    assert!(!woken.is_woken(), "it is there");
     drop(body);
     let seen = async {
-        while !woken.0.load(Ordering::Relaxed) {
+        while !woken.is_woken() {
             tokio::task::yield_now().await;
         }
     };

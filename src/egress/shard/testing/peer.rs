@@ -3,11 +3,8 @@
 
 use std::{
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker, ready},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
 };
 
 use ::h2::{
@@ -28,36 +25,12 @@ use crate::{
     egress::{
         h2::{Connection, budget::Budget},
         sink::Downstream,
+        testing::Flag,
     },
 };
 
 /// More streams than one connection has here.
 const STREAMS_MAX: u32 = 1_000;
-
-/// Whether somebody wants to be polled.
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Flag {
-    fn woken() -> Arc<Self> {
-        Arc::new(Self(AtomicBool::new(true)))
-    }
-
-    fn is_woken(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// A waker for the poll that it was woken for.
-    fn take(self: &Arc<Self>) -> Waker {
-        self.0.store(false, Ordering::Relaxed);
-        Waker::from(self.clone())
-    }
-}
 
 /// Bytes that a client lets wait for it.
 #[derive(Debug, Clone, Copy)]
