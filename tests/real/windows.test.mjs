@@ -143,6 +143,7 @@ for (const listener of LISTENERS) {
   scene('windows below zero, and SETTINGS alone that open them', 'settings_in_midstream');
   scene('streams that are reset among others', 'resets_among_others');
   scene('PING while a batch is pending', 'ping_while_a_batch_is_pending');
+  scene('beside a body that nobody reads others go on', 'a_body_that_nobody_reads');
   scene('GOAWAY from the client', 'goaway_from_the_client');
   for (const seed of [1, 2, 3]) {
     scene(`a hundred streams in disorder ${seed}`, `--seed=${seed}`, 'a_hundred_streams');

@@ -4,9 +4,10 @@
 //! one's or the other's, so its window is too: of what the shard has taken over, the crate knows
 //! nothing any more once it has written the response head, for it was told that this is all. The
 //! connection's window is shared, and the crate does not know what the shard sends. So the crate is
-//! told of less than the client grants: of what comes, it gets so much that the shard keeps a share. It
-//! may still have been promised more than is left, for it begins with 65,535 bytes, and no one can take
-//! a window back; then its DATA waits in the wire.
+//! told of less than the client grants: of what comes, it gets so much that the shard keeps a share, of
+//! which it is lent a frame at a time when it has used its own. It may still have been promised more
+//! than is left, for it begins with 65,535 bytes, and no one can take a window back; then its DATA waits
+//! in the wire.
 
 use std::collections::VecDeque;
 
@@ -24,6 +25,9 @@ const WINDOW_MAX: u32 = (1 << 31) - 1;
 
 /// The most of a connection's window that is kept for the shard.
 const SHARE_MAX: i64 = 16 << 20;
+
+/// The crate is lent so much of the shard's share at once: a frame.
+const LOAN: i64 = INITIAL_FRAME_BYTES as i64;
 
 /// What a SETTINGS frame of the client changes for us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -134,6 +138,16 @@ impl Ledger {
             0
         };
         let more = (self.window - share - self.promised).clamp(0, most);
+        self.promised += more;
+        u32::try_from(more).unwrap_or(0)
+    }
+
+    /// Lends the crate of the shard's share when it has used its own; how much. Room must not lie idle
+    /// while there is something to send: a client may hold back what it has not read, and grant no more
+    /// before half of its window was used. A frame at a time, so that the shard gets at it in between.
+    pub(super) fn lend(&mut self) -> u32 {
+        let short = (LOAN - self.promised).max(0);
+        let more = (self.window - self.promised).clamp(0, short);
         self.promised += more;
         u32::try_from(more).unwrap_or(0)
     }

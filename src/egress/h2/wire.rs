@@ -419,7 +419,9 @@ impl Wire {
             cx.waker().wake_by_ref();
         }
         // A failure is noted.
-        let _ = self.poll_out(cx);
+        if self.poll_out(cx).is_ready() {
+            self.lend();
+        }
         // The crate may not read while it waits to write, and what it waits for is to be read.
         while self.outbound.held_bytes() > 0 && self.inbox.has_room() {
             match self.poll_fill(cx, None) {
@@ -429,6 +431,15 @@ impl Wire {
             }
             // The crate can read it, and go on.
             cx.waker().wake_by_ref();
+        }
+    }
+
+    /// See [`Ledger::lend`]. The shard, which has been woken, is asked first.
+    fn lend(&mut self) {
+        let lent = self.ledger.lend();
+        if lent > 0 {
+            self.inbox.grant(lent, &mut self.ledger);
+            self.wake_task();
         }
     }
 

@@ -117,6 +117,9 @@ class Client:
         # What came on the connection, and is not yet room again.
         self.used = 0
         self.gives_back = True
+        self.given_back = GIVEN_BACK
+        # Its bytes are never room again.
+        self.unread: Stream | None = None
         self.send()
 
     def send(self, more: bytes = b"") -> None:
@@ -215,8 +218,8 @@ class Client:
                 stream = self.streams[event.stream_id]
                 assert stream.ended is None, f"{stream} goes on"
                 stream.got += event.data
-                self.used += event.flow_controlled_length
-                if self.gives_back and self.used > GIVEN_BACK:
+                self.used += event.flow_controlled_length if stream is not self.unread else 0
+                if self.gives_back and self.used >= self.given_back:
                     self.h2.increment_flow_control_window(self.used)
                     self.used = 0
             case StreamEnded():
@@ -372,6 +375,18 @@ def ping_while_a_batch_is_pending(stage: Stage) -> None:
     client.complete([feed, body], stage.published)
 
 
+def a_body_that_nobody_reads(stage: Stage) -> None:
+    """It keeps a part of the connection's window, and the client grants more only for half of all."""
+    client = stage.connect(0)
+    client.given_back = CONNECTION_WINDOW // 2
+    [feed, body, client.unread] = client.open_all([stage.feed, "/body/3000000", "/body/100000"])
+    client.grant(30_000, client.unread)
+    client.has_exactly(30_000, [client.unread])
+    client.finish([body], [])
+    stage.publish(numbered(1_000, pad=500))
+    client.finish([feed], stage.published)
+
+
 def goaway_from_the_client(stage: Stage) -> None:
     """It opens no more streams; those that are there get everything, and the connection ends with them."""
     client = stage.connect(1_000)
@@ -419,6 +434,7 @@ SCENES = [
     settings_in_midstream,
     resets_among_others,
     ping_while_a_batch_is_pending,
+    a_body_that_nobody_reads,
     goaway_from_the_client,
     a_hundred_streams,
 ]

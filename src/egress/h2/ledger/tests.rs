@@ -46,6 +46,25 @@ fn the_crate_gets_all_as_long_as_it_is_alone_and_a_share_after() {
 }
 
 #[test]
+fn what_the_shard_does_not_use_the_crate_is_lent_frame_by_frame() {
+    let mut ledger = Ledger::default();
+    let key = owned(&mut ledger, 1);
+    ledger.opened(3);
+    assert_eq!(ledger.lend(), 0, "it has enough");
+    ledger.spent(3, 65_535);
+    assert_eq!(ledger.lend(), 0, "there is nothing");
+    assert_eq!(ledger.granted(0, 40_000), Grant::Pass(20_000));
+    ledger.spent(3, 20_000);
+    assert_eq!(ledger.lend(), 16_384);
+    assert_eq!(ledger.lend(), 0, "it has not used that");
+    ledger.spent(3, 16_384);
+    assert_eq!(ledger.lend(), 3_616, "all that is left");
+    assert_eq!(ledger.take(key, 5_000), 3_616, "who comes first");
+    assert!(!ledger.admits(1));
+    assert_eq!(ledger.lend(), 0);
+}
+
+#[test]
 fn settings_count_from_their_acknowledgement_on_and_may_make_windows_negative() {
     let mut ledger = Ledger::default();
     let key = owned(&mut ledger, 1);
