@@ -148,8 +148,9 @@ function assertAnnounced(client, wire, { policy, form }) {
     return missed > 0 ? [{ at, number, missed }] : [];
   });
   assert.ok(holes.length > 0, 'nothing was lost, so this shows nothing');
-  // Both count by the same events: no gap is announced where there is no hole.
-  const heard = client.gaps.map(({ at }) => at);
+  // Both count by the same events: no gap is announced where there is no hole. Who falls behind again
+  // before the next event hears of one hole in parts.
+  const heard = [...new Set(client.gaps.map(({ at }) => at))];
   assert.deepEqual(heard, form === 'event' ? holes.map(({ at }) => at) : []);
   for (const { number, missed } of holes) {
     const connection = wire.findIndex(({ events }) => events.some((event) => numberOf(event) === number));
@@ -157,7 +158,10 @@ function assertAnnounced(client, wire, { policy, form }) {
     const at = events.findIndex((event) => numberOf(event) === number);
     const told = gaps.filter((gap) => gap.at === at);
     if (form === 'close') assert.ok(connection > 0 && at === 0, 'it follows a stream that was closed');
-    else assert.deepEqual(told.map((gap) => [gap.form, gap.missed]), [[form, missed]]);
+    else {
+      assert.deepEqual([...new Set(told.map((gap) => gap.form))], [form]);
+      assert.equal(told.reduce((sum, gap) => sum + gap.missed, 0), missed);
+    }
   }
   const stays = policy === 'skip' && form !== 'close';
   assert.equal(wire.length === 1, stays, `${wire.length} connections`);
