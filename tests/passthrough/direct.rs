@@ -1,15 +1,12 @@
 //! The two ways to an app: the direct one, and pingora's, which a request takes that says more about
 //! its connection.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
-
 use crate::rig::{
     Rig, Settings,
     app::App,
     client::{Client, Response, tcp, tls_over},
-    soon, until,
+    permits::Permits,
+    until,
 };
 
 /// Requests of one kind that go either way.
@@ -173,22 +170,18 @@ async fn chunks_pass_as_they_come_and_trailers_stay_behind() {
 /// However it leaves, and whatever it asked for: the app is asked once.
 #[tokio::test]
 async fn the_request_of_a_client_that_left_is_not_repeated() {
-    let closed = Arc::new(Semaphore::new(0));
-    let proceed = Arc::new(Semaphore::new(0));
-    let (noted, gate) = (closed.clone(), proceed.clone());
-    let app = App::start(move |mut conn| {
-        let (noted, gate) = (noted.clone(), gate.clone());
-        async move {
-            while let Some(head) = conn.head().await {
-                if head.starts_with("GET /never") {
-                    break;
-                }
-                gate.acquire().await.unwrap().forget();
-                conn.answer(200, "", b"").await;
+    let (closed, proceed) = (Permits::new(), Permits::new());
+    let shared = (closed.clone(), proceed.clone());
+    let app = App::sharing(&shared, |mut conn, (closed, proceed)| async move {
+        while let Some(head) = conn.head().await {
+            if head.starts_with("GET /never") {
+                break;
             }
-            conn.closed().await;
-            noted.add_permits(1);
+            proceed.take().await;
+            conn.answer(200, "", b"").await;
         }
+        conn.closed().await;
+        closed.give(1);
     })
     .await;
     let rig = Rig::start(&app.address);
@@ -206,7 +199,7 @@ async fn the_request_of_a_client_that_left_is_not_repeated() {
             app.heads().len() == before + busy.len()
         })
         .await;
-        proceed.add_permits(busy.len());
+        proceed.give(busy.len());
         for client in &mut busy {
             assert_eq!(client.response().await.status, 200);
         }
@@ -227,10 +220,7 @@ async fn the_request_of_a_client_that_left_is_not_repeated() {
             until("the app to be asked", seen).await;
             drop(client);
         }
-        soon("the app to see it", closed.acquire())
-            .await
-            .unwrap()
-            .forget();
+        closed.expect("the app to see it").await;
         until("the client to be gone", || rig.connections() == busy.len()).await;
         assert_eq!(app.heads().len(), asked + 1, "tls: {is_tls}");
     }
@@ -238,17 +228,13 @@ async fn the_request_of_a_client_that_left_is_not_repeated() {
 
 #[tokio::test]
 async fn heads_before_the_final_one_arrive_in_their_own_time() {
-    let proceed = Arc::new(Semaphore::new(0));
-    let gate = proceed.clone();
-    let app = App::start(move |mut conn| {
-        let gate = gate.clone();
-        async move {
-            conn.head().await;
-            conn.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
-                .await;
-            gate.acquire().await.unwrap().forget();
-            conn.answer(200, "", b"page").await;
-        }
+    let proceed = Permits::new();
+    let app = App::sharing(&proceed, |mut conn, proceed| async move {
+        conn.head().await;
+        conn.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
+            .await;
+        proceed.take().await;
+        conn.answer(200, "", b"page").await;
     })
     .await;
     let rig = Rig::start(&app.address);
@@ -260,7 +246,7 @@ async fn heads_before_the_final_one_arrive_in_their_own_time() {
             early.starts_with("HTTP/1.1 103 ") && early.contains("</a.css>"),
             "{early}"
         );
-        proceed.add_permits(1);
+        proceed.give(1);
         assert_eq!(client.response().await.text(), "page");
     }
 }
@@ -305,16 +291,12 @@ async fn a_connection_is_used_again_only_while_it_is_quiet() {
 
 #[tokio::test]
 async fn an_idle_connection_to_the_app_is_closed_in_time() {
-    let closed = Arc::new(Semaphore::new(0));
-    let noted = closed.clone();
-    let app = App::start(move |mut conn| {
-        let noted = noted.clone();
-        async move {
-            conn.head().await;
-            conn.answer(200, "", b"").await;
-            conn.closed().await;
-            noted.add_permits(1);
-        }
+    let closed = Permits::new();
+    let app = App::sharing(&closed, |mut conn, closed| async move {
+        conn.head().await;
+        conn.answer(200, "", b"").await;
+        conn.closed().await;
+        closed.give(1);
     })
     .await;
     let rig = Rig::with(
@@ -327,10 +309,7 @@ async fn an_idle_connection_to_the_app_is_closed_in_time() {
     for request in both_ways("GET") {
         let mut client = Client::connect(rig.plain()).await;
         assert_eq!(client.request(&request).await.status, 200);
-        soon("the app to see it", closed.acquire())
-            .await
-            .unwrap()
-            .forget();
+        closed.expect("the app to see it").await;
     }
 }
 
