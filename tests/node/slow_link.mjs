@@ -1,9 +1,9 @@
 // A relay before a listener that stands for a client's slow link: on command it takes nothing more.
 // Event streams that pass are kept as they stood on the wire, also what a client does not show.
 
-import { once } from 'node:events';
 import http from 'node:http';
 
+import { listen } from './listen.mjs';
 import { Reading, SseParser } from './sse.mjs';
 
 /** Headers of one hop, which the relay's own server sets. */
@@ -19,9 +19,7 @@ export class SlowLink {
   static async start(target) {
     const link = new SlowLink();
     link.server = http.createServer((request, response) => link.#relay(target, request, response));
-    link.server.listen(0, '127.0.0.1');
-    await once(link.server, 'listening');
-    link.url = `http://127.0.0.1:${link.server.address().port}`;
+    link.url = await listen(link.server);
     return link;
   }
 

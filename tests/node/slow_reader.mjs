@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
 
+import { listen } from './listen.mjs';
 import { SlowLink } from './slow_link.mjs';
 import { Reading, SseParser } from './sse.mjs';
 import { until } from './wait.mjs';
@@ -52,9 +53,7 @@ export class NumberingApp {
   static async start() {
     const app = new NumberingApp();
     app.server = http.createServer((request, response) => app.#answer(request, response));
-    app.server.listen(0, '127.0.0.1');
-    await once(app.server, 'listening');
-    app.url = `http://127.0.0.1:${app.server.address().port}`;
+    app.url = await listen(app.server);
     return app;
   }
 

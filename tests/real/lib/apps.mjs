@@ -1,11 +1,11 @@
 // The real apps, each with `send(events)`, `stats(path)`, `kill()`, `restart()` and `stop()`.
 
 import { existsSync } from 'node:fs';
-import { once } from 'node:events';
 import http from 'node:http';
 import { fileURLToPath } from 'node:url';
 
 import { Child } from '../../node/child.mjs';
+import { listen } from '../../node/listen.mjs';
 import { onFreePorts } from '../../node/ports.mjs';
 import { PYTHON } from './clients.mjs';
 
@@ -107,9 +107,7 @@ class BareApp {
 
   async start() {
     this.server = http.createServer((request, response) => this.#answer(request, response));
-    this.server.listen(0, '127.0.0.1');
-    await once(this.server, 'listening');
-    this.url = `http://127.0.0.1:${this.server.address().port}`;
+    this.url = await listen(this.server);
     return this;
   }
 

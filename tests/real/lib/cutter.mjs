@@ -1,7 +1,8 @@
 // A TCP relay in front of a listener that cuts connections on command, as a lost network would.
 
-import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
+
+import { listen } from '../../node/listen.mjs';
 
 export class Cutter {
   #pairs = new Set();
@@ -12,9 +13,7 @@ export class Cutter {
     const cutter = new Cutter();
     const { hostname, port } = new URL(target);
     cutter.server = createServer((client) => cutter.#relay(client, connect(port, hostname)));
-    cutter.server.listen(0, '127.0.0.1');
-    await once(cutter.server, 'listening');
-    cutter.url = `http://127.0.0.1:${cutter.server.address().port}`;
+    cutter.url = await listen(cutter.server);
     return cutter;
   }
 

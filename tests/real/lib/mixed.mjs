@@ -6,6 +6,8 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { json } from 'node:stream/consumers';
 
+import { listen } from '../../node/listen.mjs';
+
 /** Its length is prime: a part of a body that is missing, doubled or moved shows. */
 const PERIOD = Buffer.from(Array.from({ length: 251 }, (_, at) => at));
 
@@ -17,9 +19,7 @@ class MixedApp {
 
   async start() {
     this.server = http.createServer((request, response) => this.#answer(request, response));
-    this.server.listen(0, '127.0.0.1');
-    await once(this.server, 'listening');
-    this.url = `http://127.0.0.1:${this.server.address().port}`;
+    this.url = await listen(this.server);
     return this;
   }
 
