@@ -23,8 +23,8 @@ use crate::{
 const READERS: usize = 200;
 const WINDOW: Duration = Duration::from_secs(8);
 /// How far the leaving may be from an even slope, as a share of the window. An eighth is the second in
-/// which the streams of a connection end; the rest is the grain of the shards' clocks, 250 ms, and a
-/// crowded machine, on which a reader sees its end late. That each second has its share is tested where the clock is an argument, at the slope.
+/// which the streams of a connection end; the rest is the grain of the shards' clocks, 250 ms. That each
+/// second has its share is tested where the clock is an argument, at the slope.
 const UNEVEN_MAX: f64 = 0.15;
 
 struct Left {
@@ -60,6 +60,26 @@ fn unevenness(after: impl Iterator<Item = Duration>, window: Duration) -> f64 {
         (passed - before).abs().max((passed - then).abs())
     };
     after.iter().enumerate().map(distance).fold(0.0, f64::max)
+}
+
+/// How late a crowded machine has anybody do what is due, at most while `work` goes on: who leaves and
+/// who sees it wait for the processor in turn, so several times what a timer waits.
+async fn with_lateness<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    const EVERY: Duration = Duration::from_millis(10);
+    const TURNS: u32 = 4;
+    let mut late = Duration::ZERO;
+    let watch = async {
+        loop {
+            let slept = now();
+            tokio::time::sleep(EVERY).await;
+            late = late.max(slept.elapsed().saturating_sub(EVERY));
+        }
+    };
+    let done = tokio::select! {
+        done = work => done,
+        () = watch => unreachable!("it goes on"),
+    };
+    (done, late * TURNS)
 }
 
 #[tokio::test]
@@ -108,8 +128,9 @@ async fn a_drain_closes_along_an_even_slope_and_suits_each_client() {
             exchange.event(&format!("{n} {text}")).await;
         }
     };
-    let left = tokio::select! {
-        left = soon("everybody leaves", leaving.join_all()) => left,
+    let leaving = with_lateness(soon("everybody leaves", leaving.join_all()));
+    let (left, late) = tokio::select! {
+        left = leaving => left,
         () = publish => unreachable!("it goes on"),
     };
     let events = |left: &Left| {
@@ -142,7 +163,11 @@ async fn a_drain_closes_along_an_even_slope_and_suits_each_client() {
         }
     }
     let uneven = unevenness(left.iter().map(|left| left.after), WINDOW);
-    assert!(uneven < UNEVEN_MAX, "{uneven:.3} of the window");
+    let uneven_max = UNEVEN_MAX + late.div_duration_f64(WINDOW);
+    assert!(
+        uneven < uneven_max,
+        "{uneven:.3} of {uneven_max:.3} of the window"
+    );
     side.until_metric(
         "subscribers_ended_total{route=\"feed\",reason=\"drained\"}",
         200,
@@ -360,16 +385,21 @@ async fn a_drain_goes_by_connection_is_even_over_streams_and_lets_answers_finish
     for client in connections {
         leaving.spawn(leave_together(client, STREAMS as usize, start));
     }
-    let left = soon("everybody leaves", leaving.join_all()).await;
+    let leaving = soon("everybody leaves", leaving.join_all());
+    let (left, late) = with_lateness(leaving).await;
     for after in left.iter().filter(|after| after.len() > 1) {
         let took = *after.iter().max().unwrap() - *after.iter().min().unwrap();
         assert!(
-            took < Duration::from_secs(3),
+            took < Duration::from_secs(3) + late,
             "one connection took {took:?}"
         );
     }
     let uneven = unevenness(left.into_iter().flatten(), WINDOW);
-    assert!(uneven < 2.0 * UNEVEN_MAX, "{uneven:.3} of the window");
+    let uneven_max = 2.0 * UNEVEN_MAX + late.div_duration_f64(WINDOW);
+    assert!(
+        uneven < uneven_max,
+        "{uneven:.3} of {uneven_max:.3} of the window"
+    );
 
     // What is finite is not cut by the slope.
     assert!(start.elapsed() > WINDOW / 2);

@@ -174,7 +174,8 @@ async fn a_removed_route_and_a_changed_app_move_their_clients_away_by_and_by() {
         // The app is let go at once. Its clients leave over the range of their reconnect times.
         exchange.closed().await;
         stage.nobody_noticed().await;
-        assert!(stage.side.members() > KEPT, "not all at once");
+        let there = "subscribers{route=\"other\",protocol=\"h1\"}";
+        assert!(stage.side.metric(there) > 0, "not all at once");
         // Whoever comes now is served by the new file.
         let ask = get("/feed/other");
         let asking = h1(stage.side.plain(), &ask);
@@ -196,6 +197,7 @@ async fn a_removed_route_and_a_changed_app_move_their_clients_away_by_and_by() {
             (404, b"of the new app".to_vec())
         );
         drop(others);
+        stage.side.until_metric(there, 0).await;
         stage.side.until_members(KEPT).await;
     }
 }

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 
+import { watchLateness } from '../node/lateness.mjs';
 import { pause, until } from '../node/wait.mjs';
 import { Client } from './client.mjs';
 import { Pod } from './pod.mjs';
@@ -15,7 +16,7 @@ const CONFIG = {
   defaults: { retry: { min: '100ms', max: '500ms' } },
   drain: { window: `${WINDOW_S}s`, margin: `${MARGIN_S}s`, listen_min: '1s' },
 };
-/** A share of the window: the grain of the clocks, and a crowded machine. */
+/** A share of the window: the grain of the clocks. */
 const UNEVEN_MAX = 0.2;
 
 const started = [];
@@ -52,7 +53,8 @@ test('the clients of a pod that goes move to another, and nobody sees an error',
   const began = performance.now();
   old.exec('drain');
   const hook = performance.now() - began;
-  assert.ok(hook < 2_000, `the hook returns at once, not after ${hook} ms`);
+  assert.ok(hook < (WINDOW_S * 1_000) / 2, `the hook returns at once, not after ${hook} ms`);
+  const late = watchLateness();
   assert.ok(!old.isReady());
   const appSleeps = pause((WINDOW_S + MARGIN_S) * 1_000);
 
@@ -72,7 +74,8 @@ test('the clients of a pod that goes move to another, and nobody sees an error',
   const lefts = clients.map(({ left }) => left.filter(({ pod }) => pod === old));
   assert.ok(lefts.every((left) => left.length === 1), 'all have left while the app was there');
   const uneven = unevenness(lefts.map(([{ at }]) => (at - began) / 1_000));
-  assert.ok(uneven < UNEVEN_MAX, `${uneven} of the window off an even slope`);
+  const unevenMax = UNEVEN_MAX + late() / (WINDOW_S * 1_000);
+  assert.ok(uneven < unevenMax, `${uneven} of ${unevenMax} of the window off an even slope`);
   await old.app.end('SIGTERM', { timeoutMs: 5_000 });
   await old.sidecar.end('SIGTERM', { timeoutMs: 5_000 });
 
