@@ -29,6 +29,9 @@ const SHARE_MAX: i64 = 16 << 20;
 /// The crate is lent so much of the shard's share at once: a frame.
 const LOAN: i64 = INITIAL_FRAME_BYTES as i64;
 
+/// What somebody who is woken takes at least, mostly: an event, or more that has gathered.
+const TURN_BYTES: usize = 1024;
+
 /// What a SETTINGS frame of the client changes for us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Settings {
@@ -235,12 +238,13 @@ impl Ledger {
         Some((entry.id, self.frame_bytes_max))
     }
 
-    /// Wakes those who want room and may send. For whenever windows, or the room for what waits for
+    /// Wakes of those who want room and may send as many as `room` bytes, and the window, may be enough
+    /// for: a client that grants a byte at a time is not to cost a turn of each. Whether more are left,
+    /// whose turn comes when these have had theirs. For whenever windows, or the room for what waits for
     /// the socket, may have changed.
-    pub(super) fn wake_ready(&mut self) {
-        if self.window > 0 {
-            self.streams.wake_ready();
-        }
+    pub(super) fn wake_ready(&mut self, room: usize) -> bool {
+        let room = usize::try_from(self.window).unwrap_or(0).min(room);
+        room > 0 && self.streams.wake_ready(room.div_ceil(TURN_BYTES))
     }
 }
 

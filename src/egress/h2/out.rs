@@ -33,8 +33,13 @@ impl Out {
         self.len() == 0
     }
 
+    /// How much may be given until it is full.
+    pub(super) const fn room(&self) -> usize {
+        FULL_BYTES.saturating_sub(self.len())
+    }
+
     pub(super) const fn is_full(&self) -> bool {
-        self.len() >= FULL_BYTES
+        self.room() == 0
     }
 
     pub(super) fn push(&mut self, part: &[u8]) {

@@ -77,6 +77,8 @@ pub(super) struct Streams {
     owned: usize,
     /// Those who want room.
     waiting: usize,
+    /// The place of whose turn it is to be woken when there is room for some only.
+    next: usize,
     /// To be reset as soon as their response heads have passed.
     resets: Vec<(u32, Reason)>,
 }
@@ -286,16 +288,29 @@ impl Streams {
         }
     }
 
-    /// Wakes those who want room and have some on their streams.
-    pub(super) fn wake_ready(&mut self) {
+    /// Wakes those who want room and have some on their streams: `most` of them, in turns. Whether more
+    /// are left.
+    pub(super) fn wake_ready(&mut self, most: usize) -> bool {
         if self.waiting == 0 {
-            return;
+            return false;
         }
-        for (_, entry) in &mut self.all {
-            if entry.window > 0 && entry.state == State::Open {
-                self.waiting -= usize::from(entry.wake());
+        let (mut woken, first) = (0, self.next);
+        for place in (first..self.all.capacity()).chain(0..first) {
+            let Some(entry) = self.all.get_mut(place) else {
+                continue;
+            };
+            if !entry.wants_room || entry.window <= 0 || entry.state != State::Open {
+                continue;
             }
+            if woken == most {
+                self.next = place;
+                return true;
+            }
+            entry.wake();
+            woken += 1;
+            self.waiting -= 1;
         }
+        false
     }
 
     /// Wakes everybody: the connection is gone.
@@ -372,18 +387,42 @@ mod tests {
         let key = owned(&mut streams, 1);
         let woken = Flag::woken();
         streams.wait_for_end(key, &woken.take());
-        streams.wake_ready();
+        streams.wake_ready(1);
         streams.wake(key);
         assert_eq!((woken.is_woken(), streams.waiting), (false, 0));
         let waker = woken.take();
         streams.wait_for_room(key, &waker);
         streams.wait_for_end(key, &waker);
-        streams.wake_ready();
+        streams.wake_ready(1);
         assert_eq!((woken.is_woken(), streams.waiting), (true, 0));
         woken.take();
-        streams.wake_ready();
+        streams.wake_ready(1);
         assert!(!woken.is_woken(), "once");
         streams.closed(1);
         assert!(woken.is_woken());
+    }
+
+    #[test]
+    fn who_wants_room_is_woken_in_turns() {
+        let mut streams = Streams::default();
+        let flags: [_; 5] = std::array::from_fn(|_| Flag::woken());
+        let keys = [1, 3, 5, 7, 9].map(|stream| owned(&mut streams, stream));
+        streams.get_mut(keys[3]).unwrap().window = 0;
+        let wake = |streams: &mut Streams, most| {
+            for (key, flag) in keys.into_iter().zip(&flags) {
+                streams.wait_for_room(key, &flag.take());
+            }
+            let more = streams.wake_ready(most);
+            (flags.each_ref().map(|flag| flag.is_woken()), more)
+        };
+        let rounds = [
+            (2, [true, true, false, false, false], true),
+            (2, [false, false, true, false, true], true),
+            (1, [true, false, false, false, false], true),
+            (4, [true, true, true, false, true], false),
+        ];
+        for (most, woken, more) in rounds {
+            assert_eq!(wake(&mut streams, most), (woken, more));
+        }
     }
 }

@@ -447,7 +447,9 @@ impl Wire {
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let written = ready!(self.socket.poll_write(cx));
         if written.is_ok() {
-            self.ledger.wake_ready();
+            if self.ledger.wake_ready(self.socket.out.room()) {
+                self.wake_task();
+            }
             self.room.drain(..).for_each(Waker::wake);
         } else if !self.broken {
             self.fail();
