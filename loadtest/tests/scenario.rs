@@ -14,6 +14,7 @@ use std::{env, fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use loadtest::scenario::record::Record;
 use tokio::{
+    io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
     process::Command,
 };
@@ -114,38 +115,51 @@ async fn scenarios() {
     );
 }
 
-/// Where nobody gets in, no threshold says anything.
+/// Where nobody gets in, or an event, no threshold says anything.
 async fn alone(folder: &Path) {
-    let file = folder.join("alone.yaml");
-    let text = "name: alone
-about: nobody gets in
-subscribers: [{protocol: h1, count: 5}, {protocol: h2, count: 7}]
-hold: 1s
-thresholds: [lost <= 0]
-";
-    fs::write(&file, text).unwrap();
     // A port that was free a moment ago.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", taken.local_addr().unwrap());
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = taken.local_addr().unwrap();
     drop(taken);
-    let results = folder.join("alone");
-    let output = loadtest(&[
-        "scenario",
-        file.to_str().unwrap(),
-        "--url",
-        &url,
-        "--results",
-        results.to_str().unwrap(),
-    ])
-    .await;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    let why = "no subscriber could connect: connect: connection refused (12 times)";
-    assert!(said.contains(why), "{said}");
-    assert!(
-        !results.join("alone.html").exists(),
-        "there is nothing to report"
-    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: hello\n\n";
+            client.write_all(head.as_bytes()).await.unwrap();
+            open.push(client);
+        }
+    });
+    let refused = "no subscriber could connect: connect: connection refused (12 times)";
+    for (name, address, why) in [
+        ("alone", nobody, refused),
+        ("silent", silent, "nobody got an event"),
+    ] {
+        let file = folder.join(format!("{name}.yaml"));
+        let text = format!(
+            "name: {name}\nabout: nothing happens\nsubscribers: [{{protocol: h1, count: 12}}]\n\
+             hold: 1s\nthresholds: [lost <= 0]\n"
+        );
+        fs::write(&file, text).unwrap();
+        let results = folder.join(name);
+        let output = loadtest(&[
+            "scenario",
+            file.to_str().unwrap(),
+            "--url",
+            &format!("http://{address}/"),
+            "--results",
+            results.to_str().unwrap(),
+        ])
+        .await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(why), "{said}");
+        let report = results.join(format!("{name}.html"));
+        assert!(!report.exists(), "there is nothing to report");
+    }
+    server.abort();
 }
 
 /// A run that is told to end leaves nothing behind.

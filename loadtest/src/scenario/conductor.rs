@@ -129,6 +129,7 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
             None => self.crews.iter().map(|member| member.now.highest).max(),
         };
         let outcomes = self.finish(target).await?;
+        self.need_events(&outcomes)?;
         self.await_drain().await?;
         self.run.metrics = self.stage.metrics().await;
         let measured = Measured {
@@ -220,6 +221,20 @@ impl<P: FnMut(&str)> Conductor<'_, P> {
         }
         let why = all.why_not();
         Ok(Failure::new(format!("no subscriber could connect: {why}")))
+    }
+
+    /// Where nobody got an event, every count of faults is zero, too.
+    fn need_events(&self, outcomes: &[Outcome]) -> Result<()> {
+        let publisher = &self.scenario.publisher;
+        let is_silent = publisher.rate == 0.0 && publisher.outstanding.is_none();
+        let mut counts = outcomes.iter().map(|outcome| outcome.tally.total());
+        if is_silent || counts.any(|counts| counts.delivered > 0) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            "nobody got an event, so nothing was measured; if nobody is meant to, say so: \
+             `publisher: {rate: 0}`",
+        ))
     }
 
     async fn hold(&mut self) -> Result<()> {
