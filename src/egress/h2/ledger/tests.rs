@@ -1,6 +1,7 @@
 //! What the books say, entry by entry.
 
 use super::*;
+use crate::egress::testing::Flag;
 
 fn owned(ledger: &mut Ledger, stream: u32) -> Key {
     ledger.opened(stream);
@@ -116,4 +117,34 @@ fn a_window_that_a_client_lets_overflow_is_the_end_of_its_stream() {
     assert_eq!(ledger.streams.state(key), State::Closed);
     ledger.streams.release(key);
     assert_eq!(resets(&mut ledger), []);
+}
+
+#[test]
+fn as_many_are_woken_as_the_window_and_the_socket_have_room_for() {
+    const SOCKET: usize = 64 << 10;
+    for (granted, socket, expected) in [
+        (0, SOCKET, 0),
+        (1, SOCKET, 1),
+        (1_024, SOCKET, 1),
+        (2_500, SOCKET, 3),
+        (1_000_000, 0, 0),
+        (1_000_000, 1_500, 2),
+        (1_000_000, SOCKET, 8),
+    ] {
+        let mut ledger = Ledger::default();
+        let keys: Vec<Key> = (0..8).map(|n| owned(&mut ledger, 2 * n + 1)).collect();
+        while ledger.take(keys[0], 65_535) > 0 {}
+        // All but the first have room on their streams, and it gets some.
+        ledger.granted(1, 1_000_000);
+        ledger.granted(0, granted);
+        let flags: Vec<_> = keys.iter().map(|_| Flag::woken()).collect();
+        for (key, flag) in keys.iter().zip(&flags) {
+            ledger.streams.wait_for_room(*key, &flag.take());
+        }
+        let more = ledger.wake_ready(socket);
+        let woken = flags.iter().filter(|flag| flag.is_woken()).count();
+        let case = format!("{granted} granted, room for {socket}");
+        assert_eq!(woken, expected, "{case}");
+        assert_eq!(more, 0 < expected && expected < keys.len(), "{case}");
+    }
 }
